@@ -1,0 +1,24 @@
+//! What every room of the house shares: labels, matchers, samples, time, the storage traits and the wire codecs.
+//!
+//! Imports nothing of ours, knows nothing of HTTP, YAML, PromQL or files, and has no async code.
+//! `promql` and `tsdb` meet only here, so they build and are tested apart.
+
+pub mod duration;
+pub mod labels;
+pub mod matcher;
+pub mod number;
+pub mod quote;
+pub mod regex;
+pub mod sample;
+pub mod storage;
+pub mod time;
+pub mod wire;
+
+pub use labels::{Labels, LabelsBuilder};
+pub use matcher::{MatchOp, Matcher};
+pub use regex::Regex;
+pub use sample::{STALE_NAN, Sample, SampleBatch, is_stale};
+pub use time::{TimeRange, Timestamp};
+
+#[cfg(test)]
+mod golden;

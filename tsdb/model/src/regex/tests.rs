@@ -1,0 +1,175 @@
+use std::fmt::Write;
+
+use super::*;
+use crate::golden::{quote, unquote};
+
+/// The inputs (`I`), a text (`T`), then patterns (`P`) with what Go says of each: the matcher's message (`E`)
+/// or which inputs it matches (`M`); the message of the wrapped pattern where it differs (`W`) or its
+/// template expanded for all inputs (`X`); the text with its matches replaced (`R`).
+#[test]
+fn says_what_go_says_about_our_patterns() {
+    let golden = include_str!("../../testdata/regex.golden");
+    let (mut inputs, mut text, mut pattern) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut cases, mut failures) = (0, String::new());
+    for line in golden.lines() {
+        let (kind, rest) = line.split_once(' ').unwrap();
+        let (kind, rest) = if kind.is_empty() { rest.split_once(' ').unwrap() } else { (kind, rest) };
+        let got = match kind {
+            "I" => {
+                inputs.push(unquote(rest));
+                continue;
+            }
+            "T" => {
+                text = unquote(rest);
+                continue;
+            }
+            "P" => {
+                pattern = unquote(rest);
+                cases += 1;
+                continue;
+            }
+            "E" | "M" => match Regex::anchored(&pattern) {
+                Ok(regex) => inputs.iter().map(|i| if regex.is_match(i) { '1' } else { '0' }).collect(),
+                Err(e) => quote(e.to_string().as_bytes()),
+            },
+            "W" | "X" => match Regex::wrapped(&pattern) {
+                Ok(regex) => {
+                    let mut out = Vec::new();
+                    for input in &inputs {
+                        let is_match = regex.expand(input, b"<${1}$$$n$2x>", &mut out);
+                        assert_eq!(is_match, regex.is_match(input), "{line}");
+                    }
+                    quote(&out)
+                }
+                Err(e) => quote(e.to_string().as_bytes()),
+            },
+            "R" => match Regex::unanchored(&pattern) {
+                Ok(regex) => quote(&regex.replace_all(&text, b"<$1$n>")),
+                Err(e) => quote(e.to_string().as_bytes()),
+            },
+            _ => panic!("{line}"),
+        };
+        // Our messages replace bytes that are not UTF-8.
+        let rest = if rest.contains("\\x") {
+            quote(String::from_utf8_lossy(&unquote(rest)).as_bytes())
+        } else {
+            rest.to_owned()
+        };
+        if got != rest {
+            writeln!(failures, "P {} {kind}\n expected {rest}\n got      {got}", quote(&pattern)).unwrap();
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+    assert!(cases > 1300, "only {cases} patterns");
+}
+
+#[track_caller]
+fn set_of(pattern: &str) -> Option<String> {
+    let regex = Regex::anchored(pattern.as_bytes()).unwrap();
+    let set = regex.set_matches()?;
+    for value in set {
+        assert!(regex.is_match(value));
+        assert!(regex.program().is_match(regex.input(value)), "{pattern} does not match its own string");
+    }
+    Some(set.iter().map(|v| String::from_utf8_lossy(v)).collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn finite_patterns_become_sets() {
+    for (pattern, set) in [
+        ("foo", "foo"),
+        ("foo|bar", "bar foo"),
+        ("^(?:foo|bar)$", "bar foo"),
+        ("(a|b)[0-2]?x", "a0x a1x a2x ax b0x b1x b2x bx"),
+        ("prod-(eu|us)-1", "prod-eu-1 prod-us-1"),
+        ("", ""),
+        (r"10\.0\.0\.1:9090", "10.0.0.1:9090"),
+        ("(?i)ab", "AB Ab aB ab"),
+        ("a{2,3}", "aa aaa"),
+    ] {
+        assert_eq!(set_of(pattern).as_deref(), Some(set), "{pattern}");
+    }
+    for pattern in [".", "a*", "foo.*", r"\w\w", "a^b", "(?:a|b|c|d){5}", "[a-z]{2}"] {
+        assert_eq!(set_of(pattern), None, "{pattern}");
+    }
+}
+
+#[test]
+fn prefixes_are_found() {
+    for (pattern, prefix) in [
+        ("foo.*", Some("foo")),
+        ("foo.+", Some("foo")),
+        (r"(api|app)-\d+", Some("ap")),
+        (r"^node_\w+", Some("node_")),
+        ("(?i)foo.*", None),
+        (".*foo", None),
+        ("(foo)?bar.*", None),
+        ("(?:ab)+.*", Some("ab")),
+    ] {
+        let regex = Regex::anchored(pattern.as_bytes()).unwrap();
+        assert_eq!(regex.prefix(), prefix.map(str::as_bytes), "{pattern}");
+    }
+}
+
+#[test]
+fn whole_value_wildcards_are_known() {
+    let all = |p: &str| Regex::anchored(p.as_bytes()).unwrap().matches_all();
+    let some = |p: &str| Regex::anchored(p.as_bytes()).unwrap().matches_all_but_empty();
+    assert!(
+        all(".*")
+            && all("(.*)")
+            && all("^.*$")
+            && all(".*.*")
+            && !all(".+")
+            && !all("a.*")
+            && !all("(?-s).*")
+    );
+    assert!(some(".+") && some("(.+)") && some(".+.*") && !some(".*") && !some(".+a") && !some(".+.+"));
+    assert!(Regex::anchored(b".*").unwrap().is_match(b"\xff\xfe\n"));
+}
+
+#[test]
+fn templates_expand_as_gos() {
+    let regex = Regex::anchored(br"(?P<host>[^:]+):(\d+)").unwrap();
+    let expand = |template: &str| {
+        let mut out = b">".to_vec();
+        assert!(regex.expand(b"db-1:5432", template.as_bytes(), &mut out));
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(expand("$1/$2"), ">db-1/5432");
+    assert_eq!(expand("${host}_$host-"), ">db-1_db-1-");
+    assert_eq!(expand("$1x|${1}x|$$1|$0"), ">|db-1x|$1|db-1:5432");
+    assert_eq!(expand("$9$02${nope}$ ${ $-"), ">$ ${ $-");
+    let mut out = b"kept".to_vec();
+    assert!(!regex.expand(b"no port", b"$1", &mut out));
+    assert_eq!(out, b"kept");
+}
+
+#[test]
+fn large_patterns_are_refused() {
+    let nested = format!("{}a{}", "(".repeat(1200), ")".repeat(1200));
+    let error = Regex::anchored(nested.as_bytes()).unwrap_err().to_string();
+    assert!(error.starts_with("error parsing regexp: expression nests too deeply: `(((("), "{error}");
+    let large = r"(?:\pL{1000}){1}\pL{1000}\pL{1000}\pL{1000}";
+    let error = Regex::anchored(large.as_bytes()).unwrap_err().to_string();
+    assert_eq!(error, format!("error parsing regexp: expression too large: `{large}`"));
+    let deep = format!("{}a{}", "(".repeat(900), ")".repeat(900));
+    assert!(Regex::anchored(deep.as_bytes()).unwrap().is_match(b"a"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn shortcuts_agree_with_the_automaton(
+        pattern in r"(\.[*+]?|[ab]|foo|\(a\|b\)|[ab]\?|\^|\$|\||é|\(\?i\)){0,6}",
+        value in "[abfoAé\n]{0,6}",
+    ) {
+        if let Ok(regex) = Regex::anchored(pattern.as_bytes()) {
+            let value = value.as_bytes();
+            let expected = regex.program().is_match(regex.input(value));
+            proptest::prop_assert_eq!(regex.is_match(value), expected);
+            proptest::prop_assert_eq!(regex.captures(value).is_some(), expected);
+        }
+    }
+}

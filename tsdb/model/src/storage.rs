@@ -1,0 +1,166 @@
+//! The contracts between those who write samples, those who keep them and those who ask for them.
+//!
+//! These doc comments are the specification: the store implements them, the engine and the scrape loop
+//! rely on them, and tests may put any other implementation in their place.
+//! Everything here is synchronous.
+//!
+//! Compat: prometheus `storage/interface.go` and `storage/interface_append.go` (the V2 shape).
+
+use std::num::NonZeroU64;
+
+use crate::{Labels, Matcher, SampleBatch, TimeRange, Timestamp};
+
+/// A failure of the store, its text ready for the user.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<dyn std::error::Error + Send + Sync>);
+
+impl Error {
+    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+/// Why one sample was refused. The batch it was meant for stays usable.
+/// Compat: prometheus `storage`, `ErrOutOfOrderSample` and its siblings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum AppendError {
+    /// `t` is older than the newest sample of the series and out-of-order ingestion is off.
+    #[error("out of order sample")]
+    OutOfOrder,
+    /// `t` is older than the out-of-order window allows.
+    #[error("too old sample")]
+    TooOld,
+    /// `t` lies before what the head still accepts.
+    #[error("out of bounds")]
+    OutOfBounds,
+    /// The series has another value at the same `t`.
+    #[error("duplicate sample for timestamp")]
+    Duplicate,
+    /// The ref names no living series: append again by labels.
+    #[error("unknown series")]
+    UnknownSeries,
+    /// The label set is empty, has a duplicate name or no valid metric name.
+    #[error("invalid sample")]
+    InvalidLabels,
+    /// The store holds as many series as its limit allows.
+    #[error("series limit reached")]
+    SeriesLimit,
+    /// An earlier failure of the log made the store read-only.
+    #[error("the store is read-only after a failure of its log")]
+    Poisoned,
+}
+
+/// A handle to a series of the store, valid until the series leaves the head.
+///
+/// Opaque to everybody but the store that gave it; never stored on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesRef(pub NonZeroU64);
+
+/// How a caller of [`Appender::append`] names the series.
+#[derive(Clone, Copy, Debug)]
+pub enum SeriesKey<'a> {
+    /// As an earlier call returned it: the fast way.
+    Ref(SeriesRef),
+    /// By its labels, which finds or creates the series.
+    Labels(&'a Labels),
+}
+
+/// A store that takes samples.
+pub trait Appendable: Send + Sync {
+    /// Opens a batch.
+    ///
+    /// `affinity` groups series that are written together: a scrape passes the hash of its target, so
+    /// that the series of one target lie side by side in memory; everybody else passes any constant.
+    fn appender(&self, affinity: u64) -> Box<dyn Appender + '_>;
+}
+
+/// One batch of samples: visible as a whole after [`Appender::commit`], gone when dropped before.
+pub trait Appender {
+    /// Buffers one sample for the series of `key`.
+    ///
+    /// Returns the ref to use next time. `t` is in ms since the epoch. The order of two samples of one
+    /// series inside a batch is kept.
+    ///
+    /// # Errors
+    /// The sample alone is refused and counted, the batch stays usable. An equal `t` with an equal value
+    /// (by bits) is accepted and not stored again.
+    ///
+    /// Compat: prometheus `storage/interface_append.go`, `AppenderV2.Append`.
+    fn append(&mut self, key: SeriesKey<'_>, t: Timestamp, v: f64) -> Result<SeriesRef, AppendError>;
+
+    /// Makes the batch durable against the end of the process, then visible to queries as a whole.
+    ///
+    /// # Errors
+    /// The log refused the batch (disk full, for one): nothing of it is visible or will be after a restart.
+    fn commit(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// A store that can be asked.
+pub trait Queryable: Send + Sync {
+    /// Opens a view of the samples in `range`; the view pins what it needs until it is dropped.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, Error>;
+}
+
+/// What the engine tells about the use of a selector; the store may ignore all of it.
+#[derive(Clone, Debug, Default)]
+pub struct SelectHints {
+    /// The times that the selector needs, both inside.
+    pub range: Option<TimeRange>,
+    /// The query's step in ms, 0 for an instant query.
+    pub step_ms: i64,
+    /// The most series that the caller takes, 0 for all.
+    pub limit: usize,
+    /// Whether series must come in label order rather than the store's own.
+    pub sorted: bool,
+}
+
+/// A view of a span of time. Dropped as soon as the query is done, which releases blocks.
+pub trait Querier: Send + Sync {
+    /// Finds the series that pass all `matchers` and have samples or might have samples in the range.
+    ///
+    /// Series come in the store's order (creation order in the head alone, label order as soon as blocks
+    /// are merged), each label set once.
+    ///
+    /// # Errors
+    /// An index cannot be read.
+    fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, Error>;
+
+    /// The values of the label `name` among the series that pass `matchers` (all series if there are
+    /// none), sorted and unique, at most `limit` of them unless it is 0.
+    ///
+    /// # Errors
+    /// An index cannot be read.
+    fn label_values(&self, name: &[u8], matchers: &[Matcher], limit: usize) -> Result<Vec<Box<[u8]>>, Error>;
+
+    /// The label names of the series that pass `matchers`, as [`Querier::label_values`].
+    ///
+    /// # Errors
+    /// An index cannot be read.
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<Box<[u8]>>, Error>;
+}
+
+/// What a select found: labels by index, samples decoded on demand and from any thread.
+///
+/// A set shows one moment: samples committed after the select are not in it, and a batch is in it wholly
+/// or not at all.
+pub trait SeriesSet: Send + Sync {
+    fn len(&self) -> usize;
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The label set of series `i`, materialised.
+    fn labels(&self, i: usize) -> Labels;
+
+    /// Appends the samples of series `i` within `range` to `out`, times strictly ascending, stale
+    /// markers included.
+    ///
+    /// # Errors
+    /// A chunk cannot be read; what was appended before it stays in `out`.
+    fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error>;
+}
