@@ -1,0 +1,264 @@
+//! Blocks: immutable directories of series over a span of time.
+//!
+//! A block is opened whole (description, index, chunk segments, deletions), mapped, and read in place; it
+//! stays readable for whoever holds it even after its directory is gone.
+//! Knows nothing of the head nor of other blocks.
+//!
+//! Compat: prometheus `tsdb/block.go`.
+
+pub mod meta;
+pub mod writer;
+
+pub(crate) mod chunks;
+pub(crate) mod tombstones;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::storage::{self, SeriesSet};
+use model::{Labels, Matcher, SampleBatch, TimeRange, Timestamp};
+
+pub use self::meta::BlockMeta;
+pub use self::tombstones::Tombstones;
+
+use crate::chunk::{EncodedChunk, Encoding, xor};
+use crate::db::paths;
+use crate::fs::{self, Mmap};
+use crate::index::select::{self, PostingsSource as _};
+use crate::index::{self, ChunkMeta, Postings};
+use crate::{Error, Result};
+
+/// The names of the encodings that other servers write, for messages.
+const ENCODING_NAMES: [&str; 7] = [
+    "none",
+    "XOR",
+    "histogram",
+    "float histogram",
+    "XOR2",
+    "histogram with start times",
+    "float histogram with start times",
+];
+
+/// An open block.
+#[derive(Debug)]
+pub struct Block {
+    dir: PathBuf,
+    meta: BlockMeta,
+    index: index::Reader,
+    chunks: chunks::Reader,
+    tombstones: Tombstones,
+    size: u64,
+}
+
+impl Block {
+    /// Opens the block in `dir`.
+    ///
+    /// # Errors
+    /// A file is missing or does not stand the checks done at open.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let meta_path = dir.join(paths::BLOCK_META);
+        let meta = BlockMeta::load(&meta_path)?;
+        let chunks = chunks::Reader::open(&dir.join(paths::BLOCK_CHUNKS))?;
+        let index_path = dir.join(paths::BLOCK_INDEX);
+        let map = Mmap::open(&index_path)?;
+        map.advise_random();
+        let index = index::Reader::open(&index_path, map)?;
+        let tombstones = Tombstones::load(&dir.join(paths::BLOCK_TOMBSTONES))?;
+        let size =
+            chunks.size_bytes() + index.size_bytes() + tombstones.size_bytes() + fs::file_len(&meta_path)?;
+        Ok(Self { dir: dir.to_owned(), meta, index, chunks, tombstones, size })
+    }
+
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Chunks, index, description and deletions.
+    pub fn size_bytes(&self) -> u64 {
+        self.size
+    }
+
+    pub fn index(&self) -> &index::Reader {
+        &self.index
+    }
+
+    /// The times it may have samples at, both ends inside.
+    pub fn range(&self) -> TimeRange {
+        TimeRange::new(self.meta.min_time, self.meta.max_time.saturating_sub(1))
+    }
+
+    /// The series that pass `matchers` and have chunks within `range`, in label order.
+    ///
+    /// Every series entry is read and checked here, so that the set's labels cannot fail later.
+    ///
+    /// # Errors
+    /// The index is damaged where it had to be read.
+    pub fn select(self: &Arc<Self>, matchers: &[Matcher], range: TimeRange) -> Result<BlockSeriesSet> {
+        let mut refs = select::postings(&self.index, matchers)?.into_vec();
+        let mut chunks = Vec::new();
+        let mut failure = None;
+        refs.retain(|&series_ref| {
+            if failure.is_some() {
+                return false;
+            }
+            match self.index.series_into(series_ref, None, Some(&mut chunks)) {
+                Ok(()) => chunks.iter().any(|chunk| range.overlaps(TimeRange::new(chunk.mint, chunk.maxt))),
+                Err(e) => {
+                    failure = Some(e);
+                    false
+                }
+            }
+        });
+        match failure {
+            Some(e) => Err(e),
+            None => Ok(BlockSeriesSet { block: Arc::clone(self), refs, range }),
+        }
+    }
+
+    /// The values of `name` among the series that pass `matchers`, ascending.
+    ///
+    /// # Errors
+    /// The index is damaged where it had to be read.
+    pub fn label_values(&self, name: &[u8], matchers: &[Matcher], limit: usize) -> Result<Vec<Box<[u8]>>> {
+        if matchers.is_empty() {
+            let mut values = Vec::new();
+            self.index.for_each_value(name, |value| {
+                values.push(value.into());
+                limit == 0 || values.len() < limit
+            })?;
+            return Ok(values);
+        }
+        let refs = select::postings(&self.index, matchers)?;
+        self.index.values_among(name, &refs, limit)
+    }
+
+    /// The label names of the series that pass `matchers`, ascending.
+    ///
+    /// # Errors
+    /// The index is damaged where it had to be read.
+    pub fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<Box<[u8]>>> {
+        if matchers.is_empty() {
+            return Ok(self.index.label_names().map(Into::into).collect());
+        }
+        self.index.names_among(&select::postings(&self.index, matchers)?)
+    }
+
+    /// The refs of all series, in label order.
+    pub(crate) fn all_series(&self) -> Result<Postings<'_>> {
+        self.index.all()
+    }
+
+    pub(crate) fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
+    }
+
+    /// The data of a chunk, as it is.
+    pub(crate) fn encoded_chunk(&self, chunk: &ChunkMeta) -> Result<EncodedChunk> {
+        let (encoding, data) = self.read_chunk(chunk)?;
+        Ok(EncodedChunk { mint: chunk.mint, maxt: chunk.maxt, encoding, bytes: data.to_vec() })
+    }
+
+    fn read_chunk(&self, chunk: &ChunkMeta) -> Result<(Encoding, &[u8])> {
+        let (byte, data) = self.chunks.chunk(chunk.chunk_ref)?;
+        let Some(encoding) = Encoding::from_byte(byte) else {
+            let name = ENCODING_NAMES.get(usize::from(byte)).copied().unwrap_or("unknown");
+            return Err(Error::Unsupported {
+                path: self.dir.clone(),
+                what: format!(
+                    "block {} has a chunk of encoding {byte} ({name}), which cannot be read yet",
+                    self.meta.ulid
+                ),
+            });
+        };
+        Ok((encoding, data))
+    }
+
+    /// Appends the samples of a series within `range` to `out`, without those deleted.
+    fn samples_into(&self, series_ref: u32, range: TimeRange, out: &mut SampleBatch) -> Result<()> {
+        let mut chunks = Vec::new();
+        self.index.series_into(series_ref, None, Some(&mut chunks))?;
+        let deleted = self.tombstones.spans(series_ref);
+        for chunk in &chunks {
+            if !range.overlaps(TimeRange::new(chunk.mint, chunk.maxt))
+                || tombstones::covers(deleted, chunk.mint, chunk.maxt)
+            {
+                continue;
+            }
+            let from = out.len();
+            let last = out.ts.last().copied();
+            let (encoding, data) = self.read_chunk(chunk)?;
+            match encoding {
+                Encoding::Xor => xor::decode(data, range, out),
+            }
+            .map_err(|e| {
+                Error::corrupt(self.chunks.path(chunk.chunk_ref), chunk.chunk_ref & 0xffff_ffff, e.what)
+            })?;
+            if !deleted.is_empty() {
+                tombstones::apply(deleted, out, from);
+            }
+            keep_ascending(out, from, last);
+        }
+        Ok(())
+    }
+}
+
+/// Drops from position `from` on what does not come after the sample before it: sound chunks never need it,
+/// but the order is promised to readers whatever a foreign program wrote.
+fn keep_ascending(batch: &mut SampleBatch, from: usize, last: Option<Timestamp>) {
+    let added = &batch.ts[from..];
+    let follows = added.first().zip(last).is_none_or(|(&first, last)| first > last);
+    if follows && added.is_sorted_by(|a, b| a < b) {
+        return;
+    }
+    let mut kept = from;
+    let mut last = last;
+    for i in from..batch.len() {
+        let t = batch.ts[i];
+        if last.is_none_or(|last| t > last) {
+            batch.ts[kept] = t;
+            batch.vs[kept] = batch.vs[i];
+            kept += 1;
+            last = Some(t);
+        }
+    }
+    batch.ts.truncate(kept);
+    batch.vs.truncate(kept);
+}
+
+/// What a selection found in one block, in label order.
+#[derive(Debug)]
+pub struct BlockSeriesSet {
+    block: Arc<Block>,
+    refs: Vec<u32>,
+    range: TimeRange,
+}
+
+impl SeriesSet for BlockSeriesSet {
+    fn len(&self) -> usize {
+        self.refs.len()
+    }
+
+    fn labels(&self, i: usize) -> Labels {
+        let mut scratch = Vec::with_capacity(32);
+        self.block.index.labels(self.refs[i], &mut scratch).unwrap_or_else(|e| {
+            // The entry was sound when it was selected, and reading the samples fails the same way.
+            tracing::error!(error = %e, "a block changed while it was read");
+            Labels::empty()
+        })
+    }
+
+    fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), storage::Error> {
+        let range = TimeRange::new(range.mint.max(self.range.mint), range.maxt.min(self.range.maxt));
+        if range.mint > range.maxt {
+            return Ok(());
+        }
+        self.block.samples_into(self.refs[i], range, out).map_err(storage::Error::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Bit streams, most significant bit first: a cursor with 64-bit refills to read, a small stage to write.
+//!
+//! Compat: prometheus `tsdb/chunkenc`, `bstream`.
+
+use crate::DecodeError;
+
+/// Reads bits from untrusted bytes; past the end it errs, it never panics.
+#[derive(Clone, Debug)]
+pub struct BitReader<'a> {
+    bytes: &'a [u8],
+    /// The next byte to load.
+    pos: usize,
+    /// Unread bits, left-aligned; the bits below the top `n_cached` are zero.
+    cache: u64,
+    n_cached: u32,
+}
+
+impl<'a> BitReader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, pos: 0, cache: 0, n_cached: 0 }
+    }
+
+    /// Loads whole bytes until at least 56 bits are cached or the stream ends.
+    #[inline]
+    fn refill(&mut self) {
+        if let Some(chunk) = self.bytes.get(self.pos..).and_then(|rest| rest.first_chunk::<8>()) {
+            let n_bytes = (64 - self.n_cached) / 8;
+            let word = u64::from_be_bytes(*chunk);
+            if n_bytes == 8 {
+                self.cache = word;
+                self.n_cached = 64;
+                self.pos += 8;
+            } else {
+                // Only whole bytes enter: the rest of the word is masked off to keep the low bits zero.
+                let kept = word & !(u64::MAX >> (n_bytes * 8));
+                self.cache |= kept >> self.n_cached;
+                self.n_cached += n_bytes * 8;
+                self.pos += n_bytes as usize;
+            }
+        } else {
+            while self.n_cached <= 56
+                && let Some(&byte) = self.bytes.get(self.pos)
+            {
+                self.cache |= u64::from(byte) << (56 - self.n_cached);
+                self.n_cached += 8;
+                self.pos += 1;
+            }
+        }
+    }
+
+    /// The next bits, left-aligned and zero-filled beyond the end, with at least 56 of them real if the stream has
+    /// as many.
+    #[inline]
+    pub fn peek(&mut self) -> u64 {
+        if self.n_cached < 56 {
+            self.refill();
+        }
+        self.cache
+    }
+
+    /// Skips `n` bits that were peeked at, at most 56.
+    #[inline]
+    pub fn skip(&mut self, n: u32) -> Result<(), DecodeError> {
+        debug_assert!(n <= 56, "BUG: skip of {n} bits");
+        if n > self.n_cached {
+            return Err(self.end());
+        }
+        self.cache <<= n;
+        self.n_cached -= n;
+        Ok(())
+    }
+
+    /// Reads `n` bits, 0 to 64, into the low end.
+    #[inline]
+    pub fn read(&mut self, n: u32) -> Result<u64, DecodeError> {
+        debug_assert!(n <= 64, "BUG: read of {n} bits");
+        if n == 0 {
+            return Ok(0);
+        }
+        if n > 56 {
+            let high = self.read(32)?;
+            return Ok((high << (n - 32)) | self.read(n - 32)?);
+        }
+        let value = self.peek() >> (64 - n);
+        self.skip(n)?;
+        Ok(value)
+    }
+
+    /// An unsigned LEB128 number, byte by byte at any bit position.
+    pub fn read_uvarint(&mut self) -> Result<u64, DecodeError> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.read(8)?;
+            if shift == 63 && byte > 1 {
+                break;
+            }
+            value |= (byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(DecodeError { what: "varint overflows", offset: self.offset() })
+    }
+
+    /// A zigzag LEB128 number.
+    pub fn read_varint(&mut self) -> Result<i64, DecodeError> {
+        let raw = self.read_uvarint()?;
+        Ok((raw >> 1).cast_signed() ^ -((raw & 1).cast_signed()))
+    }
+
+    fn offset(&self) -> u32 {
+        u32::try_from(self.pos).unwrap_or(u32::MAX)
+    }
+
+    fn end(&self) -> DecodeError {
+        DecodeError { what: "unexpected end of chunk", offset: self.offset() }
+    }
+}
+
+/// A run of up to 32 bytes under construction: one encoded sample, put behind the bits of an open chunk.
+///
+/// It begins with the chunk's last byte if that is not full, so the whole stage is copied over the chunk's tail.
+#[derive(Clone, Copy, Debug)]
+pub struct BitStage {
+    /// The words of the stage, most significant bit first.
+    words: [u64; 4],
+    n_bits: u32,
+}
+
+impl BitStage {
+    /// Starts behind the top `n_bits` (0 to 7) of `partial`, whose other bits are zero.
+    #[inline]
+    pub fn new(partial: u8, n_bits: u32) -> Self {
+        Self { words: [u64::from(partial) << 56, 0, 0, 0], n_bits }
+    }
+
+    /// Puts the low `n` bits (1 to 64) of `value` behind the others.
+    #[inline]
+    pub fn put(&mut self, value: u64, n: u32) {
+        let top = value << (64 - n);
+        let word = (self.n_bits / 64) as usize & 3;
+        let used = self.n_bits % 64;
+        self.words[word] |= top >> used;
+        if used + n > 64 {
+            self.words[(word + 1) & 3] |= top << (64 - used);
+        }
+        self.n_bits += n;
+        debug_assert!(self.n_bits <= 256, "BUG: stage of {} bits", self.n_bits);
+    }
+
+    pub fn put_uvarint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put((value & 0x7f) | 0x80, 8);
+            value >>= 7;
+        }
+        self.put(value, 8);
+    }
+
+    pub fn put_varint(&mut self, value: i64) {
+        self.put_uvarint(((value << 1) ^ (value >> 63)).cast_unsigned());
+    }
+
+    #[inline]
+    pub fn n_bits(&self) -> u32 {
+        self.n_bits
+    }
+
+    /// The staged bytes, the last one zero-padded; the second half is how many of them count.
+    #[inline]
+    pub fn bytes(&self) -> ([u8; 32], usize) {
+        let mut bytes = [0; 32];
+        for (out, word) in bytes.chunks_exact_mut(8).zip(self.words) {
+            out.copy_from_slice(&word.to_be_bytes());
+        }
+        (bytes, self.n_bits.div_ceil(8) as usize)
+    }
+}

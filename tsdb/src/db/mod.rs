@@ -1,0 +1,216 @@
+//! The whole store: the head for what is new, blocks for what is old, and the passage between them.
+//!
+//! Opened once per directory, under a lock. Appends go to the head; queries see head and blocks as one.
+//! Nothing moves by itself: the owner calls [`Db::maintain`] every minute or so, which makes blocks of what
+//! is old enough, merges blocks, and removes what is superseded or beyond the retention.
+//!
+//! Compat: prometheus `tsdb/db.go`, `DB`.
+
+pub(crate) mod blocks;
+mod maintenance;
+mod metrics;
+pub mod options;
+pub mod paths;
+mod querier;
+mod retention;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::storage::{self, Appendable, Appender, Querier, Queryable};
+use model::wire::expose::{Expose, Exposition};
+use model::{TimeRange, Timestamp};
+use parking_lot::Mutex;
+
+pub use self::options::{Options, Retention};
+
+use self::maintenance::Maintenance;
+use self::metrics::Snapshot;
+use self::querier::DbQuerier;
+use crate::block::BlockMeta;
+use crate::block::writer;
+use crate::fs::{self, Lock};
+use crate::head::{self, Head, ReplayProgress};
+use crate::{Error, Result, wal};
+
+/// Segments of the log are whole pages.
+const WAL_PAGE_BYTES: u64 = 32 << 10;
+
+/// An open store.
+pub struct Db {
+    // Dropped in this order: the lock outlives all that writes.
+    head: Head,
+    maintenance: Maintenance,
+    /// Held by whoever changes blocks or truncates the head.
+    tick: Mutex<()>,
+    clean_start: f64,
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Db {
+    /// Opens the store in `dir`, which is created if missing: takes the lock, removes what a crash left
+    /// unfinished, loads the blocks, then replays the log into the head.
+    ///
+    /// A block that does not open is set aside, loudly, see [`Db::quarantined`].
+    ///
+    /// # Errors
+    /// Another process holds the lock, or the directory or the log cannot be used.
+    pub fn open(dir: &Path, options: &Options, progress: &ReplayProgress) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let lock = if options.no_lockfile { None } else { Some(Lock::acquire(&dir.join(paths::LOCK))?) };
+        blocks::remove_temporary(dir)?;
+        blocks::repair_index_versions(dir)?;
+        let ranges = options.block_ranges();
+        let head_options = head::Options {
+            chunk_range_ms: head_range(dir, ranges[0])?,
+            wal: wal::Options {
+                segment_bytes: options.wal_segment_bytes.next_multiple_of(WAL_PAGE_BYTES),
+                compress: options.wal_compression,
+                sync_interval: Some(options.wal_sync_interval).filter(|interval| !interval.is_zero()),
+            },
+            ..head::Options::default()
+        };
+        let write_options = writer::Options { segment_bytes: options.max_block_chunk_segment_bytes };
+        let maintenance = Maintenance::new(dir.to_owned(), ranges, write_options, options.retention);
+        maintenance.reload().or_else(only_not_listed)?;
+        let min_valid_time = maintenance.blocks.in_order_max_time().unwrap_or(i64::MIN);
+        let head = Head::open(dir, head_options, min_valid_time, progress)?;
+        let clean_start = match &lock {
+            None => -1.0,
+            Some(lock) if lock.was_present => 0.0,
+            Some(_) => 1.0,
+        };
+        Ok(Self { head, maintenance, tick: Mutex::new(()), clean_start, lock: Mutex::new(lock) })
+    }
+
+    /// One tick: blocks dropped in are taken up, the head is written out while it is long enough, blocks are
+    /// merged until nothing is left to merge, and what is superseded or beyond the retention goes.
+    ///
+    /// `now` dates new blocks. One tick runs at a time, others wait.
+    ///
+    /// # Errors
+    /// A step failed and was counted; what was done before it stays done, what it began is undone. Call again
+    /// later: after one second at first, doubling to a minute, is upstream's habit.
+    pub fn maintain(&self, now: Timestamp) -> Result<()> {
+        let _tick = self.tick.lock();
+        self.maintenance.metrics.compactions_triggered.inc();
+        let result = self.try_maintain(now);
+        if result.is_err() {
+            self.maintenance.metrics.compactions_failed.inc();
+        }
+        result
+    }
+
+    fn try_maintain(&self, now: Timestamp) -> Result<()> {
+        // What keeps old directories from being removed must not keep the head from being written out.
+        let reloaded = self.maintenance.reload();
+        while let Some((mint, maxt)) = self.head.compactable_range() {
+            let mut source = self.head.series_source(mint, maxt);
+            self.maintenance.flush_head(mint..maxt, &mut source, now)?;
+            // The source pins what it looked at; truncation frees more without it.
+            drop(source);
+            self.head.truncate(maxt)?;
+        }
+        // Nor must a long series of merges.
+        self.maintenance.compact_blocks(now, || self.head.compactable_range().is_some())?;
+        reloaded
+    }
+
+    /// The blocks in service, by time.
+    pub fn blocks(&self) -> Vec<BlockMeta> {
+        self.maintenance.blocks.list().iter().map(|block| block.meta().clone()).collect()
+    }
+
+    /// The blocks that do not open and are left out of everything, and why.
+    pub fn quarantined(&self) -> BTreeMap<String, String> {
+        self.maintenance.blocks.quarantined().into_iter().map(|(ulid, why)| (ulid.to_string(), why)).collect()
+    }
+
+    /// The bytes of all blocks in service.
+    pub fn blocks_bytes(&self) -> u64 {
+        self.maintenance.blocks.size_bytes()
+    }
+
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Changes what the next tick keeps.
+    pub fn set_retention(&self, retention: Retention) {
+        *self.maintenance.retention.lock() = retention.or_default();
+    }
+
+    /// The time of the oldest sample, or what the head says if there is none.
+    pub fn min_time(&self) -> Timestamp {
+        let list = self.maintenance.blocks.list();
+        list.iter().map(|block| block.meta().min_time).chain([self.head.min_time()]).min().unwrap_or_default()
+    }
+
+    /// Brings the log to the medium and stops; the lock is released last. Appends fail from then on.
+    ///
+    /// # Errors
+    /// The log could not be synced or closed.
+    pub fn close(&self) -> Result<()> {
+        let _tick = self.tick.lock();
+        let closed = self.head.close();
+        self.lock.lock().take();
+        closed
+    }
+}
+
+/// The head counts the times of a window in 31 bits.
+fn head_range(dir: &Path, range_ms: i64) -> Result<i64> {
+    if range_ms < 1 << 31 {
+        return Ok(range_ms);
+    }
+    let what =
+        format!("blocks of at least {range_ms} ms were asked for, the most is {} ms", (1_i64 << 31) - 1);
+    Err(Error::Unsupported { path: dir.to_owned(), what })
+}
+
+/// At start, an old directory that cannot be removed is no reason to stay away.
+fn only_not_listed(e: Error) -> Result<()> {
+    match e {
+        Error::Io { op: "list", .. } => Err(e),
+        e => {
+            tracing::error!(error = %e, "cannot tidy up the blocks");
+            Ok(())
+        }
+    }
+}
+
+impl Appendable for Db {
+    fn appender(&self, affinity: u64) -> Box<dyn Appender + '_> {
+        self.head.appender(affinity)
+    }
+}
+
+impl Queryable for Db {
+    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, storage::Error> {
+        let head = if range.maxt >= self.head.min_time() { Some(self.head.querier(range)?) } else { None };
+        Ok(Box::new(DbQuerier { head, blocks: Arc::clone(&self.maintenance.blocks), range }))
+    }
+}
+
+impl Expose for Db {
+    fn expose(&self, out: &mut Exposition) {
+        let list = self.maintenance.blocks.list();
+        let retention = *self.maintenance.retention.lock();
+        let snapshot = Snapshot {
+            blocks: list.len(),
+            blocks_bytes: list.iter().map(|block| block.size_bytes()).sum(),
+            symbol_bytes: list.iter().map(|block| block.index().symbol_table_bytes()).sum(),
+            quarantined: self.maintenance.blocks.quarantined().len(),
+            lowest_time: self.min_time(),
+            retention_secs: retention.time.map_or(0.0, |time| time.as_secs_f64()),
+            retention_bytes: retention.size_bytes.unwrap_or_default(),
+            clean_start: self.clean_start,
+        };
+        self.maintenance.metrics.expose(&snapshot, out);
+        self.head.expose(out);
+    }
+}
+
+#[cfg(test)]
+mod tests;

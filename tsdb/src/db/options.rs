@@ -1,0 +1,101 @@
+//! How the store is set up: upstream's flags and the `storage.tsdb` section, with their defaults.
+
+use std::time::Duration;
+
+use crate::block::chunks::SEGMENT_BYTES_DEFAULT;
+
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// What is kept when no retention is configured.
+pub const RETENTION_DEFAULT: Duration = DAY.saturating_mul(15);
+/// No block grows longer by itself.
+const MAX_BLOCK: Duration = DAY.saturating_mul(31);
+
+/// The settings of a [`super::Db`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub retention: Retention,
+    /// `storage.tsdb.min-block-duration`: the span of a block from the head.
+    pub min_block: Duration,
+    /// `storage.tsdb.max-block-duration`; by default a tenth of the retention, at most 31 days.
+    pub max_block: Option<Duration>,
+    /// `storage.tsdb.max-block-chunk-segment-size`.
+    pub max_block_chunk_segment_bytes: u64,
+    /// `storage.tsdb.wal-segment-size`.
+    pub wal_segment_bytes: u64,
+    /// `storage.tsdb.wal-compression`.
+    pub wal_compression: bool,
+    /// How long a power cut may undo what was acknowledged; zero syncs as upstream, when a segment ends.
+    pub wal_sync_interval: Duration,
+    /// `storage.tsdb.no-lockfile`: for file systems that cannot lock.
+    pub no_lockfile: bool,
+}
+
+/// How long and how much is kept; zero and `None` set no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub time: Option<Duration>,
+    pub size_bytes: Option<u64>,
+}
+
+impl Retention {
+    /// The bounds in force: fifteen days if none is set, zeros taken as unset.
+    /// Compat: prometheus `cmd/prometheus`, `storage.tsdb.retention.time`.
+    #[must_use]
+    pub fn or_default(self) -> Self {
+        let set = Self {
+            time: self.time.filter(|time| !time.is_zero()),
+            size_bytes: self.size_bytes.filter(|&size| size > 0),
+        };
+        if set == Self::default() { Self { time: Some(RETENTION_DEFAULT), size_bytes: None } } else { set }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            retention: Retention::default(),
+            min_block: HOUR * 2,
+            max_block: None,
+            max_block_chunk_segment_bytes: SEGMENT_BYTES_DEFAULT,
+            wal_segment_bytes: 128 << 20,
+            wal_compression: true,
+            wal_sync_interval: Duration::from_secs(5),
+            no_lockfile: false,
+        }
+    }
+}
+
+impl Options {
+    /// The spans blocks grow through, in ms.
+    pub(crate) fn block_ranges(&self) -> Vec<i64> {
+        let by_retention =
+            self.retention.or_default().time.map_or(MAX_BLOCK, |time| time / 10).min(MAX_BLOCK);
+        let max_block = self.max_block.unwrap_or(by_retention);
+        crate::compact::plan::ranges(millis(self.min_block).max(1), millis(max_block))
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let hour = 3_600_000;
+        assert_eq!(Options::default().block_ranges(), [2 * hour, 6 * hour, 18 * hour]);
+        let by_size =
+            Options { retention: Retention { time: None, size_bytes: Some(1 << 30) }, ..Options::default() };
+        assert_eq!(by_size.block_ranges().last(), Some(&(486 * hour)));
+        let short = Options { max_block: Some(HOUR), ..Options::default() };
+        assert_eq!(short.block_ranges(), [2 * hour]);
+        assert_eq!(
+            Retention { time: Some(Duration::ZERO), size_bytes: Some(0) }.or_default().time,
+            Some(RETENTION_DEFAULT)
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! Head and blocks as one store: a view of a span of time over all of them.
+//!
+//! The list of blocks is read after the head was asked. Compaction puts a block in service before the head lets
+//! go of its samples, so nothing falls between the two; what both hold counts once.
+//!
+//! Compat: prometheus `tsdb/db.go`, `DB.Querier`; `storage/merge.go`.
+
+use std::sync::Arc;
+
+use model::storage::{Error, Querier, SelectHints, SeriesSet};
+use model::{Labels, Matcher, SampleBatch, TimeRange};
+use smallvec::SmallVec;
+
+use super::blocks::{BlockList, Blocks};
+use crate::block::Block;
+
+/// A view of the store.
+pub(crate) struct DbQuerier {
+    /// Absent where the head has nothing so old.
+    pub(crate) head: Option<Box<dyn Querier>>,
+    pub(crate) blocks: Arc<Blocks>,
+    pub(crate) range: TimeRange,
+}
+
+impl DbQuerier {
+    /// The blocks that may have samples in the range, by time; pinned by whoever holds the list.
+    fn overlapping(list: &BlockList, range: TimeRange) -> Vec<Arc<Block>> {
+        list.iter().filter(|block| block.range().overlaps(range)).cloned().collect()
+    }
+
+    /// Sorted and unique values from all sources.
+    fn union(
+        &self,
+        limit: usize,
+        of_head: impl FnOnce(&dyn Querier) -> Result<Vec<Box<[u8]>>, Error>,
+        of_block: impl Fn(&Block) -> crate::Result<Vec<Box<[u8]>>>,
+    ) -> Result<Vec<Box<[u8]>>, Error> {
+        let mut values = self.head.as_deref().map_or(Ok(Vec::new()), of_head)?;
+        for block in Self::overlapping(&self.blocks.list(), self.range) {
+            values.extend(of_block(&block).map_err(Error::new)?);
+        }
+        // The stable sort merges the ascending runs of the sources.
+        values.sort();
+        values.dedup();
+        if limit > 0 {
+            values.truncate(limit);
+        }
+        Ok(values)
+    }
+}
+
+impl Querier for DbQuerier {
+    fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, Error> {
+        let head = match &self.head {
+            Some(head) => Some(head.select(matchers, hints)?),
+            None => None,
+        };
+        let range = hints.range.map_or(self.range, |range| {
+            TimeRange::new(range.mint.max(self.range.mint), range.maxt.min(self.range.maxt))
+        });
+        let mut sets: Vec<Box<dyn SeriesSet>> = Vec::new();
+        for block in Self::overlapping(&self.blocks.list(), range) {
+            sets.push(Box::new(block.select(matchers, range).map_err(Error::new)?));
+        }
+        match head {
+            Some(head) if sets.is_empty() && !hints.sorted => return Ok(head),
+            Some(head) => sets.push(head),
+            None if sets.len() == 1 => return Ok(sets.remove(0)),
+            None => {}
+        }
+        Ok(Box::new(MergedSet::new(sets)))
+    }
+
+    fn label_values(&self, name: &[u8], matchers: &[Matcher], limit: usize) -> Result<Vec<Box<[u8]>>, Error> {
+        self.union(
+            limit,
+            |head| head.label_values(name, matchers, limit),
+            |block| block.label_values(name, matchers, limit),
+        )
+    }
+
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<Box<[u8]>>, Error> {
+        self.union(limit, |head| head.label_names(matchers, limit), |block| block.label_names(matchers))
+    }
+}
+
+/// Series of several sets in label order, each label set once.
+struct MergedSet {
+    /// Oldest first.
+    sets: Vec<Box<dyn SeriesSet>>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    labels: Labels,
+    /// Where the series is found: set and position, oldest set first.
+    parts: SmallVec<[(usize, usize); 2]>,
+}
+
+impl MergedSet {
+    fn new(sets: Vec<Box<dyn SeriesSet>>) -> Self {
+        let mut found: Vec<(Labels, usize, usize)> =
+            Vec::with_capacity(sets.iter().map(|set| set.len()).sum());
+        for (s, set) in sets.iter().enumerate() {
+            found.extend((0..set.len()).map(|i| (set.labels(i), s, i)));
+        }
+        // Blocks are runs in label order already, which the stable sort finds.
+        found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        let mut rows: Vec<Row> = Vec::with_capacity(found.len());
+        for (labels, set, i) in found {
+            match rows.last_mut().filter(|row| row.labels == labels) {
+                Some(row) => row.parts.push((set, i)),
+                None => rows.push(Row { labels, parts: SmallVec::from_slice(&[(set, i)]) }),
+            }
+        }
+        Self { sets, rows }
+    }
+}
+
+impl SeriesSet for MergedSet {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn labels(&self, i: usize) -> Labels {
+        self.rows[i].labels.clone()
+    }
+
+    fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
+        let Some((&(set, at), others)) = self.rows[i].parts.split_first() else { return Ok(()) };
+        let from = out.len();
+        self.sets[set].samples_into(at, range, out)?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let mut part = SampleBatch::default();
+        for &(set, at) in others {
+            part.clear();
+            self.sets[set].samples_into(at, range, &mut part)?;
+            merge_into(out, from, &part);
+        }
+        Ok(())
+    }
+}
+
+/// Merges `part` into what `out` holds from position `from` on; at equal times what is there stays.
+fn merge_into(out: &mut SampleBatch, from: usize, part: &SampleBatch) {
+    let Some(&first) = part.ts.first() else { return };
+    // Where the two begin to interleave: usually at the end.
+    let at = from + out.ts[from..].partition_point(|&t| t < first);
+    if at == out.len() {
+        out.ts.extend_from_slice(&part.ts);
+        out.vs.extend_from_slice(&part.vs);
+        return;
+    }
+    let tail = SampleBatch { ts: out.ts.split_off(at), vs: out.vs.split_off(at) };
+    let (mut a, mut b) = (0, 0);
+    while a < tail.len() || b < part.len() {
+        let takes_tail = b == part.len() || (a < tail.len() && tail.ts[a] <= part.ts[b]);
+        if takes_tail {
+            b += usize::from(b < part.len() && tail.ts[a] == part.ts[b]);
+            out.push(tail.ts[a], tail.vs[a]);
+            a += 1;
+        } else {
+            out.push(part.ts[b], part.vs[b]);
+            b += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn merging_equals_a_map(parts in proptest::collection::vec(
+            proptest::collection::btree_map(0_i64..60, any::<u8>(), 0..20), 0..5)
+        ) {
+            let mut out = SampleBatch::default();
+            out.push(1000, 0.5);
+            let mut expected = BTreeMap::new();
+            for part in &parts {
+                let mut batch = SampleBatch::default();
+                for (&t, &v) in part {
+                    batch.push(t, f64::from(v));
+                    expected.entry(t).or_insert(f64::from(v));
+                }
+                merge_into(&mut out, 1, &batch);
+            }
+            prop_assert_eq!(&out.ts[1..], expected.keys().copied().collect::<Vec<_>>());
+            prop_assert_eq!(&out.vs[1..], expected.values().copied().collect::<Vec<_>>());
+            prop_assert_eq!(out.ts[0], 1000);
+        }
+    }
+}

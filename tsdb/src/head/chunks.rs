@@ -1,0 +1,424 @@
+//! Full chunks of the head, in mapped files under `chunks_head/`.
+//!
+//! Sealed chunks gather in a small buffer that is written out when full; a read finds a chunk in the map or, for
+//! a moment, in the buffer. What the buffer holds at a kill is rebuilt from the log. A failed write
+//! keeps the buffer: on a full disk the log refuses commits, so no more chunks come meanwhile.
+//!
+//! Compat: prometheus `tsdb/chunks`, `ChunkDiskMapper`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use foldhash::HashMap;
+use model::Timestamp;
+use parking_lot::{Mutex, RwLock};
+
+use crate::chunk::{Encoding, xor};
+use crate::fs::{self, File, GrowingMap};
+use crate::{Error, Result};
+
+const MAGIC: [u8; 8] = [0x01, 0x30, 0xbc, 0x91, 0x01, 0, 0, 0];
+
+/// Upstream's limit of a file.
+const FILE_BYTES_MAX: usize = 128 << 20;
+
+/// Address space per file: a buffer that could not be written may take a file past its limit.
+const MAP_BYTES: usize = 256 << 20;
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Ref, two times, encoding.
+const RECORD_HEADER_LEN: usize = 25;
+
+/// Where a sealed chunk is, and the times of its first and last sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sealed {
+    pub(super) file: u32,
+    pub(super) offset: u32,
+    pub(super) mint: Timestamp,
+    pub(super) maxt: Timestamp,
+}
+
+/// One file; its map outlives its name.
+#[derive(Debug)]
+pub(super) struct ChunkFile {
+    file: File,
+    map: GrowingMap,
+    maxt: AtomicI64,
+}
+
+/// The files by number, as of one moment.
+pub(super) type Files = Arc<BTreeMap<u32, Arc<ChunkFile>>>;
+
+#[derive(Debug)]
+pub(super) struct HeadChunks {
+    dir: PathBuf,
+    files: RwLock<Files>,
+    tail: Mutex<Tail>,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    current: Option<(u32, Arc<ChunkFile>)>,
+    next_number: u32,
+    /// The bytes in the file.
+    flushed: usize,
+    buffer: Vec<u8>,
+    has_failed: bool,
+}
+
+/// What a scan of the files found: the chunks of each series in order of time.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) by_series: HashMap<u64, Vec<Sealed>>,
+    /// Chunks of encodings or origins that are not read yet.
+    pub(super) n_skipped: u64,
+    pub(super) n_corruptions: u64,
+}
+
+impl HeadChunks {
+    /// Scans what is there. A file that does not read is removed with all later ones: the log has their samples.
+    pub(super) fn open(dir: &Path) -> Result<(Self, Loaded)> {
+        fs::create_dir_all(dir)?;
+        let mut numbers: Vec<u32> = fs::list(dir)?.iter().filter_map(|name| name.parse().ok()).collect();
+        numbers.sort_unstable();
+        let mut loaded = Loaded::default();
+        let mut files = BTreeMap::new();
+        let mut stop = None;
+        for (i, &number) in numbers.iter().enumerate() {
+            let path = path(dir, number);
+            let follows = i == 0 || numbers[i - 1] + 1 == number;
+            let is_unborn = i + 1 == numbers.len() && fs::file_len(&path)? < MAGIC.len() as u64;
+            let scanned = if !follows {
+                Err("its predecessor is missing".to_owned())
+            } else if is_unborn || unwritten(&path)? {
+                // The process ended between the creation of the file and its first byte.
+                fs::remove_file(&path)?;
+                break;
+            } else {
+                scan(&path, number, &mut loaded)?
+            };
+            match scanned {
+                Ok(file) => drop(files.insert(number, Arc::new(file))),
+                Err(what) => {
+                    tracing::error!(path = %path.display(), what, "corrupt head chunks; it and later files are removed, the log has their samples");
+                    loaded.n_corruptions += 1;
+                    stop = Some(i);
+                    break;
+                }
+            }
+        }
+        if let Some(stop) = stop {
+            for &number in &numbers[stop..] {
+                fs::remove_file(&path(dir, number))?;
+            }
+            for chunks in loaded.by_series.values_mut() {
+                chunks.retain(|chunk| files.contains_key(&chunk.file));
+            }
+        }
+        let next_number = files.keys().last().map_or(1, |n| n + 1);
+        let tail = Tail { next_number, ..Tail::default() };
+        let chunks =
+            Self { dir: dir.to_owned(), files: RwLock::new(Arc::new(files)), tail: Mutex::new(tail) };
+        Ok((chunks, loaded))
+    }
+
+    /// Adds the chunk of `count` samples whose stream (without header) is given; it can be read at once.
+    pub(super) fn write(
+        &self,
+        series: u64,
+        mint: Timestamp,
+        maxt: Timestamp,
+        count: u16,
+        stream: &[u8],
+    ) -> Result<Sealed> {
+        let mut tail = self.tail.lock();
+        let len = xor::HEADER_LEN + stream.len();
+        let end = tail.flushed + tail.buffer.len();
+        if tail.current.is_none() || (end + RECORD_HEADER_LEN + len + 8 > FILE_BYTES_MAX && !tail.has_failed)
+        {
+            self.cut(&mut tail)?;
+        }
+        let (number, file) = tail.current.clone().expect("cut sets it");
+        let at = tail.buffer.len();
+        let offset = u32::try_from(tail.flushed + at).expect("files stay below 256 MiB");
+        let buffer = &mut tail.buffer;
+        buffer.extend_from_slice(&series.to_be_bytes());
+        buffer.extend_from_slice(&mint.to_be_bytes());
+        buffer.extend_from_slice(&maxt.to_be_bytes());
+        buffer.push(Encoding::Xor as u8);
+        push_uvarint(buffer, len);
+        buffer.extend_from_slice(&count.to_be_bytes());
+        buffer.extend_from_slice(stream);
+        let crc = crc32c::crc32c(&buffer[at..]);
+        buffer.extend_from_slice(&crc.to_be_bytes());
+        file.maxt.fetch_max(maxt, Ordering::Relaxed);
+        if tail.buffer.len() >= BUFFER_BYTES
+            && let Err(e) = tail.flush()
+            && !std::mem::replace(&mut tail.has_failed, true)
+        {
+            tracing::error!(error = %e, "head chunks cannot be written and stay in memory");
+        }
+        Ok(Sealed { file: number, offset, mint, maxt })
+    }
+
+    fn cut(&self, tail: &mut Tail) -> Result<()> {
+        tail.flush()?;
+        let number = tail.next_number;
+        let path = path(&self.dir, number);
+        let file = File::create(&path)?;
+        file.write_all_at(&MAGIC, 0)?;
+        fs::sync_dir(&self.dir)?;
+        let map = GrowingMap::new(&file, MAP_BYTES, MAGIC.len())?;
+        let file = Arc::new(ChunkFile { file, map, maxt: AtomicI64::new(i64::MIN) });
+        let mut files = self.files.write();
+        Arc::make_mut(&mut files).insert(number, Arc::clone(&file));
+        tail.current = Some((number, file));
+        tail.next_number = number + 1;
+        tail.flushed = MAGIC.len();
+        Ok(())
+    }
+
+    /// The files of this moment; whoever holds them can read their chunks for ever.
+    pub(super) fn files(&self) -> Files {
+        Arc::clone(&self.files.read())
+    }
+
+    /// Hands the bytes of a chunk, its checksum verified, to `read`. `pinned` are files taken earlier.
+    pub(super) fn read<T>(&self, pinned: &Files, at: Sealed, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let current;
+        let file = if let Some(file) = pinned.get(&at.file) {
+            file
+        } else {
+            current = self.files();
+            let gone = || {
+                Error::corrupt(&path(&self.dir, at.file), u64::from(at.offset), "the file of a chunk is gone")
+            };
+            &Arc::clone(current.get(&at.file).ok_or_else(gone)?)
+        };
+        let corrupt = |what: String| Error::corrupt(file.file.path(), u64::from(at.offset), what);
+        let offset = at.offset as usize;
+        if let Some(rest) = file.map.bytes().get(offset..).filter(|rest| !rest.is_empty()) {
+            return Ok(read(parse(rest).map_err(corrupt)?.1.data));
+        }
+        let tail = self.tail.lock();
+        // Written out between the look at the map and the lock?
+        if let Some(rest) = file.map.bytes().get(offset..).filter(|rest| !rest.is_empty()) {
+            drop(tail);
+            return Ok(read(parse(rest).map_err(corrupt)?.1.data));
+        }
+        let rest = offset.checked_sub(tail.flushed).and_then(|at| tail.buffer.get(at..)).unwrap_or_default();
+        let data = parse(rest).map_err(corrupt)?.1.data.to_vec();
+        drop(tail);
+        Ok(read(&data))
+    }
+
+    /// Removes the oldest files as long as all their chunks end before `mint`.
+    pub(super) fn truncate(&self, mint: Timestamp) -> Result<()> {
+        let current = self.tail.lock().current.as_ref().map(|(number, _)| *number);
+        loop {
+            let mut files = self.files.write();
+            let Some((&number, file)) = files.first_key_value() else { return Ok(()) };
+            if file.maxt.load(Ordering::Relaxed) >= mint || Some(number) == current {
+                return Ok(());
+            }
+            let path = file.file.path().to_owned();
+            Arc::make_mut(&mut files).remove(&number);
+            drop(files);
+            fs::remove_file(&path)?;
+        }
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        fs::dir_size(&self.dir)
+    }
+
+    pub(super) fn close(&self) -> Result<()> {
+        let mut tail = self.tail.lock();
+        tail.flush()?;
+        tail.current.as_ref().map_or(Ok(()), |(_, file)| file.file.sync_data())
+    }
+}
+
+impl Tail {
+    fn flush(&mut self) -> Result<()> {
+        let Some((_, file)) = &self.current else { return Ok(()) };
+        file.file.write_all_at(&self.buffer, self.flushed as u64)?;
+        self.flushed += self.buffer.len();
+        file.map.publish(self.flushed);
+        self.buffer.clear();
+        self.buffer.shrink_to(2 * BUFFER_BYTES);
+        self.has_failed = false;
+        Ok(())
+    }
+}
+
+fn path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:06}"))
+}
+
+/// Whether a file was created, perhaps preallocated, and never written.
+fn unwritten(path: &Path) -> Result<bool> {
+    let file = File::open(path)?;
+    let mut magic = [0; 8];
+    Ok(file.len()? < 8 || {
+        file.read_exact_at(&mut magic, 0)?;
+        magic == [0; 8]
+    })
+}
+
+struct Record<'a> {
+    series: u64,
+    mint: Timestamp,
+    maxt: Timestamp,
+    encoding: u8,
+    data: &'a [u8],
+}
+
+/// The record at the front of `bytes` and its length.
+fn parse(bytes: &[u8]) -> Result<(usize, Record<'_>), String> {
+    let torn = || "torn record".to_owned();
+    let be64 =
+        |at: usize| bytes.get(at..at + 8).and_then(|b| b.first_chunk()).map(|b| u64::from_be_bytes(*b));
+    let series = be64(0).ok_or_else(torn)?;
+    let mint = be64(8).ok_or_else(torn)?.cast_signed();
+    let maxt = be64(16).ok_or_else(torn)?.cast_signed();
+    let encoding = *bytes.get(24).ok_or_else(torn)?;
+    let mut len = 0_usize;
+    let mut at = RECORD_HEADER_LEN;
+    for shift in [0, 7, 14, 21] {
+        let byte = *bytes.get(at).ok_or_else(torn)?;
+        at += 1;
+        len |= usize::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+        if shift == 21 {
+            return Err("length of a chunk is out of bounds".to_owned());
+        }
+    }
+    let data = bytes.get(at..at + len).ok_or_else(torn)?;
+    let crc = bytes.get(at + len..at + len + 4).and_then(|b| b.first_chunk()).ok_or_else(torn)?;
+    let (expected, found) = (u32::from_be_bytes(*crc), crc32c::crc32c(&bytes[..at + len]));
+    if expected != found {
+        return Err(format!("checksum mismatch expected:{expected:x}, actual:{found:x}"));
+    }
+    Ok((at + len + 4, Record { series, mint, maxt, encoding, data }))
+}
+
+/// Reads a whole file; the inner error says why it is corrupt.
+fn scan(path: &Path, number: u32, loaded: &mut Loaded) -> Result<Result<ChunkFile, String>> {
+    let file = File::open(path)?;
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    if len > MAP_BYTES {
+        return Ok(Err(format!("file of {len} bytes")));
+    }
+    let map = GrowingMap::new(&file, MAP_BYTES, len)?;
+    let bytes = map.bytes();
+    if bytes.get(..8) != Some(&MAGIC) {
+        return Ok(Err("unknown magic or version".to_owned()));
+    }
+    let mut at = MAGIC.len();
+    let mut newest = i64::MIN;
+    while at < len {
+        let rest = &bytes[at..];
+        if rest.iter().take(24).all(|&b| b == 0) {
+            // Preallocated and never written; only zeros may follow.
+            if rest.iter().any(|&b| b != 0) {
+                return Ok(Err(format!("data after the end mark at byte {at}")));
+            }
+            break;
+        }
+        let (record_len, record) = match parse(rest) {
+            Ok(parsed) => parsed,
+            Err(what) => return Ok(Err(format!("{what} at byte {at}"))),
+        };
+        newest = newest.max(record.maxt);
+        let chunks = loaded.by_series.entry(record.series);
+        if Encoding::from_byte(record.encoding).is_none() {
+            loaded.n_skipped += 1;
+        } else {
+            let chunks = chunks.or_default();
+            if record.mint <= record.maxt && chunks.last().is_none_or(|last| last.maxt < record.mint) {
+                let offset = u32::try_from(at).expect("below the map's size");
+                chunks.push(Sealed { file: number, offset, mint: record.mint, maxt: record.maxt });
+            }
+        }
+        at += record_len;
+    }
+    Ok(Ok(ChunkFile { file, map, maxt: AtomicI64::new(newest) }))
+}
+
+fn push_uvarint(out: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fill(dir: &Path) -> Vec<Sealed> {
+        let (chunks, _) = HeadChunks::open(dir).unwrap();
+        let sealed = (0..20)
+            .map(|i| chunks.write(7, i * 10, i * 10 + 9, 3, &[i.to_le_bytes()[0]; 40]).unwrap())
+            .collect();
+        chunks.close().unwrap();
+        sealed
+    }
+
+    #[test]
+    fn record_golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (chunks, _) = HeadChunks::open(dir.path()).unwrap();
+        let at = chunks.write(5, -1, 300, 2, b"ab").unwrap();
+        chunks.read(&chunks.files(), at, |bytes| assert_eq!(bytes, b"\0\x02ab")).unwrap();
+        chunks.close().unwrap();
+        chunks.read(&chunks.files(), at, |bytes| assert_eq!(bytes, b"\0\x02ab")).unwrap();
+        let bytes = fs::read(&path(dir.path(), 1)).unwrap();
+        let golden = b"\x01\x30\xbc\x91\x01\0\0\0\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\x01\x2c\x01\x04\0\x02ab";
+        assert_eq!(&bytes[..golden.len()], golden);
+        assert_eq!(bytes.len(), golden.len() + 4);
+    }
+
+    #[test]
+    fn chunks_come_back_after_reopening_and_files_go_by_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let sealed = fill(dir.path());
+        let (chunks, loaded) = HeadChunks::open(dir.path()).unwrap();
+        assert_eq!(loaded.by_series[&7], sealed);
+        let later = chunks.write(8, 1000, 1001, 1, b"z").unwrap();
+        assert_eq!(later.file, 2);
+        let pinned = chunks.files();
+        chunks.truncate(500).unwrap();
+        assert_eq!(fs::list(dir.path()).unwrap(), ["000002"]);
+        chunks.read(&pinned, sealed[3], |bytes| assert_eq!(bytes[2..], [3; 40])).unwrap();
+        assert!(chunks.read(&chunks.files(), sealed[3], |_| ()).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn damaged_files_are_dropped_never_a_panic(at in 0_usize..1500, flip in 1_u8.., cut in 0_usize..1600) {
+            let dir = tempfile::tempdir().unwrap();
+            fill(dir.path());
+            let path = path(dir.path(), 1);
+            let mut bytes = fs::read(&path).unwrap();
+            let len = bytes.len();
+            bytes[at % len] ^= flip;
+            bytes.truncate(cut);
+            fs::write(&path, &bytes).unwrap();
+            let (chunks, loaded) = HeadChunks::open(dir.path()).unwrap();
+            for &sealed in loaded.by_series.values().flatten() {
+                let _ = chunks.read(&chunks.files(), sealed, |_| ());
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Truncation: what went into a block leaves memory, chunk files and log.
+//!
+//! Compat: prometheus `tsdb`, `Head.Truncate`, `Head.gc`, `Head.truncateWAL`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Instant;
+
+use model::Timestamp;
+
+use super::series::{ALIVE, NEVER};
+use super::{Head, Inner};
+use crate::wal::{checkpoint, segment};
+use crate::{Error, Result};
+
+impl Head {
+    /// Forgets everything before `mint`; samples before it are refused from now on.
+    ///
+    /// Never waits for readers: what they look at is freed by a later truncation.
+    pub fn truncate(&self, mint: Timestamp) -> Result<()> {
+        let inner = &*self.0;
+        let _one_at_a_time = inner.truncating.lock();
+        inner.metrics.truncations.inc();
+        let truncated = inner.truncate(mint);
+        if truncated.is_err() {
+            inner.metrics.truncations_failed.inc();
+        }
+        truncated
+    }
+}
+
+impl Inner {
+    fn truncate(&self, mint: Timestamp) -> Result<()> {
+        self.min_valid_time.fetch_max(mint, Relaxed);
+        let started = Instant::now();
+        let oldest = self.collect(mint);
+        self.metrics.observe_gc(started.elapsed());
+        // Upstream moves the start of the head to its oldest sample; an empty head has none.
+        let new_min = oldest.unwrap_or(Timestamp::MAX);
+        self.min_time.store(new_min, Relaxed);
+        if oldest.is_none() && self.max_time.load(Relaxed) < mint {
+            self.max_time.store(Timestamp::MIN, Relaxed);
+        }
+        self.chunks.truncate(mint)?;
+        self.truncate_log(mint)
+    }
+
+    /// Frees chunks before `mint` and series without any; returns the time of the oldest sample left.
+    pub(super) fn collect(&self, mint: Timestamp) -> Option<Timestamp> {
+        let epoch = self.epoch.fetch_add(1, SeqCst);
+        let mut oldest: Option<Timestamp> = None;
+        for shard in &self.shards {
+            let mut state = shard.state.write();
+            // Looked at under the lock: a view is made under it, too.
+            let is_watched = Arc::strong_count(&self.pin) > 1;
+            let mut dead = Vec::new();
+            for idx in 0..state.n_slots() {
+                let hot = shard.line(idx);
+                if hot.flags.load(Relaxed) & ALIVE == 0 {
+                    continue;
+                }
+                state.truncate_chunks(idx, mint);
+                let mut line = hot.load();
+                if line.xor.count > 0 && line.last_t() < mint && !is_watched {
+                    shard.drop_open(&mut state, &mut line);
+                    hot.store(&line);
+                }
+                let first = state.chunks(idx).last().map(|chunk| chunk.mint);
+                let first = first.or((line.xor.count > 0).then_some(line.first_t));
+                if let Some(first) = first {
+                    let first = first.max(mint);
+                    oldest = Some(oldest.map_or(first, |oldest| oldest.min(first)));
+                    continue;
+                }
+                // An open appender may hold a sample for it.
+                let is_pending = self.open_appenders.load(SeqCst) > 0 && hot.touched.load(SeqCst) >= epoch;
+                if !is_pending {
+                    let expiry = if line.last_t() == NEVER { mint } else { line.last_t().max(mint) };
+                    self.expiries.lock().insert(line.wal_ref, expiry);
+                    dead.push(state.cold[idx].id);
+                    shard.death(&mut state, idx);
+                }
+            }
+            if !dead.is_empty() {
+                self.metrics.series_removed.add(dead.len() as u64);
+                self.registry.write().remove(&dead, is_watched);
+            }
+        }
+        oldest
+    }
+
+    /// Replaces the older two thirds of the log by a checkpoint.
+    fn truncate_log(&self, mint: Timestamp) -> Result<()> {
+        let wal = self.wal.read();
+        let wal = wal.as_ref().ok_or_else(|| Error::Poisoned("the store is closed".to_owned()))?;
+        let segments = segment::list(&self.wal_dir)?;
+        let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else { return Ok(()) };
+        // A new segment, so that a slow log is not kept longer than a fast one.
+        wal.roll()?;
+        let Some(last) = last.checked_sub(1).filter(|&last| last > first) else { return Ok(()) };
+        let last = first + (last - first) * 2 / 3;
+        if last <= first {
+            return Ok(());
+        }
+        let living = self.living_refs();
+        let expiries = self.expiries.lock().clone();
+        let keep = |series: u64| {
+            living.binary_search(&series).is_ok() || expiries.get(&series).is_some_and(|&until| until >= mint)
+        };
+        wal.metrics().truncations.inc();
+        let started = Instant::now();
+        let written = checkpoint::write(&self.wal_dir, last, mint, self.options.wal, keep);
+        self.metrics.observe_checkpoint(started.elapsed(), written.is_err());
+        if written.is_err() {
+            wal.metrics().truncations_failed.inc();
+        }
+        written?;
+        self.expiries.lock().retain(|_, &mut until| until >= mint);
+        Ok(())
+    }
+
+    fn living_refs(&self) -> Vec<u64> {
+        let mut refs = Vec::new();
+        for shard in &self.shards {
+            let n_slots = shard.state.read().n_slots();
+            let lines = (0..n_slots).map(|idx| shard.line(idx));
+            refs.extend(
+                lines
+                    .filter(|line| line.flags.load(Relaxed) & ALIVE != 0)
+                    .map(super::series::HotLine::wal_ref),
+            );
+        }
+        refs.sort_unstable();
+        refs
+    }
+}

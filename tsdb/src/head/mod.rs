@@ -1,0 +1,223 @@
+//! The head: the newest hours, in memory and in the log.
+//!
+//! Series are spread over shards by who writes them: a scrape is one walk over adjacent lines of one shard
+//! ([`series`]) under one lock. Labels live in the [`registry`], which appends of known series never touch.
+//! Full chunks leave memory at once for mapped files ([`chunks`]). A commit is logged, then applied ([`append`]); a
+//! select looks at all shards at one moment and notes how much of each series existed ([`read`]).
+//!
+//! Locks are taken in this order: shards by number, then the registry. Nobody holds either while the log writes.
+//!
+//! Native histograms, exemplars and late samples are not stored yet; the cold record has the place for them.
+//!
+//! Compat: prometheus `tsdb`, `Head`.
+
+mod append;
+mod chunks;
+mod gc;
+mod metrics;
+mod postings;
+mod read;
+mod registry;
+mod replay;
+mod series;
+mod slab;
+mod source;
+
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use foldhash::HashMap;
+use model::Timestamp;
+use model::storage::SeriesRef;
+use parking_lot::{Mutex, RwLock};
+
+pub use metrics::{Stats, TopEntry};
+pub use replay::ReplayProgress;
+pub use source::Source;
+
+use crate::{Result, wal};
+use chunks::HeadChunks;
+use metrics::Metrics;
+use registry::Registry;
+use series::Shard;
+
+/// Bits of a packed slot that hold the index; the others hold the shard.
+const IDX_BITS: u32 = 28;
+
+/// How the head is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The span of a chunk's window and of the smallest block, in ms, below 2^31.
+    pub chunk_range_ms: i64,
+    /// A power of two up to 16; series of one writer share a shard.
+    pub n_shards: usize,
+    /// The most series at a time, 0 for no limit.
+    pub series_limit: u64,
+    pub wal: wal::Options,
+}
+
+impl Default for Options {
+    /// Two hours, as upstream; two shards per core.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            chunk_range_ms: 2 * 3_600_000,
+            n_shards: (2 * cores).next_power_of_two().min(16),
+            series_limit: 0,
+            wal: wal::Options::default(),
+        }
+    }
+}
+
+/// The newest samples of a store; a cheap handle to clone.
+#[derive(Clone, Debug)]
+pub struct Head(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: Options,
+    wal_dir: PathBuf,
+    shards: Box<[Shard]>,
+    registry: RwLock<Registry>,
+    chunks: HeadChunks,
+    /// Gone once closed.
+    wal: RwLock<Option<wal::Writer>>,
+    /// The last ref given out in the log.
+    last_ref: AtomicU64,
+    /// The times of the oldest and newest sample; `MAX` and `MIN` when there is none.
+    min_time: AtomicI64,
+    max_time: AtomicI64,
+    /// Samples before this belong to blocks.
+    min_valid_time: AtomicI64,
+    /// Rises with every batch that shows new series, so that a select knows that it looked too early.
+    published: AtomicU64,
+    open_appenders: AtomicUsize,
+    /// Rises with every truncation.
+    epoch: AtomicU32,
+    /// Whoever reads samples or labels holds a clone; what they might look at is freed later.
+    pin: Arc<()>,
+    /// Until when the record of a series that left the head stays in checkpoints, by its ref.
+    expiries: Mutex<HashMap<u64, Timestamp>>,
+    truncating: Mutex<()>,
+    metrics: Metrics,
+}
+
+/// Where a series lives: shard and index in 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Slot(u32);
+
+impl Slot {
+    fn new(shard: usize, idx: u32) -> Self {
+        debug_assert!(idx < 1 << IDX_BITS, "BUG: index {idx}");
+        Self((u32::try_from(shard).expect("at most 16 shards") << IDX_BITS) | idx)
+    }
+
+    #[inline]
+    fn shard(self) -> usize {
+        (self.0 >> IDX_BITS) as usize
+    }
+
+    #[inline]
+    fn idx(self) -> u32 {
+        self.0 & ((1 << IDX_BITS) - 1)
+    }
+}
+
+/// The ref handed to callers: generation above slot. Generations start at 1, so it is never zero.
+fn pack_ref(slot: Slot, generation: u16) -> SeriesRef {
+    let packed = (u64::from(generation) << 32) | u64::from(slot.0);
+    SeriesRef(NonZeroU64::new(packed).expect("generations start at 1"))
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "taking packed fields apart")]
+fn unpack_ref(series: SeriesRef) -> (Slot, u16) {
+    (Slot(series.0.get() as u32), (series.0.get() >> 32) as u16)
+}
+
+impl Head {
+    /// Opens the head in a data directory, reading back what its log and chunk files hold.
+    ///
+    /// Samples before `min_valid_time` are in blocks and left out. `progress` can be watched from another thread.
+    /// A corrupt log is cut at its first bad record, loudly.
+    pub fn open(
+        dir: &Path,
+        options: Options,
+        min_valid_time: Timestamp,
+        progress: &ReplayProgress,
+    ) -> Result<Self> {
+        assert!(
+            options.n_shards.is_power_of_two() && options.n_shards <= 16,
+            "BUG: {} shards",
+            options.n_shards
+        );
+        assert!(
+            (1..1 << 31).contains(&options.chunk_range_ms),
+            "BUG: chunk range {}",
+            options.chunk_range_ms
+        );
+        replay::open(dir, options, min_valid_time, progress).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// The time of the oldest sample, `i64::MAX` if there is none.
+    pub fn min_time(&self) -> Timestamp {
+        self.0.min_time.load(Ordering::Relaxed)
+    }
+
+    /// The time of the newest sample, `i64::MIN` if there is none.
+    pub fn max_time(&self) -> Timestamp {
+        self.0.max_time.load(Ordering::Relaxed)
+    }
+
+    /// Samples before this are refused: blocks cover them.
+    pub fn min_valid_time(&self) -> Timestamp {
+        self.0.min_valid_time.load(Ordering::Relaxed)
+    }
+
+    pub fn n_series(&self) -> u64 {
+        self.0.registry.read().n_series()
+    }
+
+    /// The half-open range that the next block should cover, once the head spans more than one and a half ranges.
+    pub fn compactable_range(&self) -> Option<(Timestamp, Timestamp)> {
+        let (mint, maxt) = (self.min_time(), self.max_time());
+        let range = self.0.options.chunk_range_ms;
+        let is_due = mint <= maxt && maxt.saturating_sub(mint) > range / 2 * 3;
+        is_due.then(|| (mint, (mint / range) * range + range))
+    }
+
+    /// The bytes of log and chunk files on disk, as retention by size counts them.
+    pub fn size_bytes(&self) -> u64 {
+        crate::fs::dir_size(&self.0.wal_dir) + self.0.chunks.size_bytes()
+    }
+
+    /// Why nothing more is accepted, if so.
+    pub fn poison(&self) -> Option<String> {
+        self.0.wal.read().as_ref().and_then(|wal| wal.poison().map(str::to_owned))
+    }
+
+    /// Writes out and syncs everything; appends fail from then on, reads go on.
+    pub fn close(&self) -> Result<()> {
+        self.0.chunks.close()?;
+        let wal = self.0.wal.write().take();
+        wal.map_or(Ok(()), wal::Writer::close)
+    }
+}
+
+impl Inner {
+    fn shard_of(&self, affinity: u64) -> usize {
+        // The multiplication brings the entropy of any constant or hash to the top bits.
+        let mixed = affinity.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        usize::try_from(mixed).expect("32 bits") & (self.shards.len() - 1)
+    }
+
+    fn observe_times(&self, mint: Timestamp, maxt: Timestamp) {
+        self.min_time.fetch_min(mint, Ordering::Relaxed);
+        self.max_time.fetch_max(maxt, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! Selects series and decodes their samples as of one moment.
+//!
+//! A select holds all shards for reading just long enough to note, per series, which chunks are sealed and how
+//! many samples the open one has. Decoding happens later and takes that many and no more, from the open chunk
+//! or from wherever it was sealed to meanwhile. So a query sees whole batches, and nobody waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::storage::{Error, Querier, Queryable, SelectHints, SeriesSet};
+use model::{Labels, Matcher, SampleBatch, TimeRange, Timestamp};
+use roaring::RoaringBitmap;
+
+use super::chunks::{Files, Sealed};
+use super::slab::NONE;
+use super::{Head, Inner, Slot};
+use crate::chunk::xor;
+
+impl Queryable for Head {
+    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, Error> {
+        Ok(Box::new(HeadQuerier { inner: Arc::clone(&self.0), range }))
+    }
+}
+
+#[derive(Debug)]
+struct HeadQuerier {
+    inner: Arc<Inner>,
+    range: TimeRange,
+}
+
+impl Querier for HeadQuerier {
+    fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, Error> {
+        let range = match hints.range {
+            Some(hint) => TimeRange::new(self.range.mint.max(hint.mint), self.range.maxt.min(hint.maxt)),
+            None => self.range,
+        };
+        let mut view = View::new(&self.inner, range, |registry| registry.select(matchers));
+        if hints.sorted {
+            view.sort();
+        }
+        if hints.limit > 0 {
+            view.entries.truncate(hints.limit);
+        }
+        Ok(Box::new(view))
+    }
+
+    fn label_values(&self, name: &[u8], matchers: &[Matcher], limit: usize) -> Result<Vec<Box<[u8]>>, Error> {
+        let registry = self.inner.registry.read();
+        let among = (!matchers.is_empty()).then(|| registry.select(matchers));
+        Ok(limited(registry.label_values(name, among.as_ref()), limit))
+    }
+
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<Box<[u8]>>, Error> {
+        let registry = self.inner.registry.read();
+        let among = (!matchers.is_empty()).then(|| registry.select(matchers));
+        Ok(limited(registry.label_names(among.as_ref()), limit))
+    }
+}
+
+fn limited(mut values: Vec<Box<[u8]>>, limit: usize) -> Vec<Box<[u8]>> {
+    if limit > 0 {
+        values.truncate(limit);
+    }
+    values
+}
+
+/// One series as it was at the moment of the select.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) id: u32,
+    slot: Slot,
+    n_sealed: u32,
+    generation: u16,
+    /// Samples of the open chunk.
+    count: u16,
+    first_t: Timestamp,
+    /// Its sealed chunks in the view's list.
+    chunks_start: u32,
+    n_chunks: u32,
+}
+
+/// Some series of the head as of one moment.
+#[derive(Debug)]
+pub(super) struct View {
+    inner: Arc<Inner>,
+    pub(super) entries: Vec<Seen>,
+    /// Sealed chunks that overlap the range, oldest first within a series.
+    chunks: Vec<Sealed>,
+    files: Files,
+    _pin: Arc<()>,
+}
+
+/// One chunk of a series in a view.
+pub(super) enum Piece<'a> {
+    /// With its count in front.
+    Sealed(Sealed, &'a [u8]),
+    /// The stream of a chunk that was open, of which so many samples belong to the view.
+    Open(u16, &'a [u8]),
+}
+
+impl View {
+    /// Looks at the series that `choose` finds and that have samples in `range`, in the order of their creation.
+    pub(super) fn new(
+        inner: &Arc<Inner>,
+        range: TimeRange,
+        choose: impl Fn(&super::Registry) -> RoaringBitmap,
+    ) -> Self {
+        let mut chosen = None;
+        for _ in 0..2 {
+            // Choosing may take long (regexes), so it happens before the shards are held, and is only valid if no
+            // batch showed new series in between: that batch would be seen in part.
+            let published = inner.published.load(Ordering::SeqCst);
+            let ids = choose(&inner.registry.read());
+            chosen = Some((published, ids));
+            if inner.published.load(Ordering::SeqCst) == published {
+                break;
+            }
+        }
+        let pin = Arc::clone(&inner.pin);
+        let states: Vec<_> = inner.shards.iter().map(|shard| shard.state.read()).collect();
+        let registry = inner.registry.read();
+        let ids = match chosen {
+            Some((published, ids)) if published == inner.published.load(Ordering::SeqCst) => ids,
+            _ => choose(&registry),
+        };
+        let mut view = Self {
+            inner: Arc::clone(inner),
+            entries: Vec::with_capacity(usize::try_from(ids.len()).unwrap_or(0)),
+            chunks: Vec::new(),
+            files: inner.chunks.files(),
+            _pin: pin,
+        };
+        for id in ids {
+            let entry = registry.entry(id);
+            if entry.slot == NONE {
+                continue;
+            }
+            let slot = Slot(entry.slot);
+            let line = inner.shards[slot.shard()].line(slot.idx()).load();
+            let start = view.chunks.len();
+            if line.n_sealed > 0 || states[slot.shard()].cold[slot.idx()].chunks != NONE {
+                let overlapping = states[slot.shard()]
+                    .chunks(slot.idx())
+                    .take_while(|chunk| chunk.maxt >= range.mint)
+                    .filter(|chunk| chunk.mint <= range.maxt);
+                view.chunks.extend(overlapping);
+                view.chunks[start..].reverse();
+            }
+            let is_open = line.xor.count > 0 && line.first_t <= range.maxt && line.last_t() >= range.mint;
+            let n_chunks = view.chunks.len() - start;
+            if n_chunks > 0 || is_open {
+                view.entries.push(Seen {
+                    id,
+                    slot,
+                    n_sealed: line.n_sealed,
+                    generation: line.generation,
+                    count: if is_open { line.xor.count } else { 0 },
+                    first_t: line.first_t,
+                    chunks_start: u32::try_from(start).expect("chunks in memory are fewer than 2^32"),
+                    n_chunks: u32::try_from(n_chunks).expect("chunks in memory are fewer than 2^32"),
+                });
+            }
+        }
+        view.entries.shrink_to_fit();
+        view
+    }
+
+    /// Puts the series in label order.
+    pub(super) fn sort(&mut self) {
+        let registry = self.inner.registry.read();
+        let ranks = registry.pair_ranks();
+        let key = |seen: &Seen| registry.pair_ids(seen.id).iter().map(|&pair| ranks[pair as usize]);
+        self.entries.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// Hands the chunks of series `i` that overlap `range` to `visit`, oldest first.
+    pub(super) fn each_chunk(
+        &self,
+        i: usize,
+        range: TimeRange,
+        mut visit: impl FnMut(Piece<'_>) -> crate::Result<()>,
+    ) -> crate::Result<()> {
+        let seen = self.entries[i];
+        let start = seen.chunks_start as usize;
+        for &at in &self.chunks[start..start + seen.n_chunks as usize] {
+            if at.mint <= range.maxt && at.maxt >= range.mint {
+                self.inner.chunks.read(&self.files, at, |bytes| visit(Piece::Sealed(at, bytes)))??;
+            }
+        }
+        if seen.count == 0 || seen.first_t > range.maxt {
+            return Ok(());
+        }
+        let shard = &self.inner.shards[seen.slot.shard()];
+        let state = shard.state.read();
+        let line = shard.line(seen.slot.idx()).load();
+        let gone =
+            || crate::Error::corrupt(&self.inner.wal_dir, 0, "a series left the head while it was read");
+        if line.generation != seen.generation {
+            return Err(gone());
+        }
+        if line.n_sealed == seen.n_sealed {
+            if line.xor.count < seen.count {
+                return Err(gone());
+            }
+            // Copied, so that decoding holds up nobody.
+            let mut stream = [0; 1056];
+            let len = line.xor.len_bytes();
+            stream[..len].copy_from_slice(&state.buffers.get(line.buffer)[..len]);
+            drop(state);
+            return visit(Piece::Open(seen.count, &stream[..len]));
+        }
+        let n_newer = line.n_sealed - seen.n_sealed - 1;
+        let at = state.chunks(seen.slot.idx()).nth(n_newer as usize);
+        drop(state);
+        let at = at.filter(|at| at.mint == seen.first_t).ok_or_else(gone)?;
+        self.inner.chunks.read(&self.files, at, |bytes| {
+            visit(Piece::Open(seen.count, bytes.get(xor::HEADER_LEN..).unwrap_or_default()))
+        })?
+    }
+
+    fn decode(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> crate::Result<()> {
+        let start = out.len();
+        self.each_chunk(i, range, |piece| {
+            let (decoded, at) = match piece {
+                Piece::Sealed(at, bytes) => (xor::decode(bytes, range, out), u64::from(at.offset)),
+                Piece::Open(count, stream) => (xor::decode_stream(stream, count, range, out), 0),
+            };
+            decoded.map_err(|e| crate::Error::corrupt(&self.inner.wal_dir, at, e.to_string()))
+        })?;
+        self.drop_deleted(i, start, out);
+        Ok(())
+    }
+
+    /// Takes samples that a tombstone covers out of what was appended from `start` on.
+    pub(super) fn drop_deleted(&self, i: usize, start: usize, out: &mut SampleBatch) {
+        let registry = self.inner.registry.read();
+        let Some(spans) = registry.tombstones.get(&self.entries[i].id) else { return };
+        let mut kept = start;
+        for at in start..out.len() {
+            if !spans.iter().any(|span| span.contains(out.ts[at])) {
+                (out.ts[kept], out.vs[kept]) = (out.ts[at], out.vs[at]);
+                kept += 1;
+            }
+        }
+        out.ts.truncate(kept);
+        out.vs.truncate(kept);
+    }
+
+    pub(super) fn is_touched_by_tombstone(&self, i: usize) -> bool {
+        self.inner.registry.read().tombstones.contains_key(&self.entries[i].id)
+    }
+}
+
+impl SeriesSet for View {
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn labels(&self, i: usize) -> Labels {
+        self.inner.registry.read().labels(self.entries[i].id)
+    }
+
+    fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
+        self.decode(i, range, out).map_err(Error::new)
+    }
+}

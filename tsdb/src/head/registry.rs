@@ -1,0 +1,390 @@
+//! Who is in the head: symbols, label pairs, the label sets of series and the postings that find them.
+//!
+//! Strings exist once; a pair of name and value has an id; a series is a sorted list of pair ids. A series' own
+//! id ascends with its creation and is what postings hold. Samples never pass here: only creation,
+//! selection and the garbage collection after a truncation take the lock around this.
+
+use std::hash::BuildHasher;
+
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use model::{Labels, MatchOp, Matcher, TimeRange};
+use roaring::RoaringBitmap;
+
+use super::Slot;
+use super::postings::Postings;
+use super::slab::{ID_LIST_MAX, IdLists, NONE, Paged};
+
+/// Unique strings, by id.
+#[derive(Debug, Default)]
+struct Symbols {
+    blocks: Vec<Vec<u8>>,
+    /// Block, offset and length of each.
+    spans: Paged<(u32, u32, u32)>,
+    table: HashTable<u32>,
+}
+
+const BLOCK_BYTES: usize = 64 << 10;
+
+impl Symbols {
+    fn get(&self, id: u32) -> &[u8] {
+        let (block, at, len) = self.spans[id];
+        &self.blocks[block as usize][at as usize..(at + len) as usize]
+    }
+
+    fn find(&self, hasher: &RandomState, bytes: &[u8]) -> Option<u32> {
+        self.table.find(hasher.hash_one(bytes), |&id| self.get(id) == bytes).copied()
+    }
+
+    fn intern(&mut self, hasher: &RandomState, bytes: &[u8]) -> u32 {
+        if let Some(id) = self.find(hasher, bytes) {
+            return id;
+        }
+        if self.blocks.last().is_none_or(|block| block.capacity() - block.len() < bytes.len()) {
+            self.blocks.push(Vec::with_capacity(BLOCK_BYTES.max(bytes.len())));
+        }
+        let block = self.blocks.last_mut().expect("one was pushed if there was none");
+        let at = u32::try_from(block.len()).expect("blocks are small");
+        block.extend_from_slice(bytes);
+        let len = u32::try_from(bytes.len()).expect("labels are below 16 MiB");
+        let id = self.spans.push((u32::try_from(self.blocks.len() - 1).expect("few blocks"), at, len));
+        let (table, spans, blocks) = (&mut self.table, &self.spans, &self.blocks);
+        table.insert_unique(hasher.hash_one(bytes), id, |&id| {
+            let (block, at, len) = spans[id];
+            hasher.hash_one(&blocks[block as usize][at as usize..(at + len) as usize])
+        });
+        id
+    }
+}
+
+#[derive(Debug)]
+struct Pair {
+    name: u32,
+    value: u32,
+    /// How many visible series carry it.
+    n_visible: u32,
+    postings: Postings,
+}
+
+/// What the registry knows of one series.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Shard and index, packed; `NONE` once the series is gone.
+    pub(super) slot: u32,
+    hash: u32,
+    labels: u32,
+    n_labels: u16,
+    pub(super) generation: u16,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    hasher: RandomState,
+    symbols: Symbols,
+    pairs: Paged<Pair>,
+    pair_table: HashTable<u32>,
+    /// The pairs of each name, in order of creation.
+    by_name: HashMap<u32, Vec<u32>>,
+    label_ids: IdLists,
+    series: Paged<Entry>,
+    series_table: HashTable<u32>,
+    /// Series whose creation was committed.
+    pub(super) visible: RoaringBitmap,
+    /// Label lists of series that are gone, kept while somebody may still look.
+    limbo: Vec<u32>,
+    /// Deleted spans by series id.
+    pub(super) tombstones: HashMap<u32, Vec<TimeRange>>,
+}
+
+impl Registry {
+    pub(super) fn hash(&self, labels: &Labels) -> u64 {
+        self.hasher.hash_one(labels.as_bytes())
+    }
+
+    pub(super) fn entry(&self, id: u32) -> Entry {
+        self.series[id]
+    }
+
+    pub(super) fn n_series(&self) -> u64 {
+        self.visible.len()
+    }
+
+    pub(super) fn find(&self, hash: u64, labels: &Labels) -> Option<u32> {
+        self.series_table
+            .find(spread(low(hash)), |&id| self.series[id].hash == low(hash) && self.has_labels(id, labels))
+            .copied()
+    }
+
+    /// As [`Registry::find`], with where the series lives.
+    pub(super) fn find_slot(&self, hash: u64, labels: &Labels) -> Option<(u32, Slot, u16)> {
+        let id = self.find(hash, labels)?;
+        let entry = self.series[id];
+        Some((id, Slot(entry.slot), entry.generation))
+    }
+
+    fn has_labels(&self, id: u32, labels: &Labels) -> bool {
+        let mut wanted = labels.iter();
+        self.pair_ids(id).iter().all(|&pair| wanted.next() == Some(self.pair_text(pair)))
+            && wanted.next().is_none()
+    }
+
+    /// Adds a series that is not visible yet.
+    pub(super) fn create(&mut self, hash: u64, labels: &Labels, slot: u32, generation: u16) -> u32 {
+        let pairs: Vec<u32> = labels.iter().map(|(name, value)| self.intern_pair(name, value)).collect();
+        assert!(pairs.len() <= ID_LIST_MAX, "BUG: series of {} labels", pairs.len());
+        let n_labels = u16::try_from(pairs.len()).expect("asserted above");
+        let handle = self.label_ids.alloc(&pairs);
+        let id = self.series.push(Entry { slot, hash: low(hash), labels: handle, n_labels, generation });
+        for pair in pairs {
+            self.pairs[pair].postings.push(id);
+        }
+        let series = &self.series;
+        self.series_table.insert_unique(spread(low(hash)), id, |&id| spread(series[id].hash));
+        id
+    }
+
+    /// Shows a series to queries from now on, unless it is gone.
+    pub(super) fn publish(&mut self, id: u32) {
+        if self.series[id].slot != NONE && self.visible.insert(id) {
+            self.count_visible(id, 1);
+        }
+    }
+
+    fn count_visible(&mut self, id: u32, by: i32) {
+        let entry = self.series[id];
+        for &pair in self.label_ids.get(entry.labels, usize::from(entry.n_labels)) {
+            let n = &mut self.pairs[pair].n_visible;
+            *n = n.saturating_add_signed(by);
+        }
+    }
+
+    fn intern_pair(&mut self, name: &[u8], value: &[u8]) -> u32 {
+        let name = self.symbols.intern(&self.hasher, name);
+        let value = self.symbols.intern(&self.hasher, value);
+        let hash = self.hasher.hash_one((name, value));
+        let is_it = |&id: &u32| (self.pairs[id].name, self.pairs[id].value) == (name, value);
+        if let Some(&id) = self.pair_table.find(hash, is_it) {
+            return id;
+        }
+        let id = self.pairs.push(Pair { name, value, n_visible: 0, postings: Postings::default() });
+        let (pairs, hasher) = (&self.pairs, &self.hasher);
+        self.pair_table.insert_unique(hash, id, |&id| hasher.hash_one((pairs[id].name, pairs[id].value)));
+        self.by_name.entry(name).or_default().push(id);
+        id
+    }
+
+    fn find_pair(&self, name: &[u8], value: &[u8]) -> Option<u32> {
+        let name = self.symbols.find(&self.hasher, name)?;
+        let value = self.symbols.find(&self.hasher, value)?;
+        let hash = self.hasher.hash_one((name, value));
+        self.pair_table
+            .find(hash, |&id| (self.pairs[id].name, self.pairs[id].value) == (name, value))
+            .copied()
+    }
+
+    pub(super) fn pair_ids(&self, id: u32) -> &[u32] {
+        let entry = self.series[id];
+        self.label_ids.get(entry.labels, usize::from(entry.n_labels))
+    }
+
+    pub(super) fn pair_text(&self, pair: u32) -> (&[u8], &[u8]) {
+        let pair = &self.pairs[pair];
+        (self.symbols.get(pair.name), self.symbols.get(pair.value))
+    }
+
+    pub(super) fn labels(&self, id: u32) -> Labels {
+        Labels::from_sorted(self.pair_ids(id).iter().map(|&pair| self.pair_text(pair)))
+    }
+
+    /// The rank of every pair in the order of names and values, so that label sets compare as integers.
+    pub(super) fn pair_ranks(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.pairs.len()).collect();
+        order.sort_unstable_by(|&a, &b| self.pair_text(a).cmp(&self.pair_text(b)));
+        let mut ranks = vec![0; order.len()];
+        for (rank, pair) in order.into_iter().enumerate() {
+            ranks[pair as usize] = u32::try_from(rank).expect("pairs have u32 ids");
+        }
+        ranks
+    }
+
+    // === selection ===
+
+    /// The visible series that pass all matchers.
+    ///
+    /// A matcher that a series without the label fails is intersected with; one that it passes is turned around
+    /// and subtracted, after all others. Compat: prometheus `tsdb`, `PostingsForMatchers`.
+    pub(super) fn select(&self, matchers: &[Matcher]) -> RoaringBitmap {
+        let mut found = self.visible.clone();
+        let (subtracting, intersecting): (Vec<_>, Vec<_>) = matchers.iter().partition(|m| m.matches_empty());
+        for matcher in intersecting {
+            let mut ids = RoaringBitmap::new();
+            self.each_value_where(matcher, true, &mut |pair| pair.postings.add_to(&mut ids));
+            found &= ids;
+            if found.is_empty() {
+                return found;
+            }
+        }
+        for matcher in subtracting {
+            // `=~".*"` passes every value, so there is nothing to subtract and no value to look at.
+            if matcher.op == MatchOp::Re && &*matcher.value == b".*" {
+                continue;
+            }
+            let mut ids = RoaringBitmap::new();
+            self.each_value_where(matcher, false, &mut |pair| pair.postings.add_to(&mut ids));
+            found -= ids;
+        }
+        found
+    }
+
+    /// Visits the pairs of the matcher's name on whose value it says `verdict`, each value judged once.
+    fn each_value_where<'a>(&'a self, matcher: &Matcher, verdict: bool, visit: &mut dyn FnMut(&'a Pair)) {
+        // Where the values are known it takes a look-up each instead of a walk over all values.
+        let exact: Option<Vec<&[u8]>> = match (matcher.op, verdict) {
+            (MatchOp::Eq, true) | (MatchOp::Ne, false) => Some(vec![&matcher.value]),
+            (MatchOp::Re, true) | (MatchOp::Nre, false) => {
+                matcher.regex().and_then(|re| re.set_matches()).map(|set| set.iter().map(|v| &**v).collect())
+            }
+            _ => None,
+        };
+        if let Some(mut values) = exact {
+            values.sort_unstable();
+            values.dedup();
+            for pair in values.into_iter().filter_map(|value| self.find_pair(&matcher.name, value)) {
+                visit(&self.pairs[pair]);
+            }
+            return;
+        }
+        let takes_all = match (matcher.op, &*matcher.value) {
+            (MatchOp::Re, b".+") | (MatchOp::Ne, b"") => verdict,
+            (MatchOp::Nre, b".+" | b".*") | (MatchOp::Eq, b"") => !verdict,
+            _ => false,
+        };
+        for &id in self.pairs_of(&matcher.name) {
+            let pair = &self.pairs[id];
+            if takes_all || matcher.matches(self.symbols.get(pair.value)) == verdict {
+                visit(pair);
+            }
+        }
+    }
+
+    fn pairs_of(&self, name: &[u8]) -> &[u32] {
+        let name = self.symbols.find(&self.hasher, name);
+        name.and_then(|name| self.by_name.get(&name)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn label_values(&self, name: &[u8], among: Option<&RoaringBitmap>) -> Vec<Box<[u8]>> {
+        let mut values: Vec<&[u8]> = self
+            .pairs_of(name)
+            .iter()
+            .map(|&id| &self.pairs[id])
+            .filter(|pair| pair.n_visible > 0 && among.is_none_or(|among| touches(&pair.postings, among)))
+            .map(|pair| self.symbols.get(pair.value))
+            .collect();
+        values.sort_unstable();
+        values.into_iter().map(Into::into).collect()
+    }
+
+    pub(super) fn label_names(&self, among: Option<&RoaringBitmap>) -> Vec<Box<[u8]>> {
+        let mut names: Vec<&[u8]> = match among {
+            None => {
+                let is_visible = |pairs: &[u32]| pairs.iter().any(|&id| self.pairs[id].n_visible > 0);
+                self.by_name.iter().filter(|(_, pairs)| is_visible(pairs)).map(|(&name, _)| name).collect()
+            }
+            Some(among) => {
+                let mut seen = RoaringBitmap::new();
+                for id in among {
+                    seen.extend(self.pair_ids(id).iter().map(|&pair| self.pairs[pair].name));
+                }
+                seen.iter().collect::<Vec<_>>()
+            }
+        }
+        .into_iter()
+        .map(|name| self.symbols.get(name))
+        .collect();
+        names.sort_unstable();
+        names.into_iter().map(Into::into).collect()
+    }
+
+    /// Visits name, value and number of series of every pair in use.
+    pub(super) fn each_pair<'a>(&'a self, mut visit: impl FnMut(&'a [u8], &'a [u8], u32)) {
+        for pair in self.pairs.iter().filter(|pair| pair.n_visible > 0) {
+            visit(self.symbols.get(pair.name), self.symbols.get(pair.value), pair.n_visible);
+        }
+    }
+
+    // === garbage ===
+
+    /// Forgets series. While `is_watched` somebody may still ask for their labels.
+    pub(super) fn remove(&mut self, ids: &[u32], is_watched: bool) {
+        let dead: RoaringBitmap = ids.iter().copied().collect();
+        let mut touched = RoaringBitmap::new();
+        for &id in ids {
+            touched.extend(self.pair_ids(id).iter().copied());
+            if self.visible.remove(id) {
+                self.count_visible(id, -1);
+            }
+            if let Ok(found) = self.series_table.find_entry(spread(self.series[id].hash), |&it| it == id) {
+                found.remove();
+            }
+            self.series[id].slot = NONE;
+            self.tombstones.remove(&id);
+            self.limbo.push(id);
+        }
+        for pair in touched {
+            self.pairs[pair].postings = self.pairs[pair].postings.without(&dead);
+        }
+        if !is_watched {
+            self.tidy();
+        }
+    }
+
+    /// Gives memory of the dead back; ids of pairs and series may change, so nobody may be watching.
+    fn tidy(&mut self) {
+        for id in std::mem::take(&mut self.limbo) {
+            let entry = &mut self.series[id];
+            self.label_ids.free(entry.labels, usize::from(entry.n_labels));
+            entry.n_labels = 0;
+        }
+        let n_dead = self.pairs.iter().filter(|pair| pair.postings.is_empty()).count();
+        if n_dead * 10 > self.pairs.len() as usize * 3 {
+            self.rebuild_names();
+        }
+    }
+
+    /// Keeps the pairs and symbols in use only; series keep their ids.
+    fn rebuild_names(&mut self) {
+        let old_pairs = std::mem::take(&mut self.pairs);
+        let old_symbols = std::mem::take(&mut self.symbols);
+        self.pair_table.clear();
+        self.by_name.clear();
+        let mut remap = vec![NONE; old_pairs.len() as usize];
+        for (old, mut pair) in old_pairs.into_items().enumerate() {
+            if !pair.postings.is_empty() {
+                let id = self.intern_pair(old_symbols.get(pair.name), old_symbols.get(pair.value));
+                self.pairs[id].n_visible = pair.n_visible;
+                self.pairs[id].postings = std::mem::take(&mut pair.postings);
+                remap[old] = id;
+            }
+        }
+        for id in 0..self.series.len() {
+            let entry = self.series[id];
+            for pair in self.label_ids.get_mut(entry.labels, usize::from(entry.n_labels)) {
+                *pair = remap[*pair as usize];
+            }
+        }
+    }
+}
+
+fn touches(postings: &Postings, among: &RoaringBitmap) -> bool {
+    postings.runs().any(|(start, len)| among.range_cardinality(start..=start + (len - 1)) > 0)
+}
+
+fn low(hash: u64) -> u32 {
+    u32::try_from(hash & 0xffff_ffff).expect("masked")
+}
+
+/// The 32 bits kept per series, spread over the 64 that the table looks at (its tag is the top seven).
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

@@ -1,0 +1,491 @@
+//! The lines of series and the shards they live in.
+//!
+//! What an append touches is one 64-byte line and the end of one buffer. The lines of a target lie side by side in
+//! the order in which its series were created, which is that of its exposition.
+//!
+//! A line is words of atomics: the writer changes it under the lock of its shard; an appender that only wants to
+//! judge a sample looks at it without. What it sees may be a moment old, which is why the commit
+//! judges again.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use model::Timestamp;
+use parking_lot::RwLock;
+
+use super::chunks::{HeadChunks, Sealed};
+use super::slab::{NONE, Paged, Slab};
+use crate::chunk::xor;
+
+/// Samples that a chunk should hold. Compat: prometheus `tsdb`, `DefaultSamplesPerChunk`.
+const SAMPLES_PER_CHUNK: u16 = 120;
+
+/// A chunk is cut before a sample of the greatest length might take it past 1024 bytes.
+/// Compat: prometheus `tsdb/chunkenc`, `MaxBytesPerXORChunk`.
+const CHUNK_BYTES_CUT: usize = 1024 - 19;
+
+/// The first bytes of a chunk's life; two samples fit.
+const FIRST_BUFFER_BYTES: usize = 24;
+
+/// Times beyond this do not fit the packed description of a chunk (the year 6429).
+pub(super) const TIME_MAX: Timestamp = (1 << 47) - 1;
+
+/// The series record is in the log.
+pub(super) const LOGGED: u32 = 1;
+/// The slot is in use.
+pub(super) const ALIVE: u32 = 2;
+
+/// A line as plain values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    pub(super) xor: xor::State,
+    /// The name of the series in the log.
+    pub(super) wal_ref: u64,
+    /// Of the open chunk.
+    pub(super) first_t: Timestamp,
+    /// The open chunk ends before this time: ms after `first_t`.
+    pub(super) cut_after: u32,
+    pub(super) buffer: u32,
+    /// Chunks sealed since the series was born, those gone again included.
+    pub(super) n_sealed: u32,
+    pub(super) generation: u16,
+    /// The last byte of the stream while it is not full: kept here so that an append only writes to the buffer and
+    /// never waits for it to come into the cache.
+    partial: u8,
+}
+
+/// A line in memory.
+#[repr(align(64))]
+#[derive(Debug)]
+pub(super) struct HotLine {
+    last_t: AtomicU64,
+    last_v: AtomicU64,
+    wal_ref: AtomicU64,
+    first_t: AtomicU64,
+    /// Last difference of times, span until the cut.
+    spans: AtomicU64,
+    /// Buffer, bits, samples, last byte.
+    open: AtomicU64,
+    /// Sealed chunks, generation, leading, trailing.
+    rest: AtomicU64,
+    pub(super) flags: AtomicU32,
+    /// The truncation epoch in which an appender last held this series.
+    pub(super) touched: AtomicU32,
+}
+
+const _: () = assert!(size_of::<HotLine>() == 64, "a line fills one cache line");
+
+/// `last_t` of a series without samples.
+pub(super) const NEVER: Timestamp = Timestamp::MIN;
+
+impl Line {
+    fn born(wal_ref: u64, generation: u16) -> Self {
+        let xor = xor::State { t: NEVER, ..xor::State::EMPTY };
+        Self { xor, wal_ref, first_t: 0, cut_after: 0, buffer: NONE, n_sealed: 0, generation, partial: 0 }
+    }
+
+    /// The time of the newest sample, open chunk or not.
+    pub(super) fn last_t(&self) -> Timestamp {
+        self.xor.t
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "taking packed fields apart")]
+impl HotLine {
+    fn vacant() -> Self {
+        let line = Self {
+            last_t: AtomicU64::new(0),
+            last_v: AtomicU64::new(0),
+            wal_ref: AtomicU64::new(0),
+            first_t: AtomicU64::new(0),
+            spans: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            rest: AtomicU64::new(0),
+            flags: AtomicU32::new(0),
+            touched: AtomicU32::new(0),
+        };
+        // Generations start at 1, so that no handle is zero.
+        line.store(&Line::born(0, 1));
+        line
+    }
+
+    #[inline]
+    pub(super) fn load(&self) -> Line {
+        let (spans, open, rest) =
+            (self.spans.load(Relaxed), self.open.load(Relaxed), self.rest.load(Relaxed));
+        Line {
+            xor: xor::State {
+                t: self.last_t(),
+                v: self.last_v(),
+                delta: spans & 0xffff_ffff,
+                n_bits: u32::from((open >> 32) as u16),
+                count: u16::from((open >> 48) as u8),
+                leading: (rest >> 48) as u8,
+                trailing: (rest >> 56) as u8,
+            },
+            wal_ref: self.wal_ref(),
+            first_t: self.first_t.load(Relaxed).cast_signed(),
+            cut_after: (spans >> 32) as u32,
+            buffer: open as u32,
+            n_sealed: rest as u32,
+            generation: (rest >> 32) as u16,
+            partial: (open >> 56) as u8,
+        }
+    }
+
+    #[inline]
+    pub(super) fn store(&self, line: &Line) {
+        // Cuts keep differences below the span of a chunk, which is below 2^32 ms, and bits below 2^14.
+        debug_assert!(line.xor.delta >> 32 == 0, "BUG: difference of times {}", line.xor.delta);
+        self.last_t.store(line.xor.t.cast_unsigned(), Relaxed);
+        self.last_v.store(line.xor.v, Relaxed);
+        self.wal_ref.store(line.wal_ref, Relaxed);
+        self.first_t.store(line.first_t.cast_unsigned(), Relaxed);
+        self.spans.store((line.xor.delta & 0xffff_ffff) | (u64::from(line.cut_after) << 32), Relaxed);
+        debug_assert!(line.xor.count <= 255, "BUG: open chunk of {} samples", line.xor.count);
+        let open = u64::from(line.buffer)
+            | (u64::from(line.xor.n_bits as u16) << 32)
+            | (u64::from(line.xor.count as u8) << 48)
+            | (u64::from(line.partial) << 56);
+        self.open.store(open, Relaxed);
+        let rest = u64::from(line.n_sealed)
+            | (u64::from(line.generation) << 32)
+            | (u64::from(line.xor.leading) << 48)
+            | (u64::from(line.xor.trailing) << 56);
+        self.rest.store(rest, Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn last_t(&self) -> Timestamp {
+        self.last_t.load(Relaxed).cast_signed()
+    }
+
+    #[inline]
+    pub(super) fn last_v(&self) -> u64 {
+        self.last_v.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn wal_ref(&self) -> u64 {
+        self.wal_ref.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn generation(&self) -> u16 {
+        (self.rest.load(Relaxed) >> 32) as u16
+    }
+}
+
+const LINES_PER_PAGE: usize = 1024;
+const PAGES_PER_LEAF: usize = 256;
+const LEAVES: usize = 256;
+
+/// The most series of one shard.
+pub(super) const SERIES_PER_SHARD_MAX: u32 = 1 << 26;
+
+const _: () = assert!(LINES_PER_PAGE * PAGES_PER_LEAF * LEAVES == 1 << 26, "a shard's lines");
+
+type LinePage = OnceLock<Box<[HotLine]>>;
+
+/// All lines of a shard; they never move.
+#[derive(Debug)]
+pub(super) struct Lines {
+    leaves: Box<[OnceLock<Box<[LinePage]>>]>,
+}
+
+impl Lines {
+    fn new() -> Self {
+        Self { leaves: (0..LEAVES).map(|_| OnceLock::new()).collect() }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, idx: u32) -> Option<&HotLine> {
+        let page = idx as usize / LINES_PER_PAGE;
+        let leaf = self.leaves.get(page / PAGES_PER_LEAF)?.get()?;
+        leaf[page % PAGES_PER_LEAF].get().map(|page| &page[idx as usize % LINES_PER_PAGE])
+    }
+
+    fn get_or_create(&self, idx: u32) -> &HotLine {
+        let page = idx as usize / LINES_PER_PAGE;
+        let new_leaf = || (0..PAGES_PER_LEAF).map(|_| OnceLock::new()).collect();
+        let leaf = self.leaves[page / PAGES_PER_LEAF].get_or_init(new_leaf);
+        let new_page = || (0..LINES_PER_PAGE).map(|_| HotLine::vacant()).collect();
+        &leaf[page % PAGES_PER_LEAF].get_or_init(new_page)[idx as usize % LINES_PER_PAGE]
+    }
+}
+
+/// What is rarely needed of a series.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cold {
+    /// Its id in the registry.
+    pub(super) id: u32,
+    /// The newest sealed chunk.
+    pub(super) chunks: u32,
+    /// A record of histograms, exemplars and late samples: the place for it, `NONE` for plain floats.
+    #[expect(dead_code, reason = "keeps the record's layout when native histograms come")]
+    pub(super) extension: u32,
+}
+
+/// A sealed chunk in the list of its series, newest first: 48 bits of place and of first time, 32 of span.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    words: [u32; 4],
+    older: u32,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "packing fields whose widths are asserted")]
+impl Node {
+    fn pack(chunk: Sealed, older: u32) -> Self {
+        assert!(
+            chunk.file < 1 << 20 && chunk.offset < 1 << 28,
+            "BUG: chunk at {}:{}",
+            chunk.file,
+            chunk.offset
+        );
+        let place = (u64::from(chunk.file) << 28) | u64::from(chunk.offset);
+        let span = u32::try_from(chunk.maxt - chunk.mint).unwrap_or(u32::MAX);
+        let mint = chunk.mint.cast_unsigned() & 0xffff_ffff_ffff;
+        Self {
+            words: [place as u32, mint as u32, ((place >> 32) as u32) << 16 | (mint >> 32) as u32, span],
+            older,
+        }
+    }
+
+    fn unpack(&self) -> Sealed {
+        let [place_low, mint_low, high, span] = self.words;
+        let place = (u64::from(high >> 16) << 32) | u64::from(place_low);
+        let mint = ((u64::from(high & 0xffff) << 32) | u64::from(mint_low)) << 16;
+        let mint = mint.cast_signed() >> 16;
+        Sealed {
+            file: (place >> 28) as u32,
+            offset: (place & 0xfff_ffff) as u32,
+            mint,
+            maxt: mint + i64::from(span),
+        }
+    }
+}
+
+/// One shard: lines that anybody may look at, and what belongs to them under one lock.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) lines: Lines,
+    pub(super) state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) cold: Paged<Cold>,
+    pub(super) buffers: Slab,
+    nodes: Paged<Node>,
+    free_nodes: u32,
+    n_nodes: u64,
+    n_open: u64,
+    /// Vacant slots below the length of `cold`.
+    free_slots: Vec<u32>,
+}
+
+/// How an append of one sample went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Applied {
+    Stored,
+    /// Same time, same value.
+    Repeated,
+    /// Another batch was faster; the sample is dropped without a word, as upstream does.
+    OutOfOrder,
+    /// The series left the head meanwhile.
+    Gone,
+}
+
+impl Shard {
+    pub(super) fn new() -> Self {
+        Self { lines: Lines::new(), state: RwLock::new(State { free_nodes: NONE, ..State::default() }) }
+    }
+
+    /// Takes a slot for a new series: its index and generation, or nothing when the shard is full.
+    pub(super) fn birth(&self, state: &mut State, wal_ref: u64, flags: u32) -> Option<(u32, u16)> {
+        let cold = Cold { id: NONE, chunks: NONE, extension: NONE };
+        let idx = if let Some(idx) = state.free_slots.pop() {
+            state.cold[idx] = cold;
+            idx
+        } else if state.cold.len() < SERIES_PER_SHARD_MAX {
+            state.cold.push(cold)
+        } else {
+            return None;
+        };
+        let hot = self.lines.get_or_create(idx);
+        let generation = hot.generation();
+        hot.store(&Line::born(wal_ref, generation));
+        hot.flags.store(flags | ALIVE, Relaxed);
+        Some((idx, generation))
+    }
+
+    /// Gives a slot back; handles to it are stale from now on.
+    pub(super) fn death(&self, state: &mut State, idx: u32) {
+        let hot = self.line(idx);
+        let mut line = hot.load();
+        self.drop_open(state, &mut line);
+        state.truncate_chunks(idx, Timestamp::MAX);
+        let generation = line.generation.checked_add(1).unwrap_or(1);
+        hot.flags.store(0, Relaxed);
+        hot.store(&Line::born(0, generation));
+        state.free_slots.push(idx);
+    }
+
+    /// A line that is known to exist.
+    pub(super) fn line(&self, idx: u32) -> &HotLine {
+        self.lines.get(idx).expect("indices are handed out by birth, which creates the line")
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as an operation of the shard")]
+    pub(super) fn drop_open(&self, state: &mut State, line: &mut Line) {
+        if line.buffer != NONE {
+            state.buffers.free(line.buffer);
+            state.n_open -= 1;
+        }
+        line.buffer = NONE;
+        line.xor = xor::State { t: line.xor.t, v: line.xor.v, ..xor::State::EMPTY };
+    }
+
+    /// Appends one sample to a series.
+    #[inline]
+    pub(super) fn apply(
+        &self,
+        state: &mut State,
+        chunks: &HeadChunks,
+        chunk_range: i64,
+        (idx, generation): (u32, u16),
+        t: Timestamp,
+        v: f64,
+    ) -> crate::Result<Applied> {
+        let hot = self.line(idx);
+        let mut line = hot.load();
+        if line.generation != generation {
+            return Ok(Applied::Gone);
+        }
+        if t <= line.xor.t {
+            let is_same = t == line.xor.t && v.to_bits() == line.xor.v;
+            return Ok(if is_same { Applied::Repeated } else { Applied::OutOfOrder });
+        }
+        if line.xor.count > 0 && must_cut(&mut line, t) {
+            self.seal(state, chunks, idx, &mut line)?;
+        }
+        if line.xor.count == 0 {
+            line.xor = xor::State::EMPTY;
+            line.partial = 0;
+            line.first_t = t;
+            let end = (t / chunk_range) * chunk_range + chunk_range;
+            line.cut_after = u32::try_from(end - t).unwrap_or(u32::MAX);
+            if line.buffer == NONE {
+                line.buffer = state.buffers.alloc(FIRST_BUFFER_BYTES);
+                state.n_open += 1;
+            }
+        }
+        push(&mut state.buffers, &mut line, t, v);
+        hot.store(&line);
+        Ok(Applied::Stored)
+    }
+
+    /// Moves the open chunk to the mapped files.
+    fn seal(&self, state: &mut State, chunks: &HeadChunks, idx: u32, line: &mut Line) -> crate::Result<()> {
+        let stream = &state.buffers.get(line.buffer)[..line.xor.len_bytes()];
+        let sealed = chunks.write(line.wal_ref, line.first_t, line.xor.t, line.xor.count, stream)?;
+        state.push_chunk(idx, sealed);
+        line.n_sealed += 1;
+        self.drop_open(state, line);
+        Ok(())
+    }
+}
+
+/// Whether the sample at `t` starts a new chunk. Compat: prometheus `tsdb`, `memSeries.appendPreprocessor`.
+#[inline]
+fn must_cut(line: &mut Line, t: Timestamp) -> bool {
+    if xor::HEADER_LEN + line.xor.len_bytes() > CHUNK_BYTES_CUT {
+        return true;
+    }
+    if line.xor.count == SAMPLES_PER_CHUNK / 4 {
+        line.cut_after = predicted_cut(line.first_t, line.xor.t, line.cut_after);
+    }
+    t - line.first_t >= i64::from(line.cut_after) || line.xor.count >= SAMPLES_PER_CHUNK * 2
+}
+
+/// With a quarter of the samples seen, spreads those to come evenly over the chunks until the window's end.
+/// Compat: prometheus `tsdb`, `computeChunkEndTime`.
+fn predicted_cut(first: Timestamp, last: Timestamp, cut_after: u32) -> u32 {
+    let n = f64::from(cut_after) / ((last - first + 1) as f64 * 4.0);
+    if n <= 1.0 {
+        return cut_after;
+    }
+    let cut = (first as f64 + f64::from(cut_after) / n.floor()).trunc();
+    // Upstream adds in floats and cuts off; the result lies between first and the old end.
+    #[expect(clippy::cast_possible_truncation, reason = "within the old span")]
+    let cut = cut as i64 - first;
+    u32::try_from(cut).unwrap_or(cut_after)
+}
+
+/// Puts a sample behind the open chunk, which moves to a larger buffer if need be.
+#[inline]
+fn push(buffers: &mut Slab, line: &mut Line, t: Timestamp, v: f64) {
+    let at = (line.xor.n_bits / 8) as usize;
+    let used = line.xor.len_bytes();
+    let (staged, len) = xor::encode(&mut line.xor, line.partial, t, v).bytes();
+    line.partial = if line.xor.n_bits.is_multiple_of(8) { 0 } else { staged[len - 1] };
+    if at + len > buffers.capacity(line.buffer) {
+        line.buffer = buffers.grow(line.buffer, used, at + len);
+    }
+    buffers.get_mut(line.buffer)[at..at + len].copy_from_slice(&staged[..len]);
+}
+
+impl State {
+    pub(super) fn n_slots(&self) -> u32 {
+        self.cold.len()
+    }
+
+    /// Sealed and open chunks.
+    pub(super) fn n_chunks(&self) -> u64 {
+        self.n_nodes + self.n_open
+    }
+
+    pub(super) fn push_chunk(&mut self, idx: u32, chunk: Sealed) {
+        let node = Node::pack(chunk, self.cold[idx].chunks);
+        self.n_nodes += 1;
+        self.cold[idx].chunks = if self.free_nodes == NONE {
+            self.nodes.push(node)
+        } else {
+            let free = self.free_nodes;
+            self.free_nodes = self.nodes[free].older;
+            self.nodes[free] = node;
+            free
+        };
+    }
+
+    /// The sealed chunks of a series, newest first.
+    pub(super) fn chunks(&self, idx: u32) -> impl Iterator<Item = Sealed> {
+        let mut at = self.cold[idx].chunks;
+        std::iter::from_fn(move || {
+            let node = (at != NONE).then(|| &self.nodes[at])?;
+            at = node.older;
+            Some(node.unpack())
+        })
+    }
+
+    /// Forgets the sealed chunks of a series that end before `mint`.
+    pub(super) fn truncate_chunks(&mut self, idx: u32, mint: Timestamp) {
+        let mut link = None;
+        let mut at = self.cold[idx].chunks;
+        while at != NONE && self.nodes[at].unpack().maxt >= mint {
+            link = Some(at);
+            at = self.nodes[at].older;
+        }
+        match link {
+            Some(link) => self.nodes[link].older = NONE,
+            None => self.cold[idx].chunks = NONE,
+        }
+        while at != NONE {
+            let older = self.nodes[at].older;
+            self.nodes[at].older = self.free_nodes;
+            self.free_nodes = at;
+            self.n_nodes -= 1;
+            at = older;
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The head as the source of a block: series in label order, chunks cut to the block's range.
+
+use model::{SampleBatch, TimeRange, Timestamp};
+
+use super::Head;
+use super::read::{Piece, View};
+use crate::Result;
+use crate::chunk::{EncodedChunk, Encoding, xor};
+use crate::compact::{SeriesSource, SourceSeries};
+
+/// Samples per chunk where a chunk must be encoded anew.
+const SAMPLES_PER_CHUNK: u16 = 120;
+
+/// Series with samples in a half-open range, as of one moment.
+#[derive(Debug)]
+pub struct Source {
+    view: View,
+    range: TimeRange,
+    next: usize,
+    scratch: SampleBatch,
+}
+
+impl Head {
+    /// The series with samples at `mint <= t < maxt`, sorted by their labels.
+    pub fn series_source(&self, mint: Timestamp, maxt: Timestamp) -> Source {
+        let range = TimeRange::new(mint, maxt.saturating_sub(1));
+        let mut view = View::new(&self.0, range, |registry| registry.visible.clone());
+        view.sort();
+        Source { view, range, next: 0, scratch: SampleBatch::default() }
+    }
+}
+
+impl SeriesSource for Source {
+    fn symbols(&mut self) -> Result<Vec<Box<[u8]>>> {
+        let registry = self.view.inner().registry.read();
+        let mut pairs = roaring::RoaringBitmap::new();
+        for seen in &self.view.entries {
+            pairs.extend(registry.pair_ids(seen.id).iter().copied());
+        }
+        let mut symbols: Vec<&[u8]> =
+            pairs.iter().flat_map(|pair| <[_; 2]>::from(registry.pair_text(pair))).collect();
+        symbols.sort_unstable();
+        symbols.dedup();
+        Ok(symbols.into_iter().map(Into::into).collect())
+    }
+
+    fn next(&mut self, series: &mut SourceSeries) -> Result<bool> {
+        while self.next < self.view.entries.len() {
+            let i = self.next;
+            self.next += 1;
+            series.chunks.clear();
+            self.chunks_into(i, &mut series.chunks)?;
+            if !series.chunks.is_empty() {
+                series.labels = model::storage::SeriesSet::labels(&self.view, i);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Source {
+    /// Whole chunks are copied; those that reach over an end of the range or were open are encoded anew.
+    fn chunks_into(&mut self, i: usize, out: &mut Vec<EncodedChunk>) -> Result<()> {
+        let (range, view, scratch) = (self.range, &self.view, &mut self.scratch);
+        let has_deleted = view.is_touched_by_tombstone(i);
+        view.each_chunk(i, range, |piece| {
+            scratch.clear();
+            let decoded = match piece {
+                Piece::Sealed(at, bytes)
+                    if at.mint >= range.mint && at.maxt <= range.maxt && !has_deleted =>
+                {
+                    let (mint, maxt, bytes) = (at.mint, at.maxt, bytes.to_vec());
+                    out.push(EncodedChunk { mint, maxt, encoding: Encoding::Xor, bytes });
+                    return Ok(());
+                }
+                Piece::Sealed(_, bytes) => xor::decode(bytes, range, scratch),
+                Piece::Open(count, stream) => xor::decode_stream(stream, count, range, scratch),
+            };
+            decoded.map_err(|e| crate::Error::corrupt(&view.inner().wal_dir, 0, e.to_string()))?;
+            view.drop_deleted(i, 0, scratch);
+            // An open chunk holds at most 240 samples; it stays one chunk, as upstream copies it.
+            let n_max = u16::try_from(scratch.len()).unwrap_or(SAMPLES_PER_CHUNK).max(1);
+            xor::encode_samples(scratch, n_max, |chunk| out.push(chunk));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! Against the real server: what it wrote before a kill -9 is what we read, what we wrote is what it reads.
+//!
+//! Needs `prometheus` and `promtool` in the directory that `FERULA_PEERS` names (default
+//! `~/.cache/ferula-peers/bin`); without them each test says so and passes.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn peer(name: &str, test: &str) -> Option<PathBuf> {
+    let dir = std::env::var_os("FERULA_PEERS").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers/bin"),
+        PathBuf::from,
+    );
+    let path = dir.join(name);
+    if !path.exists() {
+        println!("SKIPPED {test}: no {} (set FERULA_PEERS)", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(prometheus: &Path, config: &Path, data: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let yaml = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+        );
+        crate::fs::write(config, yaml.as_bytes()).unwrap();
+        let child = Command::new(prometheus)
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", data.display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, port };
+        let started = Instant::now();
+        while !server.get("/-/ready").contains("200 OK") {
+            assert!(started.elapsed() < Duration::from_mins(1), "the server does not get ready");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        server
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut answer = String::new();
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let _ = stream.read_to_string(&mut answer);
+        }
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGKILL, on purpose.
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Text of labels and time to value; NaNs are all alike in promtool's output.
+type Dump = BTreeMap<(String, i64), u64>;
+
+fn promtool_dump(promtool: &Path, data: &Path) -> Dump {
+    let output = Command::new(promtool).args(["tsdb", "dump"]).arg(data).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let parse = |line: &str| {
+        let (rest, t) = line.rsplit_once(' ').unwrap();
+        let (labels, v) = rest.rsplit_once(' ').unwrap();
+        let v: f64 = v.parse().unwrap();
+        ((labels.to_owned(), t.parse().unwrap()), if v.is_nan() { 1 } else { v.to_bits() })
+    };
+    text.lines().map(parse).collect()
+}
+
+fn own_dump(head: &Head) -> Dump {
+    let mut all = Dump::new();
+    for (labels, samples) in select(head, TimeRange::ALL, &[]) {
+        for (t, v) in samples {
+            all.insert((labels.to_string(), t), if f64::from_bits(v).is_nan() { 1 } else { v });
+        }
+    }
+    all
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
+}
+
+#[test]
+fn what_a_killed_server_wrote_is_what_we_read() {
+    let test = "what_a_killed_server_wrote_is_what_we_read";
+    let (Some(prometheus), Some(promtool)) = (peer("prometheus", test), peer("promtool", test)) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let seconds = std::env::var("FERULA_PEERS_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    let server = Server::start(&prometheus, &dir.path().join("prometheus.yml"), &data);
+    // It scrapes itself some seconds after it is ready; every scrape brings some 500 samples.
+    let started = Instant::now();
+    while !server
+        .get("/api/v1/query?query=prometheus_tsdb_head_samples_appended_total%3E3000")
+        .contains("\"value\"")
+    {
+        assert!(started.elapsed() < Duration::from_mins(1), "the server does not scrape itself");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    std::thread::sleep(Duration::from_secs(seconds));
+    drop(server);
+    let theirs = dir.path().join("theirs");
+    copy(&data, &theirs);
+    let expected = promtool_dump(&promtool, &theirs);
+    assert!(expected.len() > 1000, "{} samples", expected.len());
+    let head = open(&data);
+    let found = own_dump(&head);
+    assert_eq!(found.len(), expected.len());
+    assert!(found == expected, "the samples differ");
+    println!("{test}: {} samples of {} series are equal", found.len(), head.n_series());
+    // And back: we go on writing, and the tool reads the common directory.
+    append(&head, &[(1, head.max_time() + 1, 5.0)]);
+    let extended = own_dump(&head);
+    drop(head);
+    assert!(promtool_dump(&promtool, &data) == extended, "the samples differ on the way back");
+}
+
+#[test]
+fn what_we_wrote_is_what_the_server_reads() {
+    let test = "what_we_wrote_is_what_the_server_reads";
+    let (Some(prometheus), Some(promtool)) = (peer("prometheus", test), peer("promtool", test)) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let head = open(&data);
+    let mut rng = fastrand::Rng::with_seed(9);
+    let t0 = 1_700_000_000_000_i64;
+    let mut fill = |from: i64, to: i64| {
+        for i in from..to {
+            let samples: Vec<_> = (0..30)
+                .map(|n| (n, t0 + i * 15_000, if n % 2 == 0 { rng.f64() } else { (i / 3) as f64 }))
+                .collect();
+            append(&head, &samples);
+            if i % 100 == 0 {
+                head.0.wal.read().as_ref().unwrap().roll().unwrap();
+            }
+        }
+    };
+    fill(0, 700);
+    // No close: as after a kill -9.
+    let copied = dir.path().join("copied");
+    copy(&data, &copied);
+    assert!(promtool_dump(&promtool, &copied) == own_dump(&head), "the samples differ");
+    // With a checkpoint; samples before the cut may remain in their log but not in ours.
+    let mint = t0 + 300 * 15_000;
+    head.truncate(mint).unwrap();
+    assert_eq!(segment_checkpoints(&data).len(), 1);
+    fill(700, 800);
+    let copied = dir.path().join("copied-again");
+    copy(&data, &copied);
+    let recent = |dump: Dump| dump.into_iter().filter(|((_, t), _)| *t >= mint).collect::<Dump>();
+    let ours = recent(own_dump(&head));
+    assert!(recent(promtool_dump(&promtool, &copied)) == ours, "the samples differ after a truncation");
+    let server = Server::start(&prometheus, &dir.path().join("prometheus.yml"), &copied);
+    let t = (t0 + 799 * 15_000) / 1000;
+    let answer =
+        server.get(&format!("/api/v1/query?query=count(count_over_time(m%5B1h%5D)%3D%3D240)&time={t}"));
+    assert!(answer.contains(r#""30"]"#), "{answer}");
+    println!("{test}: {} samples are equal", ours.len());
+}
+
+fn segment_checkpoints(data: &Path) -> Vec<u64> {
+    crate::wal::segment::checkpoints(&data.join("wal")).unwrap()
+}

@@ -1,0 +1,539 @@
+//! Appends batches of records to the last segment.
+//!
+//! Committers hand over finished batches; whoever holds the file writes all that queued up meanwhile with one
+//! write, so a commit costs one system call at most and none under load. A commit that returned survives the
+//! end of the process. The medium is told every few seconds by a thread that does nothing else.
+//!
+//! A write that fails (disk full) is taken back: the file is cut to where it was good and the batches
+//! of that write are refused; the next one tries anew. A failed sync is final: what the
+//! kernel dropped cannot be told, so the log takes nothing more.
+//!
+//! Compat: prometheus `tsdb/wlog`, `WL`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use model::wire::expose::{Counter, Exposition, Gauge, Kind};
+use parking_lot::{Condvar, Mutex};
+
+use super::{FIRST, FULL, HEADER_LEN, LAST, MIDDLE, PAGE_LEN, SNAPPY, segment};
+use crate::fs::{self, File};
+use crate::{Error, Result};
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A segment is closed before it would grow beyond; a multiple of the page.
+    pub segment_bytes: u64,
+    /// Whether records are compressed with snappy where that makes them smaller.
+    pub compress: bool,
+    /// How often what was written is synced; `None` syncs closed segments only.
+    pub sync_interval: Option<Duration>,
+}
+
+impl Default for Options {
+    /// 128 MiB: upstream's segments, so that its directory keeps its shape.
+    fn default() -> Self {
+        Self { segment_bytes: 128 << 20, compress: true, sync_interval: Some(Duration::from_secs(5)) }
+    }
+}
+
+/// The counts of a log.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    pub page_flushes: Counter,
+    pub completed_pages: Counter,
+    pub writes_failed: Counter,
+    pub truncations: Counter,
+    pub truncations_failed: Counter,
+    pub corruptions: Counter,
+    pub bytes_saved: Counter,
+    fsyncs: Counter,
+    fsync_seconds: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn expose(&self, segment_current: u64, storage_bytes: u64, out: &mut Exposition) {
+        let counters = [
+            ("prometheus_tsdb_wal_page_flushes_total", "Total number of page flushes.", &self.page_flushes),
+            (
+                "prometheus_tsdb_wal_completed_pages_total",
+                "Total number of completed pages.",
+                &self.completed_pages,
+            ),
+            (
+                "prometheus_tsdb_wal_writes_failed_total",
+                "Total number of write log writes that failed.",
+                &self.writes_failed,
+            ),
+            (
+                "prometheus_tsdb_wal_truncations_total",
+                "Total number of write log truncations that were attempted.",
+                &self.truncations,
+            ),
+            (
+                "prometheus_tsdb_wal_truncations_failed_total",
+                "Total number of write log truncations that failed.",
+                &self.truncations_failed,
+            ),
+            ("prometheus_tsdb_wal_corruptions_total", "Total number of WAL corruptions.", &self.corruptions),
+        ];
+        for (name, help, counter) in counters {
+            out.counter(name, help, counter);
+        }
+        let name = "prometheus_tsdb_wal_record_bytes_saved_total";
+        out.family(name, "Total number of bytes saved by the optional record compression.", Kind::Counter);
+        out.sample(name, &[("compression", "snappy")], self.bytes_saved.get() as f64);
+        out.gauge(
+            "prometheus_tsdb_wal_segment_current",
+            "Write log segment index that TSDB is currently writing to.",
+            segment_current as f64,
+        );
+        out.gauge(
+            "prometheus_tsdb_wal_storage_size_bytes",
+            "Size of the write log directory.",
+            storage_bytes as f64,
+        );
+        let name = "prometheus_tsdb_wal_fsync_duration_seconds";
+        out.family(name, "Duration of write log fsync.", Kind::Summary);
+        out.sample(&format!("{name}_sum"), &[], self.fsync_seconds.get());
+        out.sample(&format!("{name}_count"), &[], self.fsyncs.get() as f64);
+    }
+}
+
+/// Records that are logged together or not at all; compressed by the committer, outside every lock.
+pub struct Batch {
+    payload: Vec<u8>,
+    /// Where each record ends in the payload, and its flags.
+    records: Vec<(usize, u8)>,
+    bytes_raw: usize,
+    encoder: snap::raw::Encoder,
+    compress: bool,
+}
+
+impl Batch {
+    pub fn new(compress: bool) -> Self {
+        Self {
+            payload: Vec::new(),
+            records: Vec::new(),
+            bytes_raw: 0,
+            encoder: snap::raw::Encoder::new(),
+            compress,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.payload.clear();
+        self.records.clear();
+        self.bytes_raw = 0;
+    }
+
+    /// Adds one encoded record.
+    pub fn push(&mut self, record: &[u8]) {
+        self.bytes_raw += record.len();
+        let start = self.payload.len();
+        let mut flags = 0;
+        if self.compress {
+            self.payload.resize(start + snap::raw::max_compress_len(record.len()), 0);
+            let packed = self.encoder.compress(record, &mut self.payload[start..]);
+            match packed {
+                Ok(len) if len < record.len() => {
+                    self.payload.truncate(start + len);
+                    flags = SNAPPY;
+                }
+                _ => self.payload.truncate(start),
+            }
+        }
+        if flags == 0 {
+            self.payload.extend_from_slice(record);
+        }
+        self.records.push((self.payload.len(), flags));
+    }
+
+    pub(super) fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], u8)> {
+        let mut start = 0;
+        self.records.iter().map(move |&(end, flags)| {
+            let record = &self.payload[start..end];
+            start = end;
+            (record, flags)
+        })
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("records", &self.records.len()).finish_non_exhaustive()
+    }
+}
+
+/// A log that is being written.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    queue: Mutex<Vec<Arc<Ticket>>>,
+    tail: Mutex<Tail>,
+    syncer: Option<JoinHandle<()>>,
+}
+
+/// What the syncing thread and the writers share.
+#[derive(Debug)]
+struct Shared {
+    metrics: Metrics,
+    /// Why the log takes nothing more.
+    poison: OnceLock<String>,
+    segment: AtomicU64,
+    unsynced: Mutex<Unsynced>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Unsynced {
+    /// Closed segments.
+    closed: Vec<Arc<File>>,
+    /// The open segment, if it was written since the last sync.
+    open: Option<Arc<File>>,
+    is_stopping: bool,
+}
+
+/// A batch in the queue and the answer its committer waits for.
+#[derive(Debug)]
+struct Ticket {
+    batch: Batch,
+    answer: OnceLock<Result<(), Arc<Error>>>,
+}
+
+/// The end of the log.
+#[derive(Debug)]
+struct Tail {
+    dir: PathBuf,
+    options: Options,
+    file: Arc<File>,
+    number: u64,
+    /// The good bytes of the open segment.
+    len: u64,
+    /// Whether the file may hold more than the good bytes.
+    is_dirty: bool,
+    framed: Vec<u8>,
+}
+
+impl Writer {
+    /// Starts the segment after the last one; what is there stays as it is.
+    pub fn open(dir: &Path, options: Options) -> Result<Self> {
+        assert!(
+            options.segment_bytes > 0 && options.segment_bytes.is_multiple_of(PAGE_LEN as u64),
+            "BUG: segment size {} is no multiple of the page",
+            options.segment_bytes
+        );
+        fs::create_dir_all(dir)?;
+        let after_checkpoint = segment::checkpoints(dir)?.last().map_or(0, |n| n + 1);
+        let number = segment::list(dir)?.last().map_or(after_checkpoint, |n| n + 1);
+        let file = Arc::new(File::create_new(&segment::path(dir, number))?);
+        fs::sync_dir(dir)?;
+        let shared = Arc::new(Shared {
+            metrics: Metrics::default(),
+            poison: OnceLock::new(),
+            segment: AtomicU64::new(number),
+            unsynced: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        let syncer = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name("wal-sync".to_owned())
+                .spawn(move || shared.sync_until_stopped(options.sync_interval))
+                .map_err(Error::io("start a thread for", dir))?
+        };
+        let tail =
+            Tail { dir: dir.to_owned(), options, file, number, len: 0, is_dirty: false, framed: Vec::new() };
+        Ok(Self { shared, queue: Mutex::default(), tail: Mutex::new(tail), syncer: Some(syncer) })
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The number of the segment being written.
+    pub fn segment(&self) -> u64 {
+        self.shared.segment.load(Ordering::Relaxed)
+    }
+
+    /// Why the log takes nothing more, if so.
+    pub fn poison(&self) -> Option<&str> {
+        self.shared.poison.get().map(String::as_str)
+    }
+
+    /// Appends a batch; when this returns the batch survives the end of the process, or is refused as a whole.
+    pub fn log(&self, batch: Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let ticket = Arc::new(Ticket { batch, answer: OnceLock::new() });
+        self.queue.lock().push(Arc::clone(&ticket));
+        let mut tail = self.tail.lock();
+        if ticket.answer.get().is_none() {
+            let group = std::mem::take(&mut *self.queue.lock());
+            let written = match self.poison() {
+                Some(why) => Err(Error::Poisoned(why.to_owned())),
+                None => tail.write_group(&group, &self.shared),
+            };
+            let answer = written.map_err(Arc::new);
+            if answer.is_err() {
+                self.shared.metrics.writes_failed.inc();
+            }
+            for ticket in &group {
+                let saved = ticket.batch.bytes_raw.saturating_sub(ticket.batch.payload.len());
+                self.shared.metrics.bytes_saved.add(saved as u64);
+                ticket.answer.set(answer.clone()).expect("a ticket leaves the queue once");
+            }
+        }
+        drop(tail);
+        let answer = ticket.answer.get().expect("the ticket was in the queue before the tail was locked");
+        answer.clone().map_err(Error::Refused)
+    }
+
+    /// Closes the open segment and starts the next one.
+    pub fn roll(&self) -> Result<u64> {
+        let mut tail = self.tail.lock();
+        let closed = tail.roll(&self.shared)?;
+        self.shared.close(closed);
+        Ok(tail.number)
+    }
+
+    /// Pads, syncs and ends the log; the error is that of the last sync.
+    pub fn close(mut self) -> Result<()> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        let Some(syncer) = self.syncer.take() else { return Ok(()) };
+        self.shared.unsynced.lock().is_stopping = true;
+        self.shared.wake.notify_all();
+        if syncer.join().is_err() {
+            return Err(Error::Poisoned("the syncing thread panicked".to_owned()));
+        }
+        let mut tail = self.tail.lock();
+        tail.pad(&self.shared)?;
+        tail.file.sync_data()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Err(e) = self.stop() {
+            tracing::error!(error = %e, "cannot close the log");
+        }
+    }
+}
+
+impl Shared {
+    fn close(&self, file: Arc<File>) {
+        let mut unsynced = self.unsynced.lock();
+        unsynced.open.take_if(|open| Arc::ptr_eq(open, &file));
+        unsynced.closed.push(file);
+        self.wake.notify_all();
+    }
+
+    fn sync_until_stopped(&self, interval: Option<Duration>) {
+        let mut next = interval.map(|interval| Instant::now() + interval);
+        loop {
+            let mut unsynced = self.unsynced.lock();
+            while unsynced.closed.is_empty()
+                && !unsynced.is_stopping
+                && next.is_none_or(|next| Instant::now() < next)
+            {
+                match next {
+                    Some(next) => drop(self.wake.wait_until(&mut unsynced, next)),
+                    None => self.wake.wait(&mut unsynced),
+                }
+            }
+            let mut files = std::mem::take(&mut unsynced.closed);
+            if let Some(due) = next
+                && Instant::now() >= due
+            {
+                files.extend(unsynced.open.take());
+                next = interval.map(|interval| Instant::now() + interval);
+            }
+            let is_stopping = unsynced.is_stopping;
+            drop(unsynced);
+            for file in files {
+                self.sync(&file);
+            }
+            if is_stopping {
+                return;
+            }
+        }
+    }
+
+    fn sync(&self, file: &File) {
+        let started = Instant::now();
+        let synced = file.sync_data();
+        self.metrics.fsyncs.inc();
+        self.metrics.fsync_seconds.add(started.elapsed().as_secs_f64());
+        if let Err(e) = synced {
+            tracing::error!(error = %e, "the log cannot be synced; no more samples are accepted until a restart");
+            // Only the first reason is kept.
+            let _ = self.poison.set(e.to_string());
+        }
+    }
+}
+
+impl Tail {
+    /// Writes all batches or none.
+    fn write_group(&mut self, group: &[Arc<Ticket>], shared: &Shared) -> Result<()> {
+        self.clean()?;
+        let start = (Arc::clone(&self.file), self.number, self.len);
+        let mut closed = Vec::new();
+        let written = self.frame_and_write(group, shared, &mut closed);
+        if written.is_err() {
+            self.is_dirty = true;
+            if self.number == start.1 {
+                self.len = start.2;
+            } else {
+                // The group began in a segment closed since: cut that one back, and empty the present one.
+                self.len = 0;
+                if let Err(e) = start.0.set_len(start.2) {
+                    let _ = shared.poison.set(format!("a refused write cannot be taken back: {e}"));
+                }
+            }
+            if let Err(e) = self.clean() {
+                tracing::warn!(error = %e, "cannot take a refused write back yet");
+            }
+        }
+        for file in closed {
+            shared.close(file);
+        }
+        shared.unsynced.lock().open = Some(Arc::clone(&self.file));
+        written
+    }
+
+    /// Cuts away what a refused write left behind.
+    fn clean(&mut self) -> Result<()> {
+        if self.is_dirty {
+            self.file.set_len(self.len)?;
+            self.is_dirty = false;
+        }
+        Ok(())
+    }
+
+    fn frame_and_write(
+        &mut self,
+        group: &[Arc<Ticket>],
+        shared: &Shared,
+        closed: &mut Vec<Arc<File>>,
+    ) -> Result<()> {
+        self.framed.clear();
+        for (record, flags) in group.iter().flat_map(|ticket| ticket.batch.iter()) {
+            if !self.fits(record.len()) {
+                self.flush(shared)?;
+                closed.push(self.roll(shared)?);
+                if !self.fits(record.len()) {
+                    return Err(Error::corrupt(
+                        self.file.path(),
+                        0,
+                        format!("a record of {} bytes does not fit a segment", record.len()),
+                    ));
+                }
+            }
+            self.frame(record, flags);
+        }
+        self.flush(shared)
+    }
+
+    fn end(&self) -> u64 {
+        self.len + self.framed.len() as u64
+    }
+
+    fn page_left(&self) -> usize {
+        PAGE_LEN - usize::try_from(self.end() % PAGE_LEN as u64).expect("less than a page")
+    }
+
+    /// Whether a record fits what is left of the segment.
+    fn fits(&self, len: usize) -> bool {
+        if self.end() >= self.options.segment_bytes {
+            return false;
+        }
+        let here = self.page_left().saturating_sub(HEADER_LEN) as u64;
+        let pages_after = (self.options.segment_bytes - self.end() - 1) / PAGE_LEN as u64;
+        len as u64 <= here + pages_after * (PAGE_LEN - HEADER_LEN) as u64
+    }
+
+    fn frame(&mut self, mut record: &[u8], flags: u8) {
+        let mut is_first = true;
+        while is_first || !record.is_empty() {
+            let mut left = self.page_left();
+            if left < HEADER_LEN {
+                self.framed.resize(self.framed.len() + left, 0);
+                left = PAGE_LEN;
+            }
+            let (part, rest) = record.split_at(record.len().min(left - HEADER_LEN));
+            let kind = match (is_first, rest.is_empty()) {
+                (true, true) => FULL,
+                (true, false) => FIRST,
+                (false, false) => MIDDLE,
+                (false, true) => LAST,
+            };
+            let len = u16::try_from(part.len()).expect("a part is shorter than a page");
+            self.framed.push(kind | flags);
+            self.framed.extend_from_slice(&len.to_be_bytes());
+            self.framed.extend_from_slice(&crc32c::crc32c(part).to_be_bytes());
+            self.framed.extend_from_slice(part);
+            record = rest;
+            is_first = false;
+        }
+    }
+
+    fn flush(&mut self, shared: &Shared) -> Result<()> {
+        if self.framed.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(&self.framed, self.len)?;
+        let end = self.end();
+        shared.metrics.page_flushes.inc();
+        shared.metrics.completed_pages.add(end / PAGE_LEN as u64 - self.len / PAGE_LEN as u64);
+        self.len = end;
+        self.framed.clear();
+        // A group can be large once; its memory is not kept for ever.
+        self.framed.shrink_to(1 << 20);
+        Ok(())
+    }
+
+    /// Fills the page up with zeros, as upstream leaves a segment.
+    fn pad(&mut self, shared: &Shared) -> Result<()> {
+        self.clean()?;
+        self.framed.clear();
+        if self.page_left() < PAGE_LEN {
+            self.framed.resize(self.page_left(), 0);
+            self.flush(shared)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new segment; the caller syncs the old one.
+    fn roll(&mut self, shared: &Shared) -> Result<Arc<File>> {
+        self.pad(shared)?;
+        let path = segment::path(&self.dir, self.number + 1);
+        let file = Arc::new(match File::create_new(&path) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                // An earlier attempt to roll stopped half-way; nothing was ever put in it.
+                File::create(&path)?
+            }
+            other => other?,
+        });
+        fs::sync_dir(&self.dir)?;
+        self.number += 1;
+        self.len = 0;
+        shared.segment.store(self.number, Ordering::Relaxed);
+        Ok(std::mem::replace(&mut self.file, file))
+    }
+}
