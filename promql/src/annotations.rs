@@ -1,0 +1,262 @@
+//! Warnings and infos: what a query says besides its result.
+//!
+//! Annotations are results, not errors. Equal texts collapse into one, whatever their positions; the last
+//! position wins. The repair of decreasing classic buckets is merged instead.
+//!
+//! Compat: prometheus `util/annotations` (3.14).
+
+use std::fmt::Write;
+
+use model::number::format_g;
+use model::quote::go_quote;
+
+use crate::parse::ast::Span;
+use crate::parse::position;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Severity {
+    Warning,
+    Info,
+}
+
+/// One remark, with the place in the query that it is about.
+#[derive(Clone, Debug)]
+pub struct Annotation {
+    pub severity: Severity,
+    text: String,
+    span: Option<Span>,
+    repair: Option<Repair>,
+}
+
+/// How classic buckets had to be repaired, over all steps of a query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repair {
+    pub(crate) min_bucket: f64,
+    pub(crate) max_bucket: f64,
+    pub(crate) max_diff: f64,
+    pub(crate) count: usize,
+    pub(crate) mint: i64,
+    pub(crate) maxt: i64,
+}
+
+impl Repair {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.min_bucket = self.min_bucket.min(other.min_bucket);
+        self.max_bucket = self.max_bucket.max(other.max_bucket);
+        self.max_diff = self.max_diff.max(other.max_diff);
+        self.count += other.count;
+        self.mint = self.mint.min(other.mint);
+        self.maxt = self.maxt.max(other.maxt);
+    }
+}
+
+/// The remarks of one query, in order of first appearance.
+#[derive(Clone, Debug, Default)]
+pub struct Annotations {
+    entries: Vec<Annotation>,
+}
+
+impl Annotation {
+    fn new(severity: Severity, text: String, span: Span) -> Self {
+        Self { severity, text, span: Some(span), repair: None }
+    }
+
+    pub(crate) fn invalid_quantile(q: f64, span: Span) -> Self {
+        let q = format_g(q);
+        Self::new(Severity::Warning, format!("quantile value should be between 0 and 1, got {q}"), span)
+    }
+
+    pub(crate) fn invalid_ratio(r: f64, cap: f64, span: Span) -> Self {
+        let (r, cap) = (format_g(r), format_g(cap));
+        let text = format!("ratio value should be between -1 and 1, got {r}, capping to {cap}");
+        Self::new(Severity::Warning, text, span)
+    }
+
+    pub(crate) fn bad_bucket_label(le: &[u8], metric: &[u8], span: Span) -> Self {
+        let mut text = format!("bucket label \"le\" is missing or has a malformed value of {}", go_quote(le));
+        push_metric(&mut text, metric);
+        Self::new(Severity::Warning, text, span)
+    }
+
+    pub(crate) fn sort_in_range_query(span: Span) -> Self {
+        let text = "sort is ineffective for range queries since results are always ordered by labels";
+        Self::new(Severity::Warning, text.to_owned(), span)
+    }
+
+    pub(crate) fn possible_non_counter(metric: &[u8], span: Span) -> Self {
+        let text = format!(
+            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+            go_quote(metric)
+        );
+        Self::new(Severity::Info, text, span)
+    }
+
+    pub(crate) fn incompatible_floats(op: &str, span: Span) -> Self {
+        let text = format!(
+            "incompatible sample types encountered for binary operator {}: float {op} float",
+            go_quote(op.as_bytes())
+        );
+        Self::new(Severity::Info, text, span)
+    }
+
+    pub(crate) fn forced_monotonicity(metric: &[u8], repair: Repair, span: Span) -> Self {
+        let mut text = "input to histogram_quantile needed to be fixed for monotonicity (see \
+                        https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
+            .to_owned();
+        push_metric(&mut text, metric);
+        Self { severity: Severity::Info, text, span: Some(span), repair: Some(repair) }
+    }
+
+    /// The text as upstream renders it, with `(line:col)` of where it was caused in `query`.
+    pub fn render(&self, query: &str) -> String {
+        let class = match self.severity {
+            Severity::Warning => "PromQL warning",
+            Severity::Info => "PromQL info",
+        };
+        let mut out = format!("{class}: {}", self.text);
+        if let Some(repair) = &self.repair {
+            let _ = write!(
+                out,
+                ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
+                format_g(repair.min_bucket),
+                format_g(repair.max_bucket),
+                two_digits(repair.max_diff),
+                repair.count,
+                rfc3339(repair.mint),
+                rfc3339(repair.maxt),
+            );
+        }
+        if let Some(span) = self.span {
+            let _ = write!(out, " ({})", position(query, span.start as usize));
+        }
+        out
+    }
+}
+
+impl Annotations {
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Annotation> {
+        self.entries.iter()
+    }
+
+    pub(crate) fn add(&mut self, annotation: Annotation) {
+        let same = |e: &&mut Annotation| e.severity == annotation.severity && e.text == annotation.text;
+        let Some(entry) = self.entries.iter_mut().find(same) else {
+            self.entries.push(annotation);
+            return;
+        };
+        entry.span = annotation.span;
+        if let (Some(mine), Some(other)) = (&mut entry.repair, &annotation.repair) {
+            mine.merge(other);
+        }
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        for annotation in other.entries {
+            self.add(annotation);
+        }
+    }
+
+    /// The warnings as texts; with `limit` > 0 at most so many and one line that counts the rest.
+    pub fn warnings(&self, query: &str, limit: usize) -> Vec<String> {
+        self.render(Severity::Warning, query, limit, "warning")
+    }
+
+    /// The infos, as [`Annotations::warnings`].
+    pub fn infos(&self, query: &str, limit: usize) -> Vec<String> {
+        self.render(Severity::Info, query, limit, "info")
+    }
+
+    fn render(&self, severity: Severity, query: &str, limit: usize, word: &str) -> Vec<String> {
+        let matching = || self.entries.iter().filter(|e| e.severity == severity);
+        let total = matching().count();
+        let shown = if limit == 0 { total } else { total.min(limit) };
+        let mut out: Vec<String> = matching().take(shown).map(|e| e.render(query)).collect();
+        if total > shown {
+            out.push(format!("{} more {word} annotations omitted", total - shown));
+        }
+        out
+    }
+}
+
+fn push_metric(text: &mut String, metric: &[u8]) {
+    if !metric.is_empty() {
+        let _ = write!(text, " for metric name {}", go_quote(metric));
+    }
+}
+
+/// Go's `%.2g`.
+fn two_digits(v: f64) -> String {
+    if v == 0.0 || !v.is_finite() {
+        return format_g(v);
+    }
+    let scientific = format!("{v:.1e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("scientific notation has an exponent");
+    let exponent: i32 = exponent.parse().expect("the exponent is an integer");
+    if (-4..2).contains(&exponent) {
+        let decimals = usize::try_from(1 - exponent).unwrap_or(0);
+        let fixed = format!("{v:.decimals$}");
+        if fixed.contains('.') { fixed.trim_end_matches('0').trim_end_matches('.').to_owned() } else { fixed }
+    } else {
+        let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{mantissa}e{sign}{:02}", exponent.abs())
+    }
+}
+
+fn rfc3339(t_ms: i64) -> String {
+    let seconds = t_ms.div_euclid(1000);
+    let date = crate::exec::calendar::Date::of_unix_seconds(seconds);
+    let of_day = seconds.rem_euclid(86_400);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        date.year,
+        date.month,
+        date.day,
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_collapse_and_the_last_position_wins() {
+        let mut all = Annotations::default();
+        for start in [3, 7] {
+            all.add(Annotation::invalid_quantile(1.5, Span { start, end: 9 }));
+        }
+        let expected = "PromQL warning: quantile value should be between 0 and 1, got 1.5 (1:8)";
+        assert_eq!(all.warnings("0123456789", 0), [expected]);
+        assert!(all.infos("", 0).is_empty());
+    }
+
+    #[test]
+    fn lists_are_capped_and_positions_count_lines() {
+        let mut all = Annotations::default();
+        for q in 2..15 {
+            all.add(Annotation::invalid_quantile(f64::from(q), Span { start: 2, end: 3 }));
+        }
+        let shown = all.warnings("a\nb", 10);
+        assert_eq!(shown.len(), 11);
+        assert!(shown[0].ends_with("got 2 (2:1)"), "{}", shown[0]);
+        assert_eq!(shown[10], "3 more warning annotations omitted");
+        assert_eq!(position("", 0), "unknown position");
+        assert_eq!(position("x", 5), "invalid position");
+    }
+
+    #[test]
+    fn formats_as_go() {
+        for (v, text) in [(0.5, "0.5"), (12.0, "12"), (123.0, "1.2e+02"), (0.00001, "1e-05"), (3.24, "3.2")] {
+            assert_eq!(two_digits(v), text);
+        }
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_582_934_400_000), "2020-02-29T00:00:00Z");
+    }
+}

@@ -1,0 +1,586 @@
+//! The engine: from a text and a store to a result, inside limits.
+//!
+//! One engine serves all queries of a process, ad-hoc ones and rules alike: one pool of threads, one gate on
+//! concurrency, the same limits. It is synchronous; a caller with an event loop calls it from a thread.
+//!
+//! Compat: prometheus `promql/engine.go`, `Engine`, `NewInstantQuery`, `NewRangeQuery` (3.14).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use model::storage::{Queryable, SelectHints};
+use model::{Labels, Sample, SampleBatch, TimeRange, Timestamp};
+use parking_lot::{Condvar, Mutex};
+
+use crate::annotations::Annotations;
+pub use crate::exec::budget::CancelFlag;
+use crate::exec::budget::{Budget, now};
+use crate::exec::column::{Block, Grid, Scalars, Series, bits};
+use crate::exec::{self, Ctx, Equals, Output, Selected, duplicates, is_metadata, unify_block};
+use crate::parse::ast::{Expr, ValueType};
+use crate::parse::{self, ParseError, Parser};
+use crate::plan::{self, Node, Plan, Scope};
+
+/// Memory that a query may reserve per sample it may hold: values, times, state of an aggregation.
+const BYTES_PER_SAMPLE: usize = 32;
+
+/// A small limit on samples still leaves this much for tables.
+const BYTES_MIN: usize = 64 << 20;
+
+/// Series that one worker takes at a time.
+const MORSEL_ROWS: usize = 64;
+
+/// A tree higher than this is evaluated on a thread with a stack of its own.
+const HEIGHT_INLINE_MAX: usize = 64;
+
+/// Room for the highest tree that the parser lets through, in a build without optimisation too.
+const DEEP_STACK_BYTES: usize = 256 << 20;
+
+/// How long a query in the queue sleeps before it looks at its cancellation again.
+const QUEUE_POLL: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// How far an instant selector looks back; 0 for the default of 5 minutes.
+    pub lookback_delta: Duration,
+    /// The longest that a query may take, waiting for its turn included.
+    pub timeout: Duration,
+    /// The most samples that a query may hold at once.
+    pub max_samples: usize,
+    /// The most queries that run at once; 0 for no limit.
+    pub max_concurrency: usize,
+    /// Threads that work on queries; 0 for one per core.
+    pub threads: usize,
+    pub features: Features,
+}
+
+/// What is switched on, named as upstream's flags.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Features {
+    pub parser: parse::Options,
+    /// `promql-delayed-name-removal`
+    pub delayed_name_removal: bool,
+    /// `use-start-timestamps`: refused where a query would need them, which the store does not keep yet.
+    pub start_timestamps: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lookback_delta: DEFAULT_LOOKBACK,
+            timeout: Duration::from_mins(2),
+            max_samples: 50_000_000,
+            max_concurrency: 20,
+            threads: 0,
+            features: Features::default(),
+        }
+    }
+}
+
+/// Upstream's default of `--query.lookback-delta`.
+pub const DEFAULT_LOOKBACK: Duration = Duration::from_mins(5);
+
+/// What a caller may change for one query.
+#[derive(Clone, Debug, Default)]
+pub struct QueryOptions {
+    /// Instead of the engine's, if it is not zero.
+    pub lookback_delta: Option<Duration>,
+    /// At most the engine's.
+    pub timeout: Option<Duration>,
+    pub cancel: CancelFlag,
+}
+
+/// The steps of a range query: `start`, `start + step_ms` and so on, not beyond `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeParams {
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub step_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct QueryResult {
+    pub value: Value,
+    pub annotations: Annotations,
+    pub stats: Stats,
+}
+
+/// Costs of a query.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// The samples that selectors and windows saw, at every step anew.
+    pub total_queryable_samples: usize,
+    /// The samples that were decoded.
+    pub samples_read: usize,
+    /// The most that were held at once.
+    pub peak_samples: usize,
+    /// Spent waiting for a turn.
+    pub queue_time: Duration,
+    /// Spent finding series.
+    pub prepare_time: Duration,
+    /// Spent evaluating.
+    pub eval_time: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Value {
+    Scalar(Sample),
+    String { t: Timestamp, value: Arc<[u8]> },
+    Vector(Vec<VectorSample>),
+    Matrix(Vec<MatrixSeries>),
+}
+
+#[derive(Clone, Debug)]
+pub struct VectorSample {
+    pub labels: Labels,
+    pub t: Timestamp,
+    pub v: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct MatrixSeries {
+    pub labels: Labels,
+    pub samples: SampleBatch,
+}
+
+/// Why there is no result. Displays upstream's text.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// Parsed, but of a type that the kind of query does not allow.
+    #[error("{0}")]
+    InvalidType(String),
+    /// Holds where the query was.
+    #[error("query timed out in {0}")]
+    Timeout(String),
+    #[error("query was canceled in {0}")]
+    Canceled(String),
+    #[error("query processing would load too many samples into memory in {0}")]
+    TooManySamples(String),
+    #[error("{0}")]
+    Execution(String),
+    #[error("{0}")]
+    Storage(String),
+    /// Valid upstream, and not wrong here: not there yet.
+    #[error("{0} is not supported yet")]
+    Unsupported(String),
+    /// A defect of the engine.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// See the module's page.
+pub struct Engine {
+    options: EngineOptions,
+    pool: Option<rayon::ThreadPool>,
+    threads: usize,
+    gate: Gate,
+    default_subquery_step_ms: AtomicI64,
+    morsel_rows: usize,
+    inline_work_max: Option<usize>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("options", &self.options)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub fn new(mut options: EngineOptions) -> Self {
+        if options.lookback_delta.is_zero() {
+            options.lookback_delta = DEFAULT_LOOKBACK;
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if options.threads == 0 { cores() } else { options.threads };
+        // Without a pool the queries run on their callers' threads, which is slower but never wrong.
+        let build = || {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(|i| format!("promql-{i}"))
+                .build()
+                .ok()
+        };
+        let pool = if threads > 1 { build() } else { None };
+        Self {
+            gate: Gate { max: options.max_concurrency, running: Mutex::new(0), freed: Condvar::new() },
+            threads: if pool.is_some() { threads } else { 1 },
+            pool,
+            options,
+            default_subquery_step_ms: AtomicI64::new(60_000),
+            morsel_rows: MORSEL_ROWS,
+            inline_work_max: None,
+        }
+    }
+
+    /// Makes every query parallel, in morsels of `rows`: what tests need to see that nothing depends on it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_morsels_of(mut self, rows: usize) -> Self {
+        self.morsel_rows = rows.max(1);
+        self.inline_work_max = Some(0);
+        self
+    }
+
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Sets the step of subqueries that name none; the server's `evaluation_interval`.
+    pub fn set_default_subquery_step(&self, step: Duration) {
+        self.default_subquery_step_ms.store(millis(step).max(1), Ordering::Relaxed);
+    }
+
+    /// Parses `text` with the engine's switches.
+    ///
+    /// # Errors
+    /// The text is no expression.
+    pub fn parse(&self, text: &str) -> Result<Expr, Error> {
+        Ok(Parser::new(self.options.features.parser).parse(text)?)
+    }
+
+    /// Evaluates `text` at `t`.
+    ///
+    /// # Errors
+    /// The text is no expression, or its evaluation failed; see [`Error`].
+    pub fn instant_query(
+        &self,
+        storage: &dyn Queryable,
+        text: &str,
+        t: Timestamp,
+        opts: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
+        self.instant_expr(storage, &self.parse(text)?, t, opts)
+    }
+
+    /// Evaluates `text` at every step of `range`.
+    ///
+    /// # Errors
+    /// As [`Engine::instant_query`].
+    pub fn range_query(
+        &self,
+        storage: &dyn Queryable,
+        text: &str,
+        range: RangeParams,
+        opts: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
+        self.range_expr(storage, &self.parse(text)?, range, opts)
+    }
+
+    /// Evaluates an expression at `t`: rules hold them parsed.
+    ///
+    /// # Errors
+    /// As [`Engine::instant_query`], but for the parsing.
+    pub fn instant_expr(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        t: Timestamp,
+        opts: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
+        self.guarded(storage, expr, RangeParams { start: t, end: t, step_ms: 0 }, opts)
+    }
+
+    /// Evaluates an expression at every step of `range`.
+    ///
+    /// # Errors
+    /// As [`Engine::range_query`], but for the parsing.
+    pub fn range_expr(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        range: RangeParams,
+        opts: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
+        let kind = expr.value_type();
+        if !matches!(kind, ValueType::Vector | ValueType::Scalar) {
+            return Err(Error::InvalidType(format!(
+                "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
+            )));
+        }
+        self.guarded(storage, expr, RangeParams { step_ms: range.step_ms.max(1), ..range }, opts)
+    }
+
+    /// Runs a query behind the gate, on a stack that is deep enough; a panic becomes an error.
+    fn guarded(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        range: RangeParams,
+        opts: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
+        let started = now();
+        let timeout = opts.timeout.unwrap_or(self.options.timeout).min(self.options.timeout);
+        let deadline =
+            started.checked_add(timeout).unwrap_or_else(|| started + Duration::from_hours(24 * 365));
+        let _turn = self.gate.enter(deadline, &opts.cancel)?;
+        let queue_time = started.elapsed();
+        let run = || {
+            catch_unwind(AssertUnwindSafe(|| self.run(storage, expr, range, opts, deadline))).unwrap_or_else(
+                |panic| Err(Error::Internal(format!("unexpected error: {}", text_of(&*panic)))),
+            )
+        };
+        let mut result = if is_higher_than(expr, HEIGHT_INLINE_MAX) {
+            std::thread::scope(|scope| {
+                let builder =
+                    std::thread::Builder::new().name("promql-deep".to_owned()).stack_size(DEEP_STACK_BYTES);
+                let thread = builder.spawn_scoped(scope, run).map_err(|e| {
+                    Error::Internal(format!("unexpected error: no thread for a deep query: {e}"))
+                })?;
+                thread.join().unwrap_or_else(|panic| Err(Error::Internal(text_of(&*panic).to_owned())))
+            })?
+        } else {
+            run()?
+        };
+        result.stats.queue_time = queue_time;
+        Ok(result)
+    }
+
+    fn run(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        range: RangeParams,
+        opts: &QueryOptions,
+        deadline: Instant,
+    ) -> Result<QueryResult, Error> {
+        let prepared = now();
+        let lookback = opts.lookback_delta.filter(|l| !l.is_zero()).unwrap_or(self.options.lookback_delta);
+        let lookback = millis(lookback).max(1);
+        let scope = Scope {
+            start: range.start,
+            end: range.end,
+            step: range.step_ms,
+            lookback,
+            default_subquery_step: self.default_subquery_step_ms.load(Ordering::Relaxed),
+            start_timestamps: self.options.features.start_timestamps,
+        };
+        let plan = plan::build(expr, scope)?;
+        let samples_max = self.options.max_samples;
+        let bytes_max = samples_max.saturating_mul(BYTES_PER_SAMPLE).max(BYTES_MIN);
+        let budget = Budget::new(deadline, opts.cancel.clone(), samples_max, bytes_max);
+        budget.check()?;
+        let (querier, selected) = select(storage, &plan, range.step_ms)?;
+        let ctx = Ctx {
+            selected,
+            budget,
+            pool: self.pool.as_ref(),
+            threads: self.threads,
+            morsel_rows: self.morsel_rows,
+            inline_work_max: self.inline_work_max,
+            lookback,
+            delayed_name_removal: self.options.features.delayed_name_removal,
+            instant: range.step_ms == 0,
+            annotations: Mutex::default(),
+            stats: exec::Counters::default(),
+        };
+        let grid = if range.step_ms == 0 {
+            Grid { start: range.start, step: 1, len: 1 }
+        } else {
+            let steps = range.end.saturating_sub(range.start).div_euclid(range.step_ms).saturating_add(1);
+            Grid { start: range.start, step: range.step_ms, len: usize::try_from(steps).unwrap_or(0) }
+        };
+        let evaluated = now();
+        let value = assemble(&ctx, &plan.root, grid)?;
+        drop(querier);
+        let stats = Stats {
+            total_queryable_samples: ctx.stats.queryable.into_inner(),
+            samples_read: ctx.stats.samples_read.into_inner(),
+            peak_samples: ctx.budget.samples_peak(),
+            queue_time: Duration::ZERO,
+            prepare_time: evaluated - prepared,
+            eval_time: evaluated.elapsed(),
+        };
+        Ok(QueryResult { value, annotations: ctx.annotations.into_inner(), stats })
+    }
+}
+
+/// What was found, and the view that keeps it alive; none for an expression without selectors.
+type Fetched = (Option<Box<dyn model::storage::Querier>>, Vec<Selected>);
+
+/// Asks the store for every set of matchers of the plan, once.
+fn select(storage: &dyn Queryable, plan: &Plan, step_ms: i64) -> Result<Fetched, Error> {
+    let hull = plan
+        .selects
+        .iter()
+        .map(|s| s.range)
+        .reduce(|a, b| TimeRange::new(a.mint.min(b.mint), a.maxt.max(b.maxt)));
+    let Some(hull) = hull else {
+        return Ok((None, Vec::new()));
+    };
+    let failed = |e: model::storage::Error| Error::Storage(e.to_string());
+    let querier = storage.querier(hull).map_err(failed)?;
+    let mut selected = Vec::with_capacity(plan.selects.len());
+    for select in &plan.selects {
+        let hints = SelectHints { range: Some(select.range), step_ms, ..SelectHints::default() };
+        let set = querier
+            .select(&select.matchers, &hints)
+            .map_err(|e| Error::Storage(format!("expanding series: {e}")))?;
+        selected.push(Selected::new(set));
+    }
+    Ok((Some(querier), selected))
+}
+
+/// Evaluates the root and gives the result its shape.
+fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
+    if let Node::Window(window) = root {
+        let mut all = Vec::new();
+        for (series, samples) in ctx.raw_windows(window, grid)? {
+            all.push(MatrixSeries { labels: final_labels(&series), samples });
+        }
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        return merged(all).map(Value::Matrix);
+    }
+    let block = match ctx.eval(root, grid)? {
+        Output::Text(value) => return Ok(Value::String { t: grid.start, value }),
+        Output::Scalars(scalars) if ctx.instant => {
+            return Ok(Value::Scalar(Sample { t: grid.start, v: scalars.at(0) }));
+        }
+        Output::Scalars(scalars) => return Ok(Value::Matrix(scalar_matrix(&scalars, grid))),
+        Output::Stream(stream) => stream.collect(ctx)?,
+    };
+    let block = with_final_labels(block)?;
+    if ctx.instant {
+        let sample = |row: usize| VectorSample {
+            labels: block.series[row].labels.clone(),
+            t: grid.start,
+            v: block.values(row)[0],
+        };
+        return Ok(Value::Vector((0..block.len()).map(sample).collect()));
+    }
+    let mut matrix: Vec<MatrixSeries> = (0..block.len())
+        .map(|row| {
+            let mut samples = SampleBatch::default();
+            let points = bits::count(block.present(row));
+            samples.ts.reserve_exact(points);
+            samples.vs.reserve_exact(points);
+            for step in bits::ones(block.present(row)) {
+                samples.push(grid.time(step), block.values(row)[step]);
+            }
+            MatrixSeries { labels: block.series[row].labels.clone(), samples }
+        })
+        .collect();
+    matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(Value::Matrix(matrix))
+}
+
+fn final_labels(series: &Series) -> Labels {
+    if series.drop_name { series.labels.without(is_metadata) } else { series.labels.clone() }
+}
+
+/// Removes the names that are marked for it, after which no two series may have equal labels.
+fn with_final_labels(mut block: Block) -> Result<Block, Error> {
+    if !block.series.iter().any(|s| s.drop_name) {
+        return Ok(block);
+    }
+    for series in &mut block.series {
+        series.labels = final_labels(series);
+        series.drop_name = false;
+    }
+    unify_block(&mut block, Equals::Merge)?;
+    Ok(block)
+}
+
+/// Merges neighbours with equal labels, unless they have samples at the same time.
+fn merged(sorted: Vec<MatrixSeries>) -> Result<Vec<MatrixSeries>, Error> {
+    let mut out: Vec<MatrixSeries> = Vec::with_capacity(sorted.len());
+    for series in sorted {
+        match out.last_mut() {
+            Some(last) if last.labels == series.labels => {
+                let mut all: Vec<Sample> = last.samples.iter().chain(series.samples.iter()).collect();
+                all.sort_by_key(|s| s.t);
+                if all.windows(2).any(|pair| pair[0].t == pair[1].t) {
+                    return Err(duplicates());
+                }
+                last.samples.clear();
+                for sample in all {
+                    last.samples.push(sample.t, sample.v);
+                }
+            }
+            _ => out.push(series),
+        }
+    }
+    Ok(out)
+}
+
+fn scalar_matrix(scalars: &Scalars, grid: Grid) -> Vec<MatrixSeries> {
+    let mut samples = SampleBatch::default();
+    for step in 0..grid.len {
+        samples.push(grid.time(step), scalars.at(step));
+    }
+    vec![MatrixSeries { labels: Labels::empty(), samples }]
+}
+
+fn is_higher_than(expr: &Expr, height: usize) -> bool {
+    let Some(below) = height.checked_sub(1) else {
+        return true;
+    };
+    match expr {
+        Expr::Number(_) | Expr::String(_) | Expr::Vector(_) | Expr::Matrix(_) => false,
+        Expr::Subquery(e) => is_higher_than(&e.expr, below),
+        Expr::Call(e) => e.args.iter().any(|arg| is_higher_than(arg, below)),
+        Expr::Aggregate(e) => {
+            is_higher_than(&e.expr, below) || e.param.as_ref().is_some_and(|p| is_higher_than(p, below))
+        }
+        Expr::Binary(e) => is_higher_than(&e.lhs, below) || is_higher_than(&e.rhs, below),
+        Expr::Unary(e) => is_higher_than(&e.expr, below),
+        Expr::Paren(e) => is_higher_than(&e.expr, below),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    match panic.downcast_ref::<&str>() {
+        Some(text) => text,
+        None => panic.downcast_ref::<String>().map_or("panic", String::as_str),
+    }
+}
+
+/// Lets so many queries run at once; the others wait in line, as long as their time allows.
+struct Gate {
+    max: usize,
+    running: Mutex<usize>,
+    freed: Condvar,
+}
+
+struct Turn<'a>(&'a Gate);
+
+impl Gate {
+    fn enter(&self, deadline: Instant, cancel: &CancelFlag) -> Result<Turn<'_>, Error> {
+        let mut running = self.running.lock();
+        loop {
+            if cancel.is_canceled() {
+                return Err(Error::Canceled("query queue".to_owned()));
+            }
+            if self.max == 0 || *running < self.max {
+                *running += 1;
+                return Ok(Turn(self));
+            }
+            let now = now();
+            if now >= deadline {
+                return Err(Error::Timeout("query queue".to_owned()));
+            }
+            self.freed.wait_for(&mut running, QUEUE_POLL.min(deadline - now));
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.running.lock() -= 1;
+        self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,337 @@
+//! Aggregations that fold values as they come: sum, avg, count, group, min, max, stddev, stdvar.
+//!
+//! Rows are computed a wave at a time, in parallel, then added in series order, in parallel over the steps.
+//! So memory follows groups × steps, and every sum is the sequential one to the last bit whatever the number
+//! of threads.
+//!
+//! Compat: prometheus `promql/engine.go`, `aggregation` (3.14).
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use model::Labels;
+use model::labels::METRIC_NAME;
+use rayon::prelude::*;
+
+use super::Ctx;
+use super::column::{Block, Series, bits};
+use super::math::{Mean, kahan_add};
+use super::stream::Stream;
+use crate::engine::Error;
+use crate::parse::ast::AggregateOp;
+use crate::plan::Grouping;
+
+/// Cells (series × steps) of a wave: what stays in a core's cache while it is folded.
+const WAVE_CELLS: usize = 64 * 1024;
+
+/// Which group each series belongs to; groups in order of first appearance.
+pub(crate) struct Groups {
+    pub(crate) of_series: Vec<u32>,
+    pub(crate) series: Vec<Series>,
+}
+
+impl Groups {
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// The rows of each group, in series order.
+    pub(crate) fn rows(&self) -> Vec<Vec<usize>> {
+        let mut rows = vec![Vec::new(); self.len()];
+        for (row, &group) in self.of_series.iter().enumerate() {
+            rows[group as usize].push(row);
+        }
+        rows
+    }
+}
+
+pub(crate) fn group(series: &[Series], grouping: &Grouping) -> Groups {
+    let mut known: HashMap<Vec<u8>, u32, foldhash::fast::FixedState> = HashMap::default();
+    let mut groups = Groups { of_series: Vec::with_capacity(series.len()), series: Vec::new() };
+    let mut key = Vec::new();
+    for s in series {
+        key.clear();
+        push_key(&mut key, &s.labels, grouping);
+        let id = if let Some(&id) = known.get(&key) {
+            groups.series[id as usize].drop_name |= s.drop_name;
+            id
+        } else {
+            let id = u32::try_from(groups.len()).expect("a query has fewer than 2^32 groups");
+            known.insert(key.clone(), id);
+            groups.series.push(Series { labels: grouping.labels_of(&s.labels), drop_name: s.drop_name });
+            id
+        };
+        groups.of_series.push(id);
+    }
+    groups
+}
+
+/// Bytes that are equal for equal group labels.
+fn push_key(key: &mut Vec<u8>, labels: &Labels, grouping: &Grouping) {
+    let mut push = |bytes: &[u8]| {
+        let len = u32::try_from(bytes.len()).expect("a label is shorter than 4 GiB");
+        key.extend_from_slice(&len.to_le_bytes());
+        key.extend_from_slice(bytes);
+    };
+    if grouping.without {
+        for (name, value) in labels.iter().filter(|(name, _)| !grouping.removes(name)) {
+            push(name);
+            push(value);
+        }
+    } else {
+        for name in &grouping.labels {
+            push(labels.get(name).unwrap_or_default());
+        }
+    }
+}
+
+impl Grouping {
+    fn removes(&self, name: &[u8]) -> bool {
+        name == METRIC_NAME || lists(&self.labels, name)
+    }
+
+    /// The labels of the group of `labels`.
+    pub(crate) fn labels_of(&self, labels: &Labels) -> Labels {
+        if self.without {
+            return labels.without(|name| self.removes(name));
+        }
+        Labels::from_sorted(self.labels.iter().filter_map(|name| Some((&**name, labels.get(name)?))))
+    }
+}
+
+pub(crate) fn lists(sorted: &[Arc<[u8]>], name: &[u8]) -> bool {
+    sorted.binary_search_by(|l| (**l).cmp(name)).is_ok()
+}
+
+/// Folds the rows of `stream` into one row per group.
+pub(crate) fn fold(
+    ctx: &Ctx<'_>,
+    op: AggregateOp,
+    stream: &Stream,
+    grouping: &Grouping,
+) -> Result<Block, Error> {
+    let grid = stream.grid;
+    let groups = group(&stream.series, grouping);
+    if groups.len() == 0 || grid.len == 0 {
+        return Ok(Block::empty(grid));
+    }
+    // Sum, compensation, count and result, at the most.
+    let cells = groups.len().saturating_mul(grid.len);
+    let mut charge = ctx.budget.charge(cells.saturating_mul(32))?;
+
+    let (steps, words, rows) = (grid.len, grid.words(), stream.len());
+    let lanes = ctx.threads.min(words).max(1);
+    let lane_words = words.div_ceil(lanes);
+    let mut folds: Vec<Fold> = (0..words.div_ceil(lane_words))
+        .map(|lane| {
+            Fold::new(op, groups.len(), lane * lane_words * 64, steps.min((lane + 1) * lane_words * 64))
+        })
+        .collect();
+
+    let wave = (ctx.morsel_rows * ctx.threads * 2).max(WAVE_CELLS / steps).min(rows);
+    let buffer = ctx.charge_block(wave, grid)?;
+    let (mut values, mut present) = (vec![0.0; wave * steps], vec![0; wave * words]);
+    for from in (0..rows).step_by(wave) {
+        let n = wave.min(rows - from);
+        present.fill(0);
+        stream.fill_rows(ctx, from, &mut values[..n * steps], &mut present[..n * words], &mut charge)?;
+        let add_wave = |fold: &mut Fold| {
+            for row in 0..n {
+                let series = from + row;
+                let (values, present) = (&values[row * steps..][..steps], &present[row * words..][..words]);
+                fold.add(groups.of_series[series] as usize, series, values, present);
+            }
+        };
+        match ctx.pool {
+            Some(pool) if folds.len() > 1 && n * steps > WAVE_CELLS / 4 => {
+                pool.install(|| folds.par_iter_mut().for_each(add_wave));
+            }
+            _ => folds.iter_mut().for_each(add_wave),
+        }
+    }
+    drop((values, present, buffer));
+    stream.raise_notes(ctx);
+
+    // Groups in the order in which their first point was met.
+    let mut order: Vec<(usize, usize)> = (0..groups.len())
+        .map(|g| (folds.iter().map(|f| f.first[g]).min().unwrap_or(usize::MAX), g))
+        .filter(|&(first, _)| first != usize::MAX)
+        .collect();
+    order.sort_unstable();
+    let series: Vec<Series> = order.iter().map(|&(_, g)| groups.series[g].clone()).collect();
+    let charge = ctx.charge_block(series.len(), grid)?;
+    let mut block = Block::absent(series, grid, charge);
+    for (row, &(_, g)) in order.iter().enumerate() {
+        let (values, present) = block.row_mut(row);
+        for fold in &folds {
+            let len = fold.steps();
+            fold.finish(g, &mut values[fold.from..fold.from + len]);
+            let words = len.div_ceil(64);
+            present[fold.from / 64..][..words].copy_from_slice(&fold.seen[g * fold.words()..][..words]);
+        }
+    }
+    let points = block.points();
+    if let Some(charge) = &mut block.charge {
+        charge.add_samples(points)?;
+    }
+    Ok(block)
+}
+
+/// The folded state of all groups for a run of steps, groups × steps.
+struct Fold {
+    from: usize,
+    to: usize,
+    state: State,
+    /// Groups × words: where any value was seen.
+    seen: Vec<u64>,
+    /// Per group the first series with a point.
+    first: Vec<usize>,
+}
+
+enum State {
+    Sum { sum: Vec<f64>, c: Vec<f64> },
+    Mean(Vec<Mean>),
+    Count(Vec<f64>),
+    Group,
+    Min(Vec<f64>),
+    Max(Vec<f64>),
+    Variance { cells: Vec<Variance>, root: bool },
+}
+
+/// Welford's, without compensation, as upstream's aggregation.
+#[derive(Clone, Copy, Default)]
+struct Variance {
+    count: f64,
+    mean: f64,
+    aux: f64,
+}
+
+impl Fold {
+    fn new(op: AggregateOp, groups: usize, from: usize, to: usize) -> Self {
+        let (steps, words) = (to - from, (to - from).div_ceil(64));
+        let zeros = || vec![0.0; groups * steps];
+        let state = match op {
+            AggregateOp::Sum => State::Sum { sum: zeros(), c: zeros() },
+            AggregateOp::Avg => State::Mean(vec![Mean::default(); groups * steps]),
+            AggregateOp::Count => State::Count(zeros()),
+            AggregateOp::Min => State::Min(zeros()),
+            AggregateOp::Max => State::Max(zeros()),
+            AggregateOp::Stddev | AggregateOp::Stdvar => State::Variance {
+                cells: vec![Variance::default(); groups * steps],
+                root: op == AggregateOp::Stddev,
+            },
+            _ => State::Group,
+        };
+        Self { from, to, state, seen: vec![0; groups * words], first: vec![usize::MAX; groups] }
+    }
+
+    fn steps(&self) -> usize {
+        self.to - self.from
+    }
+
+    fn words(&self) -> usize {
+        self.steps().div_ceil(64)
+    }
+
+    fn add(&mut self, group: usize, series: usize, values: &[f64], present: &[u64]) {
+        let (steps, words) = (self.steps(), self.words());
+        let values = &values[self.from..self.to];
+        let present = &present[self.from / 64..][..words];
+        let seen = &mut self.seen[group * words..][..words];
+        let at = group * steps..(group + 1) * steps;
+        let mut any = false;
+        for (w, &word) in present.iter().enumerate() {
+            if word == 0 {
+                continue;
+            }
+            any = true;
+            let before = seen[w];
+            seen[w] |= word;
+            let run = w * 64..steps.min(w * 64 + 64);
+            let vs = &values[run.clone()];
+            let cells = at.start + run.start..at.start + run.end;
+            let dense = word == bits::mask(run.len());
+            // One loop over all steps of the word where all are there, which vectorises; else bit by bit.
+            macro_rules! each {
+                ($cells:expr, $f:expr) => {{
+                    let (cells, f) = ($cells, $f);
+                    if dense {
+                        cells.iter_mut().zip(vs).for_each(|(cell, &v)| f(cell, v));
+                    } else {
+                        bits::ones_of(word).for_each(|b| f(&mut cells[b], vs[b]));
+                    }
+                }};
+            }
+            match &mut self.state {
+                State::Group => {}
+                State::Count(count) => each!(&mut count[cells], |n: &mut f64, _: f64| *n += 1.0),
+                State::Mean(means) => each!(&mut means[cells], |m: &mut Mean, v: f64| m.push(v)),
+                State::Variance { cells: all, .. } => {
+                    each!(&mut all[cells], |cell: &mut Variance, v: f64| cell.push(v));
+                }
+                State::Sum { sum, c } => {
+                    let (sum, c) = (&mut sum[cells.clone()], &mut c[cells]);
+                    if dense {
+                        for ((sum, c), &v) in sum.iter_mut().zip(c).zip(vs) {
+                            (*sum, *c) = kahan_add(v, *sum, *c);
+                        }
+                    } else {
+                        for b in bits::ones_of(word) {
+                            (sum[b], c[b]) = kahan_add(vs[b], sum[b], c[b]);
+                        }
+                    }
+                }
+                State::Min(min) => extreme(&mut min[cells], vs, word, before, |new, old| new < old),
+                State::Max(max) => extreme(&mut max[cells], vs, word, before, |new, old| new > old),
+            }
+        }
+        if any {
+            self.first[group] = self.first[group].min(series);
+        }
+    }
+
+    fn finish(&self, group: usize, out: &mut [f64]) {
+        let steps = self.steps();
+        let at = group * steps..(group + 1) * steps;
+        match &self.state {
+            State::Group => out.fill(1.0),
+            State::Count(vs) | State::Min(vs) | State::Max(vs) => out.copy_from_slice(&vs[at]),
+            State::Sum { sum, c } => {
+                for (out, (sum, c)) in out.iter_mut().zip(sum[at.clone()].iter().zip(&c[at])) {
+                    *out = sum + c;
+                }
+            }
+            State::Mean(means) => out.iter_mut().zip(&means[at]).for_each(|(out, mean)| *out = mean.get()),
+            State::Variance { cells, root } => {
+                for (out, cell) in out.iter_mut().zip(&cells[at]) {
+                    let variance = cell.aux / cell.count;
+                    *out = if *root { variance.sqrt() } else { variance };
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the better value, or the newer one where the kept one is NaN.
+fn extreme(kept: &mut [f64], vs: &[f64], word: u64, before: u64, better: impl Fn(f64, f64) -> bool) {
+    for b in bits::ones_of(word) {
+        let (new, old) = (vs[b], kept[b]);
+        if before >> b & 1 == 0 || better(new, old) || old.is_nan() {
+            kept[b] = new;
+        }
+    }
+}
+
+impl Variance {
+    fn push(&mut self, v: f64) {
+        self.count += 1.0;
+        if self.count == 1.0 {
+            self.mean = v;
+            self.aux = if v.is_finite() { 0.0 } else { f64::NAN };
+            return;
+        }
+        let delta = v - self.mean;
+        self.mean += delta / self.count;
+        self.aux += delta * (v - self.mean);
+    }
+}

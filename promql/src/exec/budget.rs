@@ -1,0 +1,129 @@
+//! What a query may use: time, samples and bytes, and the flag by which its client calls it off.
+//!
+//! Samples are counted as upstream does, a float point as one, but never more strictly: only what an
+//! operator holds at once. Bytes are charged before they are allocated.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::engine::Error;
+
+/// Raised by the client of a query when it no longer wants the answer.
+#[derive(Clone, Debug, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_canceled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pub(crate) deadline: Instant,
+    pub(crate) cancel: CancelFlag,
+    pub(crate) samples_max: usize,
+    pub(crate) bytes_max: usize,
+    samples: AtomicUsize,
+    samples_peak: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Budget {
+    pub(crate) fn new(
+        deadline: Instant,
+        cancel: CancelFlag,
+        samples_max: usize,
+        bytes_max: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            deadline,
+            cancel,
+            samples_max,
+            bytes_max,
+            samples: AtomicUsize::new(0),
+            samples_peak: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether the query may go on; asked once per morsel.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.cancel.is_canceled() {
+            return Err(Error::Canceled("expression evaluation".to_owned()));
+        }
+        if now() >= self.deadline {
+            return Err(Error::Timeout("expression evaluation".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Reserves `bytes` of memory.
+    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let charge = Charge { budget: Arc::clone(self), samples: 0, bytes };
+        if before.saturating_add(bytes) > self.bytes_max {
+            return Err(Error::Execution(format!(
+                "query processing would need more than {} bytes of memory",
+                self.bytes_max
+            )));
+        }
+        Ok(charge)
+    }
+
+    fn add_samples(&self, n: usize) -> Result<(), Error> {
+        let now = self.samples.fetch_add(n, Ordering::Relaxed) + n;
+        self.samples_peak.fetch_max(now, Ordering::Relaxed);
+        if now > self.samples_max {
+            return Err(Error::TooManySamples("query execution".to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn samples_peak(&self) -> usize {
+        self.samples_peak.load(Ordering::Relaxed)
+    }
+}
+
+/// Samples and bytes on a query's account, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    budget: Arc<Budget>,
+    samples: usize,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Puts `n` more samples on the account.
+    pub(crate) fn add_samples(&mut self, n: usize) -> Result<(), Error> {
+        self.samples += n;
+        self.budget.add_samples(n)
+    }
+
+    /// Takes over what `other` has on the account.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        self.samples += std::mem::take(&mut other.samples);
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.samples.fetch_sub(self.samples, Ordering::Relaxed);
+        self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The engine's clock: deadlines are the only thing it is asked for.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,169 @@
+//! Functions that change labels of whole series, and the order in which label values sort.
+//!
+//! Compat: prometheus `promql/functions.go` `evalLabelReplace`, `evalLabelJoin`; facette/natsort (2018-12).
+
+use std::cmp::Ordering;
+
+use model::{Labels, LabelsBuilder, Regex};
+
+use super::column::Series;
+use model::labels::METRIC_NAME;
+
+pub(crate) fn replace(series: &mut [Series], dst: &[u8], replacement: &[u8], src: &[u8], regex: &Regex) {
+    for s in series {
+        let source = s.labels.get(src).unwrap_or_default();
+        if let Some(value) = expand(regex, source, replacement) {
+            set(s, dst, &value);
+        }
+    }
+}
+
+pub(crate) fn join(series: &mut [Series], dst: &[u8], separator: &[u8], sources: &[std::sync::Arc<[u8]>]) {
+    for s in series {
+        let values: Vec<&[u8]> = sources.iter().map(|l| s.labels.get(l).unwrap_or_default()).collect();
+        let value = values.join(separator);
+        set(s, dst, &value);
+    }
+}
+
+fn set(series: &mut Series, name: &[u8], value: &[u8]) {
+    let mut builder = LabelsBuilder::from(&series.labels);
+    builder.set(name, value);
+    series.labels = builder.build();
+    if name == METRIC_NAME {
+        series.drop_name = false;
+    }
+}
+
+/// The template with the groups of a match of all of `value`; `None` if it does not match.
+///
+/// `$1`, `$name`, `${name}` and `$$`, a name as long as it can be; unknown groups are empty and a `$`
+/// that introduces nothing stands for itself.
+/// Compat: Go `regexp`, `Expand`.
+fn expand(regex: &Regex, value: &[u8], template: &[u8]) -> Option<Vec<u8>> {
+    let captures = regex.captures(value)?;
+    let mut out = Vec::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.iter().position(|&b| b == b'$') {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at + 1..];
+        if rest.first() == Some(&b'$') {
+            out.push(b'$');
+            rest = &rest[1..];
+            continue;
+        }
+        let Some((name, after)) = group_name(rest) else {
+            out.push(b'$');
+            continue;
+        };
+        rest = after;
+        let span = match name.parse::<usize>() {
+            Ok(i) => captures.get_group(i),
+            Err(_) => captures.get_group_by_name(name),
+        };
+        if let Some(span) = span {
+            out.extend_from_slice(&value[span.start..span.end]);
+        }
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+/// The group name at the start of `text`, behind the dollar sign, and what follows it.
+fn group_name(text: &[u8]) -> Option<(&str, &[u8])> {
+    let (braced, inner) = match text.strip_prefix(b"{") {
+        Some(inner) => (true, inner),
+        None => (false, text),
+    };
+    let valid = inner.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let len: usize = valid.chars().take_while(|&c| c.is_alphanumeric() || c == '_').map(char::len_utf8).sum();
+    if len == 0 {
+        return None;
+    }
+    let rest = &inner[len..];
+    let rest = if braced { rest.strip_prefix(b"}")? } else { rest };
+    Some((&valid[..len], rest))
+}
+
+/// Compares label by label in the order of `names`; equal in all of them, the whole sets decide.
+pub(crate) fn compare_by(names: &[std::sync::Arc<[u8]>], a: &Labels, b: &Labels) -> Ordering {
+    for name in names {
+        let (a, b) = (a.get(name).unwrap_or_default(), b.get(name).unwrap_or_default());
+        if a != b {
+            return natural(a, b);
+        }
+    }
+    a.cmp(b)
+}
+
+/// Natural order of two different values: runs of digits compare as numbers. The empty value comes first.
+fn natural(a: &[u8], b: &[u8]) -> Ordering {
+    if a.is_empty() || b.is_empty() {
+        return a.len().cmp(&b.len());
+    }
+    let (chunks_a, chunks_b) = (runs(a), runs(b));
+    for (i, chunk_a) in chunks_a.iter().enumerate() {
+        let Some(chunk_b) = chunks_b.get(i) else {
+            return Ordering::Greater;
+        };
+        let order = match (number(chunk_a), number(chunk_b)) {
+            (Some(x), Some(y)) => x.cmp(&y),
+            _ => chunk_a.cmp(chunk_b),
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+        if i + 1 == chunks_a.len() {
+            return Ordering::Less;
+        }
+        if i + 1 == chunks_b.len() {
+            return Ordering::Greater;
+        }
+    }
+    Ordering::Greater
+}
+
+/// Maximal runs of digits and of anything else.
+fn runs(text: &[u8]) -> Vec<&[u8]> {
+    text.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).collect()
+}
+
+fn number(run: &[u8]) -> Option<i64> {
+    std::str::from_utf8(run).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_expand_as_in_go() {
+        let regex = Regex::anchored(b"(?P<name>.)(.)").expect("the pattern is valid");
+        let cases = [
+            ("$1-$2", "a-b"),
+            ("${1}x", "ax"),
+            ("$1x", ""),
+            ("$name", "a"),
+            ("${name}$$", "a$"),
+            ("$", "$"),
+            ("${", "${"),
+            ("${ }", "${ }"),
+            ("$9", ""),
+        ];
+        for (template, expected) in cases {
+            let got = expand(&regex, b"ab", template.as_bytes()).expect("the value matches");
+            assert_eq!(String::from_utf8_lossy(&got), expected, "{template}");
+        }
+        assert!(expand(&regex, b"abc", b"x").is_none());
+    }
+
+    #[test]
+    fn values_sort_naturally() {
+        for (less, greater) in
+            [("2", "10"), ("a2", "a10"), ("a", "b"), ("a1", "a1b"), ("1.5", "1.10"), ("", "a"), ("08", "9")]
+        {
+            assert_eq!(natural(less.as_bytes(), greater.as_bytes()), Ordering::Less, "{less} {greater}");
+            assert_eq!(natural(greater.as_bytes(), less.as_bytes()), Ordering::Greater, "{greater} {less}");
+        }
+    }
+}

@@ -1,0 +1,642 @@
+//! Evaluation of a plan: every node over all steps at once.
+//!
+//! The one match from node to operator is [`Ctx::eval`]. Chains that work on single series stay streams of
+//! rows; joins, rankings and sorts collect blocks.
+//!
+//! Compat: prometheus `promql/engine.go`, `evaluator` (3.14).
+
+pub(crate) mod aggregate;
+pub(crate) mod budget;
+pub(crate) mod calendar;
+pub(crate) mod column;
+mod histogram;
+mod join;
+mod labels;
+mod math;
+mod range;
+mod ranked;
+mod stream;
+mod xxhash;
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+
+use model::storage::SeriesSet;
+use model::{Labels, SampleBatch, TimeRange};
+use parking_lot::Mutex;
+use rayon::prelude::*;
+
+use crate::annotations::{Annotation, Annotations, Repair};
+use crate::engine::Error;
+use crate::parse::ast::{AggregateOp, BinaryOp, Span};
+use crate::plan::{Grouping, Input, Node, RangeFn, ScalarFn, Window};
+use budget::Budget;
+use column::{Block, Grid, Scalars, Series, bits};
+use join::Join;
+pub(crate) use stream::{Equals, Scratch, duplicates, is_metadata, unify_block};
+use stream::{NO_NOTE, Note, RangeInput, RangeSource, RowOp, Source, Stream};
+
+/// What a node yields.
+#[expect(clippy::large_enum_variant, reason = "there is one per node, and it is taken apart at once")]
+pub(crate) enum Output {
+    Scalars(Scalars),
+    Stream(Stream),
+    Text(Arc<[u8]>),
+}
+
+/// What all operators of one query share.
+pub(crate) struct Ctx<'q> {
+    pub(crate) selected: Vec<Selected>,
+    pub(crate) budget: Arc<Budget>,
+    /// `None` with one thread: everything runs where it is called.
+    pub(crate) pool: Option<&'q rayon::ThreadPool>,
+    pub(crate) threads: usize,
+    /// Series that one worker takes at a time.
+    pub(crate) morsel_rows: usize,
+    pub(crate) inline_work_max: Option<usize>,
+    pub(crate) lookback: i64,
+    pub(crate) delayed_name_removal: bool,
+    pub(crate) instant: bool,
+    pub(crate) annotations: Mutex<Annotations>,
+    pub(crate) stats: Counters,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) samples_read: AtomicUsize,
+    pub(crate) queryable: AtomicUsize,
+}
+
+/// The answer of the store to one select.
+pub(crate) struct Selected {
+    set: Box<dyn SeriesSet>,
+    labels: OnceLock<Vec<Labels>>,
+}
+
+impl Selected {
+    pub(crate) fn new(set: Box<dyn SeriesSet>) -> Self {
+        Self { set, labels: OnceLock::new() }
+    }
+
+    fn series(&self) -> Vec<Series> {
+        let labels = self.labels.get_or_init(|| (0..self.set.len()).map(|i| self.set.labels(i)).collect());
+        labels.iter().map(|labels| Series { labels: labels.clone(), drop_name: false }).collect()
+    }
+
+    fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
+        self.set.samples_into(i, range, out).map_err(|e| Error::Storage(format!("expanding series: {e}")))
+    }
+}
+
+impl<'q> Ctx<'q> {
+    pub(crate) fn annotate(&self, annotation: Annotation) {
+        self.annotations.lock().add(annotation);
+    }
+
+    /// Evaluates `node` at every step of `grid`.
+    pub(crate) fn eval(&self, node: &'q Node, grid: Grid) -> Result<Output, Error> {
+        self.budget.check()?;
+        Ok(Output::Stream(match node {
+            Node::Const(v) => return Ok(Output::Scalars(Scalars::Const(*v))),
+            Node::Str(text) => return Ok(Output::Text(Arc::clone(text))),
+            Node::Time => {
+                let times = (0..grid.len).map(|step| grid.time(step) as f64 / 1000.0).collect();
+                return Ok(Output::Scalars(Scalars::Steps(times)));
+            }
+            Node::ToScalar(arg) => return Ok(Output::Scalars(self.to_scalar(arg, grid)?)),
+            Node::ScalarBinary { op, lhs, rhs } => {
+                let (lhs, rhs) = (self.scalars(lhs, grid)?, self.scalars(rhs, grid)?);
+                return Ok(Output::Scalars(lhs.zip(&rhs, |a, b| math::scalar_binary(*op, a, b))));
+            }
+            Node::ScalarFn { func, lhs, rhs } => {
+                let (lhs, rhs) = (self.scalars(lhs, grid)?, self.scalars(rhs, grid)?);
+                let f = match func {
+                    ScalarFn::MinOf => math::go_min,
+                    ScalarFn::MaxOf => math::go_max,
+                };
+                return Ok(Output::Scalars(lhs.zip(&rhs, f)));
+            }
+            Node::Negate(arg) => match self.eval(arg, grid)? {
+                Output::Scalars(scalars) => return Ok(Output::Scalars(scalars.map(|v| -v))),
+                Output::Text(text) => return Ok(Output::Text(text)),
+                Output::Stream(mut stream) => {
+                    stream.ops.push(RowOp::Negate);
+                    stream.drop_names(self);
+                    if self.delayed_name_removal { stream } else { stream.unify(self, Equals::Merge)? }
+                }
+            },
+            Node::Invariant(inner) => match self.eval(inner, grid.first_step())? {
+                Output::Scalars(scalars) if grid.len > 0 => {
+                    return Ok(Output::Scalars(Scalars::Const(scalars.at(0))));
+                }
+                Output::Stream(stream) if grid.len > 1 => {
+                    let block = stream.collect(self)?;
+                    let series = block.series.clone();
+                    Stream {
+                        series,
+                        grid,
+                        source: Source::Broadcast(block),
+                        ops: Vec::new(),
+                        notes: Vec::new(),
+                    }
+                }
+                other => return Ok(other),
+            },
+            Node::Selector(selector) => self.instant(*selector, false, grid),
+            Node::SelectorTimes(selector) => {
+                let mut stream = self.instant(*selector, true, grid);
+                stream.drop_names(self);
+                stream.unify_after_operator(self)?
+            }
+            Node::Window(_) => {
+                return Err(Error::Internal("unexpected error: a range vector as operand".to_owned()));
+            }
+            Node::RangeFn { func, window, params, span, keep_name } => {
+                self.range_fn(*func, window, params, *span, *keep_name, grid)?
+            }
+            Node::Absent { arg, labels } => {
+                let stream = self.stream(arg, grid)?;
+                self.absent(&stream, labels)?
+            }
+            Node::AbsentOverTime { window, labels } => {
+                let stream = self.windows(RangeFn::Present, window, Vec::new(), grid)?;
+                self.absent(&stream, labels)?
+            }
+            Node::Map { func, arg, params } => {
+                let mut stream = self.stream(arg, grid)?;
+                let params = params.iter().map(|p| self.scalars(p, grid)).collect::<Result<_, _>>()?;
+                stream.ops.push(RowOp::Map { func: *func, params });
+                stream.drop_names(self);
+                stream.unify_after_operator(self)?
+            }
+            Node::StepTimes(arg) => {
+                let mut stream = self.stream(arg, grid)?;
+                stream.ops.push(RowOp::StepTimes);
+                stream.drop_names(self);
+                stream.unify_after_operator(self)?
+            }
+            Node::ToVector(arg) => {
+                let scalars = self.scalars(arg, grid)?;
+                let series = vec![Series { labels: Labels::empty(), drop_name: false }];
+                Stream::of_block(self.compute_block(series, grid, 1, |_, values, present| {
+                    values.iter_mut().enumerate().for_each(|(step, v)| *v = scalars.at(step));
+                    bits::fill(present, grid.len);
+                    Ok(())
+                })?)
+            }
+            Node::Sort { arg, descending, span } => {
+                let stream = self.stream(arg, grid)?;
+                self.sorted(stream, *span, |block, a, b| {
+                    by_value(block.values(a)[0], block.values(b)[0], *descending)
+                })?
+            }
+            Node::SortByLabel { arg, labels, descending, span } => {
+                let stream = self.stream(arg, grid)?;
+                self.sorted(stream, *span, |block, a, b| {
+                    let order = labels::compare_by(labels, &block.series[a].labels, &block.series[b].labels);
+                    if *descending { order.reverse() } else { order }
+                })?
+            }
+            Node::LabelReplace { arg, dst, replacement, src, regex } => {
+                let mut stream = self.stream(arg, grid)?;
+                labels::replace(&mut stream.series, dst, replacement, src, regex);
+                stream.unify(self, Equals::Merge)?
+            }
+            Node::LabelJoin { arg, dst, separator, sources } => {
+                let mut stream = self.stream(arg, grid)?;
+                labels::join(&mut stream.series, dst, separator, sources);
+                stream.unify(self, Equals::Merge)?
+            }
+            Node::Quantiles { arg, quantiles, label, span } => {
+                self.quantiles(arg, quantiles, label.as_deref(), *span, grid)?
+            }
+            Node::Fraction { arg, lower, upper, span } => {
+                let (lower, upper) = (self.scalars(lower, grid)?, self.scalars(upper, grid)?);
+                let block = self.stream(arg, grid)?.collect(self)?;
+                let all = histogram::assemble(self, &block, *span);
+                let series = all.iter().map(|h| h.output(self)).collect();
+                let out = self.compute_block(series, grid, 12, |h, values, present| {
+                    let mut buckets = Vec::new();
+                    for (step, v) in values.iter_mut().enumerate() {
+                        all[h].buckets_at(&block, step, &mut buckets);
+                        if !buckets.is_empty() {
+                            *v = histogram::fraction(lower.at(step), upper.at(step), &buckets);
+                            bits::set(present, step);
+                        }
+                    }
+                    Ok(())
+                })?;
+                Stream::of_block(out).unify_after_operator(self)?
+            }
+            Node::NothingOf(arg) => {
+                self.stream(arg, grid)?.collect(self)?;
+                Stream::of_block(Block::empty(grid))
+            }
+            Node::VectorScalar { op, vector, scalar, scalar_left, return_bool, span } => {
+                let scalar = self.scalars(scalar, grid)?;
+                let stream = self.stream(vector, grid)?;
+                self.vector_scalar(*op, stream, scalar, *scalar_left, *return_bool, *span)?
+            }
+            Node::Join { op, lhs, rhs, matching, return_bool, span } => {
+                let lhs = self.stream(lhs, grid)?.collect(self)?;
+                let rhs = self.stream(rhs, grid)?.collect(self)?;
+                let join = Join { op: *op, matching, return_bool: *return_bool, span: *span };
+                join.run(self, &lhs, &rhs)?.unify_after_operator(self)?
+            }
+            Node::SetOp { op, lhs, rhs, matching } => {
+                let lhs = self.stream(lhs, grid)?.collect(self)?;
+                let rhs = self.stream(rhs, grid)?.collect(self)?;
+                Stream::of_block(join::set_op(*op, lhs, rhs, matching)).unify_after_operator(self)?
+            }
+            Node::Aggregate { op, arg, param, param_span, grouping } => {
+                self.aggregate(*op, arg, param.as_deref(), *param_span, grouping, grid)?
+            }
+        }))
+    }
+
+    fn scalars(&self, node: &'q Node, grid: Grid) -> Result<Scalars, Error> {
+        match self.eval(node, grid)? {
+            Output::Scalars(scalars) => Ok(scalars),
+            _ => Err(Error::Internal("unexpected error: a scalar was expected".to_owned())),
+        }
+    }
+
+    pub(crate) fn stream(&self, node: &'q Node, grid: Grid) -> Result<Stream, Error> {
+        match self.eval(node, grid)? {
+            Output::Stream(stream) => Ok(stream),
+            _ => Err(Error::Internal("unexpected error: a vector was expected".to_owned())),
+        }
+    }
+
+    fn instant(&self, selector: crate::plan::Selector, times: bool, grid: Grid) -> Stream {
+        let series = self.selected[selector.select].series();
+        Stream {
+            series,
+            grid,
+            source: Source::Instant { selector, times },
+            ops: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// A range function's rows, with the labels of its input.
+    fn windows(
+        &self,
+        func: RangeFn,
+        window: &'q Window,
+        params: Vec<Scalars>,
+        grid: Grid,
+    ) -> Result<Stream, Error> {
+        let (first, last) = (window.reference(grid.start), window.reference(grid.end()));
+        let needed = TimeRange::new(first.saturating_sub(window.range).saturating_add(1), last);
+        let (series, input) = match &window.input {
+            Input::Select(select) => (self.selected[*select].series(), RangeInput::Select(*select)),
+            Input::Subquery { expr, step } => {
+                let inner = subquery_grid(first, last, window.range, *step)?;
+                // The row that each worker keeps.
+                let charge = self.charge_block(self.threads, inner)?;
+                let stream = match self.eval(expr, inner)? {
+                    Output::Stream(stream) => stream,
+                    Output::Scalars(scalars) => self.constant(&scalars, inner)?,
+                    Output::Text(_) => {
+                        return Err(Error::Internal("unexpected error: a subquery over a string".to_owned()));
+                    }
+                };
+                (stream.series.clone(), RangeInput::Subquery { stream: Box::new(stream), _row: charge })
+            }
+        };
+        let span = range::Span { range: window.range, offset: window.offset, at: window.at };
+        let source = RangeSource { input, func, span, params, needed, notes_of: Vec::new() };
+        Ok(Stream {
+            series,
+            grid,
+            source: Source::Range(Box::new(source)),
+            ops: Vec::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    fn constant(&self, scalars: &Scalars, grid: Grid) -> Result<Stream, Error> {
+        let series = vec![Series { labels: Labels::empty(), drop_name: false }];
+        let block = self.compute_block(series, grid, 1, |_, values, present| {
+            values.iter_mut().enumerate().for_each(|(step, v)| *v = scalars.at(step));
+            bits::fill(present, grid.len);
+            Ok(())
+        })?;
+        Ok(Stream::of_block(block))
+    }
+
+    fn range_fn(
+        &self,
+        func: RangeFn,
+        window: &'q Window,
+        params: &'q [Node],
+        span: Span,
+        keep_name: bool,
+        grid: Grid,
+    ) -> Result<Stream, Error> {
+        let params: Vec<Scalars> = params.iter().map(|p| self.scalars(p, grid)).collect::<Result<_, _>>()?;
+        let mut stream = self.windows(func, window, params, grid)?;
+        let mut notes: Vec<Note> = Vec::new();
+        let mut notes_of = Vec::new();
+        match func {
+            RangeFn::Rate | RangeFn::Increase => {
+                let mut last: Option<(Vec<u8>, u32)> = None;
+                for series in &stream.series {
+                    let name = series.labels.metric_name();
+                    let is_counter =
+                        [&b"_total"[..], b"_sum", b"_count", b"_bucket"].iter().any(|s| name.ends_with(s));
+                    if name.is_empty() || is_counter {
+                        notes_of.push(NO_NOTE);
+                        continue;
+                    }
+                    if last.as_ref().is_none_or(|(known, _)| known != name) {
+                        let id = u32::try_from(notes.len()).expect("fewer than 2^32 series");
+                        last = Some((name.to_vec(), id));
+                        let annotation = Annotation::possible_non_counter(name, span);
+                        notes.push(Note { raised: AtomicBool::new(false), annotation });
+                    }
+                    notes_of.push(last.as_ref().map_or(NO_NOTE, |&(_, id)| id));
+                }
+            }
+            RangeFn::Quantile => {
+                if let Source::Range(source) = &stream.source {
+                    let bad = |q: f64| q.is_nan() || !(0.0..=1.0).contains(&q);
+                    let q = (0..grid.len).map(|step| source.params[0].at(step)).find(|&q| bad(q));
+                    if let Some(q) = q {
+                        let annotation = Annotation::invalid_quantile(q, span);
+                        notes.push(Note { raised: AtomicBool::new(false), annotation });
+                        notes_of = vec![0; stream.len()];
+                    }
+                }
+            }
+            _ => {}
+        }
+        if let Source::Range(source) = &mut stream.source {
+            source.notes_of = notes_of;
+        }
+        stream.notes = notes;
+        if keep_name {
+            return Ok(stream);
+        }
+        stream.drop_names(self);
+        if self.delayed_name_removal { Ok(stream) } else { stream.unify(self, Equals::Refuse) }
+    }
+
+    fn absent(&self, stream: &Stream, labels: &Labels) -> Result<Stream, Error> {
+        let grid = stream.grid;
+        let all = Grouping { labels: Vec::new(), without: false };
+        let any = aggregate::fold(self, AggregateOp::Group, stream, &all)?;
+        let series = vec![Series { labels: labels.clone(), drop_name: false }];
+        let mut block = self.compute_block(series, grid, 1, |_, values, present| {
+            values.fill(1.0);
+            bits::fill(present, grid.len);
+            if any.len() > 0 {
+                present.iter_mut().zip(any.present(0)).for_each(|(out, seen)| *out &= !seen);
+            }
+            Ok(())
+        })?;
+        block.drop_empty_rows();
+        Ok(Stream::of_block(block))
+    }
+
+    fn to_scalar(&self, arg: &'q Node, grid: Grid) -> Result<Scalars, Error> {
+        let block = self.stream(arg, grid)?.collect(self)?;
+        let only = |step: usize| {
+            let mut found = (0..block.len()).filter_map(|row| block.get(row, step));
+            match (found.next(), found.next()) {
+                (Some(v), None) => v,
+                _ => f64::NAN,
+            }
+        };
+        Ok(Scalars::Steps((0..grid.len).map(only).collect()))
+    }
+
+    /// Orders the rows of an instant query; a range query is told that this has no effect.
+    fn sorted(
+        &self,
+        stream: Stream,
+        span: Span,
+        order: impl Fn(&Block, usize, usize) -> Ordering,
+    ) -> Result<Stream, Error> {
+        if !self.instant {
+            self.annotate(Annotation::sort_in_range_query(span));
+            return stream.unify_after_operator(self);
+        }
+        if stream.grid.len != 1 {
+            return Ok(stream);
+        }
+        let block = stream.collect(self)?;
+        let mut rows: Vec<usize> = (0..block.len()).collect();
+        rows.sort_by(|&a, &b| order(&block, a, b));
+        Stream::of_block(ranked::reordered(self, &block, &rows)?).unify_after_operator(self)
+    }
+
+    fn quantiles(
+        &self,
+        arg: &'q Node,
+        quantiles: &'q [(Node, Span)],
+        label: Option<&[u8]>,
+        span: Span,
+        grid: Grid,
+    ) -> Result<Stream, Error> {
+        let mut params = Vec::new();
+        for (q, q_span) in quantiles {
+            let q = self.scalars(q, grid)?;
+            for step in 0..grid.len {
+                let v = q.at(step);
+                if !(0.0..=1.0).contains(&v) {
+                    self.annotate(Annotation::invalid_quantile(v, *q_span));
+                }
+                if matches!(q, Scalars::Const(_)) {
+                    break;
+                }
+            }
+            params.push(q);
+        }
+        let block = self.stream(arg, grid)?.collect(self)?;
+        let all = histogram::assemble(self, &block, span);
+        let mut series = Vec::new();
+        for histogram in &all {
+            for q in &params {
+                let mut output = histogram.output(self);
+                if let Some(label) = label {
+                    let mut builder = model::LabelsBuilder::from(&output.labels);
+                    builder.set(label, model::number::format_openmetrics(q.at(0)).as_bytes());
+                    output.labels = builder.build();
+                }
+                series.push(output);
+            }
+        }
+        let repairs: Mutex<BTreeMap<usize, Repair>> = Mutex::default();
+        let out = self.compute_block(series, grid, 12, |row, values, present| {
+            let (histogram, q) = (&all[row / params.len()], &params[row % params.len()]);
+            let mut buckets = Vec::new();
+            for (step, v) in values.iter_mut().enumerate() {
+                histogram.buckets_at(&block, step, &mut buckets);
+                if buckets.is_empty() {
+                    continue;
+                }
+                let (value, repair) = histogram::quantile(q.at(step), &mut buckets, grid.time(step));
+                if let Some(repair) = repair {
+                    repairs.lock().entry(row).and_modify(|known| known.merge(&repair)).or_insert(repair);
+                }
+                *v = value;
+                bits::set(present, step);
+            }
+            Ok(())
+        })?;
+        for (row, repair) in repairs.into_inner() {
+            let name = all[row / params.len()].shown_name(self);
+            self.annotate(Annotation::forced_monotonicity(name, repair, span));
+        }
+        Stream::of_block(out).unify_after_operator(self)
+    }
+
+    fn vector_scalar(
+        &self,
+        op: BinaryOp,
+        mut stream: Stream,
+        scalar: Scalars,
+        scalar_left: bool,
+        return_bool: bool,
+        span: Span,
+    ) -> Result<Stream, Error> {
+        if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+            let grid = stream.grid;
+            if stream.collect(self)?.len() > 0 {
+                self.annotate(Annotation::incompatible_floats(op.as_str(), span));
+            }
+            return Ok(Stream::of_block(Block::empty(grid)));
+        }
+        stream.ops.push(RowOp::Binary { op, scalar, scalar_left, return_bool });
+        if math::is_arithmetic(op) || return_bool {
+            stream.drop_names(self);
+        }
+        stream.unify_after_operator(self)
+    }
+
+    fn aggregate(
+        &self,
+        op: AggregateOp,
+        arg: &'q Node,
+        param: Option<&'q Node>,
+        param_span: Span,
+        grouping: &'q Grouping,
+        grid: Grid,
+    ) -> Result<Stream, Error> {
+        let missing = || Error::Internal("unexpected error: an aggregation without its parameter".to_owned());
+        let block = match op {
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+                let param = self.scalars(param.ok_or_else(missing)?, grid)?;
+                let block = self.stream(arg, grid)?.collect(self)?;
+                ranked::pick(self, op, block, &param, param_span, grouping)?
+            }
+            AggregateOp::Quantile => {
+                let param = self.scalars(param.ok_or_else(missing)?, grid)?;
+                let block = self.stream(arg, grid)?.collect(self)?;
+                ranked::quantile(self, &block, &param, param_span, grouping)?
+            }
+            AggregateOp::CountValues => {
+                let Some(Node::Str(label)) = param else { return Err(missing()) };
+                let block = self.stream(arg, grid)?.collect(self)?;
+                ranked::count_values(self, &block, label, grouping)?
+            }
+            _ => aggregate::fold(self, op, &self.stream(arg, grid)?, grouping)?,
+        };
+        Ok(Stream::of_block(block))
+    }
+
+    /// A block whose rows are computed apart from each other. `weight` is the work of a cell.
+    fn compute_block(
+        &self,
+        series: Vec<Series>,
+        grid: Grid,
+        weight: usize,
+        f: impl Fn(usize, &mut [f64], &mut [u64]) -> Result<(), Error> + Sync,
+    ) -> Result<Block, Error> {
+        let charge = self.charge_block(series.len(), grid)?;
+        let mut block = Block::absent(series, grid, charge);
+        if grid.len == 0 || block.len() == 0 {
+            return Ok(Block::empty(grid));
+        }
+        let rows = block.len();
+        let row = |(row, (values, present)): (usize, (&mut [f64], &mut [u64]))| {
+            if row % 64 == 0 {
+                self.budget.check()?;
+            }
+            f(row, values, present)
+        };
+        match self.pool {
+            Some(pool) if rows > 1 && rows * grid.len * weight > self.inline_work_max.unwrap_or(20_000) => {
+                pool.install(|| {
+                    block
+                        .values
+                        .par_chunks_exact_mut(grid.len)
+                        .zip(block.present.par_chunks_exact_mut(grid.words()))
+                        .enumerate()
+                        .try_for_each(row)
+                })?;
+            }
+            _ => {
+                let cells =
+                    block.values.chunks_exact_mut(grid.len).zip(block.present.chunks_exact_mut(grid.words()));
+                cells.enumerate().try_for_each(row)?;
+            }
+        }
+        let points = block.points();
+        if let Some(charge) = &mut block.charge {
+            charge.add_samples(points)?;
+        }
+        block.drop_empty_rows();
+        Ok(block)
+    }
+
+    /// The samples of a range vector that is the result of the query.
+    pub(crate) fn raw_windows(
+        &self,
+        window: &'q Window,
+        grid: Grid,
+    ) -> Result<Vec<(Series, SampleBatch)>, Error> {
+        let stream = self.windows(RangeFn::Last, window, Vec::new(), grid)?;
+        let Source::Range(source) = &stream.source else {
+            return Err(Error::Internal("unexpected error: windows without samples".to_owned()));
+        };
+        let mut out = Vec::new();
+        let mut charge = self.budget.charge(0)?;
+        let mut scratch = Scratch::default();
+        for (i, series) in stream.series.iter().enumerate() {
+            if i % 64 == 0 {
+                self.budget.check()?;
+            }
+            source.samples_into(self, i, &mut scratch)?;
+            if !scratch.batch.is_empty() {
+                charge.add_samples(scratch.batch.len())?;
+                out.push((series.clone(), std::mem::take(&mut scratch.batch)));
+            }
+        }
+        stream.raise_notes(self);
+        Ok(out)
+    }
+}
+
+/// The multiples of `step` in `(first - range, last]`.
+fn subquery_grid(first: i64, last: i64, range: i64, step: i64) -> Result<Grid, Error> {
+    let out_of_range = || Error::Execution("subquery out of the range of timestamps".to_owned());
+    let before = first.checked_sub(range).ok_or_else(out_of_range)?;
+    let start =
+        before.div_euclid(step).checked_add(1).and_then(|n| n.checked_mul(step)).ok_or_else(out_of_range)?;
+    let len = if start > last { 0 } else { last.checked_sub(start).ok_or_else(out_of_range)? / step + 1 };
+    Ok(Grid { start, step, len: usize::try_from(len).map_err(|_| out_of_range())? })
+}
+
+/// NaN goes last in both directions.
+fn by_value(a: f64, b: f64, descending: bool) -> Ordering {
+    match a.partial_cmp(&b) {
+        Some(order) if descending => order.reverse(),
+        Some(order) => order,
+        None => a.is_nan().cmp(&b.is_nan()),
+    }
+}

@@ -1,0 +1,364 @@
+//! Functions of the samples in a window: one walk per series with two indices.
+//!
+//! Both ends of the window only ever move forward. What can be kept from window to window without changing
+//! a bit of the result is kept (counter resets, changes, extrema); sums are taken anew for each window, in
+//! order, because compensated sums cannot be taken back.
+//!
+//! Compat: prometheus `promql/functions.go` (3.14), `extrapolatedRate` and the `_over_time` family.
+
+use std::collections::VecDeque;
+
+use model::{SampleBatch, Timestamp};
+
+use super::column::{Grid, Scalars, bits};
+use super::math::{self, Mean, kahan_add};
+use crate::engine::Error;
+use crate::plan::RangeFn;
+
+/// The window at a step: `(ref - range, ref]`, ref = `at` or the step's time, less `offset`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) range: i64,
+    pub(crate) offset: i64,
+    pub(crate) at: Option<Timestamp>,
+}
+
+/// Buffers of one worker.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    floats: Vec<f64>,
+    marks: Vec<usize>,
+    candidates: VecDeque<usize>,
+}
+
+/// One window: the samples `lo..hi`, never none of them, in `(start, end]`.
+#[derive(Clone, Copy)]
+struct Window {
+    step: usize,
+    lo: usize,
+    hi: usize,
+    start: Timestamp,
+    end: Timestamp,
+}
+
+/// Computes `func` for every step. Returns how many samples the windows saw in all.
+#[expect(clippy::too_many_arguments, reason = "the hot call of every range function, over plain slices")]
+pub(crate) fn apply(
+    func: RangeFn,
+    batch: &SampleBatch,
+    span: Span,
+    grid: Grid,
+    params: &[Scalars],
+    scratch: &mut Scratch,
+    values: &mut [f64],
+    present: &mut [u64],
+) -> Result<usize, Error> {
+    let (ts, vs) = (&*batch.ts, &*batch.vs);
+    let seen;
+    // One monomorphic loop per function.
+    macro_rules! each {
+        ($f:expr) => {{
+            seen = walk(ts, span, grid, values, present, $f);
+        }};
+    }
+    let scaled = |t: Timestamp| t as f64 / 1000.0;
+    let seconds = range_seconds(span.range);
+    match func {
+        RangeFn::Rate | RangeFn::Increase | RangeFn::Delta => {
+            let is_counter = func != RangeFn::Delta;
+            let per = if func == RangeFn::Rate { Some(seconds) } else { None };
+            scratch.marks.clear();
+            if is_counter {
+                scratch.marks.extend((1..vs.len()).filter(|&i| vs[i] < vs[i - 1]));
+            }
+            let mut marks = Marks::new(&scratch.marks);
+            each!(|w: Window| {
+                if w.hi - w.lo < 2 {
+                    return None;
+                }
+                let mut result = vs[w.hi - 1] - vs[w.lo];
+                for &i in marks.inside(w) {
+                    result += vs[i - 1];
+                }
+                Some(extrapolate(result, ts, vs[w.lo], w, is_counter, per))
+            });
+        }
+        RangeFn::Irate | RangeFn::Idelta => each!(|w: Window| {
+            if w.hi - w.lo < 2 {
+                return None;
+            }
+            let (last, before) = (w.hi - 1, w.hi - 2);
+            let interval = ts[last] - ts[before];
+            if interval == 0 {
+                return None;
+            }
+            if func == RangeFn::Idelta {
+                return Some(vs[last] - vs[before]);
+            }
+            let increase = if vs[last] < vs[before] { vs[last] } else { vs[last] - vs[before] };
+            Some(increase / (interval as f64 / 1000.0))
+        }),
+        RangeFn::Changes | RangeFn::Resets => {
+            let is_mark = |i: &usize| {
+                let (prev, cur) = (vs[i - 1], vs[*i]);
+                match func {
+                    RangeFn::Resets => cur < prev,
+                    _ => cur != prev && !(cur.is_nan() && prev.is_nan()),
+                }
+            };
+            scratch.marks.clear();
+            scratch.marks.extend((1..vs.len()).filter(is_mark));
+            let mut marks = Marks::new(&scratch.marks);
+            each!(|w: Window| Some(marks.inside(w).len() as f64));
+        }
+        RangeFn::Count => each!(|w: Window| Some((w.hi - w.lo) as f64)),
+        RangeFn::Present => each!(|_: Window| Some(1.0)),
+        RangeFn::Last => each!(|w: Window| Some(vs[w.hi - 1])),
+        RangeFn::First => each!(|w: Window| Some(vs[w.lo])),
+        RangeFn::TsOfFirst => each!(|w: Window| Some(scaled(ts[w.lo]))),
+        RangeFn::TsOfLast => each!(|w: Window| Some(scaled(ts[w.hi - 1]))),
+        RangeFn::Sum => each!(|w: Window| {
+            let (mut sum, mut c) = (0.0, 0.0);
+            for &v in &vs[w.lo..w.hi] {
+                (sum, c) = kahan_add(v, sum, c);
+            }
+            Some(if f64::is_infinite(sum) { sum } else { sum + c })
+        }),
+        RangeFn::Avg => each!(|w: Window| {
+            let mut mean = Mean::default();
+            for &v in &vs[w.lo..w.hi] {
+                mean.push(v);
+            }
+            Some(mean.get())
+        }),
+        RangeFn::Stddev => each!(|w: Window| Some(variance(&vs[w.lo..w.hi]).sqrt())),
+        RangeFn::Stdvar => each!(|w: Window| Some(variance(&vs[w.lo..w.hi]))),
+        RangeFn::Min | RangeFn::Max | RangeFn::TsOfMin | RangeFn::TsOfMax => {
+            // The earliest extremum for its value, the latest for its time.
+            let displaces: fn(f64, f64) -> bool = match func {
+                RangeFn::Min => |new, old| new < old,
+                RangeFn::Max => |new, old| new > old,
+                RangeFn::TsOfMin => |new, old| new <= old,
+                _ => |new, old| new >= old,
+            };
+            let times = matches!(func, RangeFn::TsOfMin | RangeFn::TsOfMax);
+            let candidates = &mut scratch.candidates;
+            candidates.clear();
+            let mut pushed = 0;
+            each!(|w: Window| {
+                for i in pushed.max(w.lo)..w.hi {
+                    if vs[i].is_nan() {
+                        continue;
+                    }
+                    while candidates.back().is_some_and(|&b| displaces(vs[i], vs[b])) {
+                        candidates.pop_back();
+                    }
+                    candidates.push_back(i);
+                }
+                pushed = w.hi;
+                while candidates.front().is_some_and(|&f| f < w.lo) {
+                    candidates.pop_front();
+                }
+                let best = candidates.front().copied().unwrap_or(w.hi - 1);
+                Some(if times { scaled(ts[best]) } else { vs[best] })
+            });
+        }
+        RangeFn::Quantile => {
+            let floats = &mut scratch.floats;
+            each!(|w: Window| {
+                floats.clear();
+                floats.extend_from_slice(&vs[w.lo..w.hi]);
+                Some(math::quantile(params[0].at(w.step), floats))
+            });
+        }
+        RangeFn::Mad => {
+            let floats = &mut scratch.floats;
+            each!(|w: Window| {
+                floats.clear();
+                floats.extend_from_slice(&vs[w.lo..w.hi]);
+                if floats.iter().any(|v| v.is_nan()) {
+                    return Some(f64::NAN);
+                }
+                let median = math::quantile(0.5, floats);
+                for v in &mut *floats {
+                    *v = (*v - median).abs();
+                }
+                Some(math::quantile(0.5, floats))
+            });
+        }
+        RangeFn::Deriv => each!(|w: Window| {
+            (w.hi - w.lo >= 2).then(|| regression(&ts[w.lo..w.hi], &vs[w.lo..w.hi], ts[w.lo]).0)
+        }),
+        RangeFn::PredictLinear => each!(|w: Window| {
+            (w.hi - w.lo >= 2).then(|| {
+                let (slope, intercept) = regression(&ts[w.lo..w.hi], &vs[w.lo..w.hi], grid.time(w.step));
+                slope * params[0].at(w.step) + intercept
+            })
+        }),
+        RangeFn::Smoothing => {
+            let mut refused = None;
+            each!(|w: Window| {
+                let (sf, tf) = (params[0].at(w.step), params[1].at(w.step));
+                for (name, factor, v) in [("smoothing", "sf", sf), ("trend", "tf", tf)] {
+                    if (v <= 0.0 || v >= 1.0) && refused.is_none() {
+                        let expected = format!("Expected: 0 < {factor} < 1");
+                        refused = Some(format!(
+                            "invalid {name} factor. {expected}, got: {}",
+                            model::number::format_fixed(v, 6)
+                        ));
+                    }
+                }
+                smooth(&vs[w.lo..w.hi], sf, tf)
+            });
+            if let Some(text) = refused {
+                return Err(Error::Execution(text));
+            }
+        }
+    }
+    Ok(seen)
+}
+
+/// Calls `f` for every step whose window holds a sample, and stores what it returns.
+fn walk(
+    ts: &[Timestamp],
+    span: Span,
+    grid: Grid,
+    values: &mut [f64],
+    present: &mut [u64],
+    mut f: impl FnMut(Window) -> Option<f64>,
+) -> usize {
+    let (mut lo, mut hi, mut seen) = (0, 0, 0);
+    for (step, slot) in values.iter_mut().enumerate() {
+        let end = span.at.unwrap_or_else(|| grid.time(step)).saturating_sub(span.offset);
+        let start = end.saturating_sub(span.range);
+        while hi < ts.len() && ts[hi] <= end {
+            hi += 1;
+        }
+        while lo < hi && ts[lo] <= start {
+            lo += 1;
+        }
+        if lo == hi {
+            if hi == ts.len() && span.at.is_none() {
+                break;
+            }
+            continue;
+        }
+        seen += hi - lo;
+        if let Some(v) = f(Window { step, lo, hi, start, end }) {
+            *slot = v;
+            bits::set(present, step);
+        }
+    }
+    seen
+}
+
+/// Positions that mark a pair (i-1, i), of which a window has those with both samples inside.
+struct Marks<'a> {
+    all: &'a [usize],
+    from: usize,
+    to: usize,
+}
+
+impl<'a> Marks<'a> {
+    fn new(all: &'a [usize]) -> Self {
+        Self { all, from: 0, to: 0 }
+    }
+
+    fn inside(&mut self, w: Window) -> &'a [usize] {
+        while self.to < self.all.len() && self.all[self.to] < w.hi {
+            self.to += 1;
+        }
+        while self.from < self.to && self.all[self.from] <= w.lo {
+            self.from += 1;
+        }
+        &self.all[self.from..self.to]
+    }
+}
+
+/// `time.Duration.Seconds` of a range in ms.
+fn range_seconds(range: i64) -> f64 {
+    (range / 1000) as f64 + (range % 1000 * 1_000_000) as f64 / 1e9
+}
+
+/// Stretches the difference `result` of at least two samples over the whole window.
+fn extrapolate(
+    result: f64,
+    ts: &[Timestamp],
+    first: f64,
+    w: Window,
+    is_counter: bool,
+    per: Option<f64>,
+) -> f64 {
+    let (first_t, last_t) = (ts[w.lo], ts[w.hi - 1]);
+    let mut to_start = (first_t - w.start) as f64 / 1000.0;
+    let mut to_end = (w.end - last_t) as f64 / 1000.0;
+    let sampled = (last_t - first_t) as f64 / 1000.0;
+    let average = sampled / (w.hi - w.lo - 1) as f64;
+    // More than this away from the window's edge the series is taken to begin or end inside.
+    let threshold = average * 1.1;
+    if to_start >= threshold {
+        to_start = average / 2.0;
+    }
+    if is_counter && result > 0.0 && first >= 0.0 {
+        // A counter cannot have been below zero.
+        let to_zero = sampled * (first / result);
+        if to_zero < to_start {
+            to_start = to_zero;
+        }
+    }
+    if to_end >= threshold {
+        to_end = average / 2.0;
+    }
+    let mut factor = (sampled + to_start + to_end) / sampled;
+    if let Some(seconds) = per {
+        factor /= seconds;
+    }
+    result * factor
+}
+
+/// Welford's population variance with compensated mean and sum of squares.
+fn variance(vs: &[f64]) -> f64 {
+    let (mut mean, mut c_mean, mut aux, mut c_aux, mut count) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for &v in vs {
+        count += 1.0;
+        let delta = v - (mean + c_mean);
+        (mean, c_mean) = kahan_add(delta / count, mean, c_mean);
+        (aux, c_aux) = kahan_add(delta * (v - (mean + c_mean)), aux, c_aux);
+    }
+    (aux + c_aux) / count
+}
+
+/// Slope and intercept at `origin` of the least squares line.
+fn regression(ts: &[Timestamp], vs: &[f64], origin: Timestamp) -> (f64, f64) {
+    if vs.iter().all(|&v| v == vs[0]) {
+        return if vs[0].is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, vs[0]) };
+    }
+    let mut sums = [(0.0, 0.0); 4];
+    for (&t, &y) in ts.iter().zip(vs) {
+        let x = (t - origin) as f64 / 1e3;
+        for (sum, inc) in sums.iter_mut().zip([x, y, x * y, x * x]) {
+            *sum = kahan_add(inc, sum.0, sum.1);
+        }
+    }
+    let n = vs.len() as f64;
+    let [sx, sy, sxy, sxx] = sums.map(|(sum, c)| sum + c);
+    let cov = sxy - sx * sy / n;
+    let var = sxx - sx * sx / n;
+    let slope = cov / var;
+    (slope, sy / n - slope * sx / n)
+}
+
+/// Holt's linear double exponential smoothing.
+fn smooth(vs: &[f64], sf: f64, tf: f64) -> Option<f64> {
+    if vs.len() < 2 {
+        return None;
+    }
+    let (mut s0, mut s1, mut b) = (0.0, vs[0], vs[1] - vs[0]);
+    for (i, &x) in vs.iter().enumerate().skip(1) {
+        if i > 1 {
+            b = tf * (s1 - s0) + (1.0 - tf) * b;
+        }
+        (s0, s1) = (s1, sf * x + (1.0 - sf) * (s1 + b));
+    }
+    Some(s1)
+}

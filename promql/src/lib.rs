@@ -1,0 +1,18 @@
+//! The query language: text to tree ([`parse`]), tree to plan, plan to columns of values.
+//!
+//! Synchronous, and knows nothing of HTTP, of files or of the store beyond `model::storage`.
+//!
+//! Compat: prometheus `promql` and `promql/parser` (3.14).
+
+pub mod annotations;
+pub mod engine;
+mod exec;
+pub mod parse;
+mod plan;
+pub mod testing;
+
+pub use annotations::{Annotation, Annotations, Severity};
+pub use engine::{
+    CancelFlag, Engine, EngineOptions, Error, Features, MatrixSeries, QueryOptions, QueryResult, RangeParams,
+    Stats, Value, VectorSample,
+};

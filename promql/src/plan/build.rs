@@ -1,0 +1,539 @@
+//! From the checked tree to the plan.
+
+use std::sync::Arc;
+
+use model::labels::METRIC_NAME;
+use model::{LabelsBuilder, MatchOp, Matcher, Regex, TimeRange, Timestamp};
+
+use super::duration::{Outer, millis};
+use super::{Grouping, Input, MapFn, Node, Plan, RangeFn, ScalarFn, Select, Selector, Window};
+use crate::engine::Error;
+use crate::parse::ast::{
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Expr, MatrixSelector, Modifiers, Span, Subquery,
+    ValueType, VectorSelector,
+};
+
+/// The query around the tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    /// 0 for an instant query.
+    pub(crate) step: i64,
+    pub(crate) lookback: i64,
+    pub(crate) default_subquery_step: i64,
+    pub(crate) start_timestamps: bool,
+}
+
+/// Builds the plan of `expr`.
+pub(crate) fn build(expr: &Expr, scope: Scope) -> Result<Plan, Error> {
+    let single = scope.start == scope.end;
+    let outer = Outer {
+        step: if single { 0.0 } else { scope.step as f64 / 1000.0 },
+        range: (scope.end.saturating_sub(scope.start)) as f64 / 1000.0,
+    };
+    let mut builder = Builder { scope, outer, selects: Vec::new() };
+    let root = builder.wrapped(expr, Enclosing::default(), false)?;
+    Ok(Plan { root, selects: builder.selects })
+}
+
+/// The sums over the subqueries between the root and a selector.
+#[derive(Clone, Copy, Debug, Default)]
+struct Enclosing {
+    offset: i64,
+    range: i64,
+    at: Option<Timestamp>,
+}
+
+struct Builder {
+    scope: Scope,
+    outer: Outer,
+    selects: Vec<Select>,
+}
+
+/// Functions whose value depends on the step even when their arguments do not.
+const STEP_DEPENDENT: [&str; 15] = [
+    "days_in_month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "end",
+    "hour",
+    "minute",
+    "month",
+    "year",
+    "predict_linear",
+    "range",
+    "start",
+    "step",
+    "time",
+    "timestamp",
+];
+
+/// Whether `expr` has the same value at every step.
+fn is_invariant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Number(_) | Expr::String(_) => true,
+        Expr::Vector(e) => e.modifiers.at.is_some(),
+        Expr::Matrix(e) => e.selector.modifiers.at.is_some(),
+        Expr::Subquery(e) => e.modifiers.at.is_some(),
+        Expr::Call(e) => {
+            if e.func.name == "timestamp"
+                && let [arg] = &*e.args
+                && let Expr::Vector(selector) = without_parens(arg)
+            {
+                return selector.modifiers.at.is_some();
+            }
+            !STEP_DEPENDENT.contains(&e.func.name) && e.args.iter().all(is_invariant)
+        }
+        Expr::Aggregate(e) => is_invariant(&e.expr),
+        Expr::Binary(e) => is_invariant(&e.lhs) && is_invariant(&e.rhs),
+        Expr::Unary(e) => is_invariant(&e.expr),
+        Expr::Paren(e) => is_invariant(&e.expr),
+    }
+}
+
+fn without_parens(mut expr: &Expr) -> &Expr {
+    while let Expr::Paren(paren) = expr {
+        expr = &paren.expr;
+    }
+    expr
+}
+
+impl Builder {
+    /// Builds `expr`, wrapped if it is the root of an invariant subtree.
+    fn wrapped(&mut self, expr: &Expr, around: Enclosing, inside: bool) -> Result<Node, Error> {
+        let expr = without_parens(expr);
+        let constant = matches!(expr, Expr::Number(_) | Expr::String(_));
+        let wrap = !inside && !constant && is_invariant(expr) && expr.value_type() != ValueType::Matrix;
+        let node = self.node(expr, around, inside || wrap)?;
+        Ok(match node {
+            Node::Const(_) | Node::Str(_) => node,
+            node if wrap => Node::Invariant(Box::new(node)),
+            node => node,
+        })
+    }
+
+    fn boxed(&mut self, expr: &Expr, around: Enclosing, inside: bool) -> Result<Box<Node>, Error> {
+        self.wrapped(expr, around, inside).map(Box::new)
+    }
+
+    fn node(&mut self, expr: &Expr, around: Enclosing, inside: bool) -> Result<Node, Error> {
+        match expr {
+            Expr::Number(e) => Ok(Node::Const(e.value)),
+            Expr::String(e) => Ok(Node::Str(Arc::clone(&e.value))),
+            Expr::Vector(e) => Ok(Node::Selector(self.selector(e, around)?)),
+            Expr::Matrix(_) | Expr::Subquery(_) => Ok(Node::Window(self.window(expr, around, "")?)),
+            Expr::Call(e) => self.call(e, around, inside),
+            Expr::Aggregate(e) => self.aggregate(e, around, inside),
+            Expr::Binary(e) => self.binary(e, around, inside),
+            Expr::Paren(e) => self.wrapped(&e.expr, around, inside),
+            Expr::Unary(e) => {
+                let arg = self.boxed(&e.expr, around, inside)?;
+                Ok(if e.negative { Node::Negate(arg) } else { *arg })
+            }
+        }
+    }
+
+    fn modifiers(&self, modifiers: &Modifiers) -> Result<(Option<Timestamp>, i64), Error> {
+        let at = modifiers.at.map(|at| match at {
+            At::Time(t) => t,
+            At::Start => self.scope.start,
+            At::End => self.scope.end,
+        });
+        let offset = modifiers.offset.as_ref().map_or(Ok(0), |e| millis(e, self.outer, false))?;
+        Ok((at, offset))
+    }
+
+    fn selector(&mut self, e: &VectorSelector, around: Enclosing) -> Result<Selector, Error> {
+        if e.boundary == Some(crate::parse::ast::Boundary::Smoothed) {
+            return Err(unsupported("the smoothed modifier"));
+        }
+        let (at, offset) = self.modifiers(&e.modifiers)?;
+        let select = self.select(&e.matchers, at, offset, self.scope.lookback - 1, around);
+        Ok(Selector { select, at, offset })
+    }
+
+    /// Notes that a selector needs samples from `back` before its reference times on.
+    fn select(
+        &mut self,
+        matchers: &[Matcher],
+        at: Option<i64>,
+        offset: i64,
+        back: i64,
+        around: Enclosing,
+    ) -> usize {
+        let (mut start, mut end) = (self.scope.start, self.scope.end);
+        if let Some(at) = around.at {
+            (start, end) = (at, at);
+        }
+        if let Some(at) = at {
+            (start, end) = (at, at);
+        } else {
+            start = start.saturating_sub(around.offset.saturating_add(around.range));
+            end = end.saturating_sub(around.offset);
+        }
+        start = start.saturating_sub(back.max(0)).saturating_sub(offset);
+        end = end.saturating_sub(offset);
+        let known = self.selects.iter_mut().enumerate().find(|(_, s)| s.matchers == matchers);
+        if let Some((i, select)) = known {
+            select.range.mint = select.range.mint.min(start);
+            select.range.maxt = select.range.maxt.max(end);
+            return i;
+        }
+        self.selects.push(Select { matchers: matchers.to_vec(), range: TimeRange::new(start, end) });
+        self.selects.len() - 1
+    }
+
+    fn window(&mut self, expr: &Expr, around: Enclosing, function: &str) -> Result<Window, Error> {
+        match without_parens(expr) {
+            Expr::Matrix(e) => self.matrix(e, around, function),
+            Expr::Subquery(e) => self.subquery(e, around),
+            other => Err(Error::Internal(format!("unexpected error: no range vector at {:?}", other.span()))),
+        }
+    }
+
+    fn matrix(&mut self, e: &MatrixSelector, around: Enclosing, function: &str) -> Result<Window, Error> {
+        use crate::parse::ast::Boundary;
+        if let Some(boundary) = e.selector.boundary {
+            let (word, users): (_, &[&str]) = match boundary {
+                Boundary::Anchored => ("anchored", &["changes", "delta", "increase", "rate", "resets"]),
+                Boundary::Smoothed => ("smoothed", &["delta", "increase", "rate"]),
+            };
+            if !function.is_empty() && !users.contains(&function) {
+                let users = users.join(", ");
+                return Err(Error::Execution(format!(
+                    "{word} modifier can only be used with: {users} - not with {function}"
+                )));
+            }
+            return Err(unsupported(&format!("the {word} modifier")));
+        }
+        let range = millis(&e.range, self.outer, true)?;
+        let (at, offset) = self.modifiers(&e.selector.modifiers)?;
+        let select = self.select(&e.selector.matchers, at, offset, range - 1, around);
+        Ok(Window { input: Input::Select(select), range, at, offset, span: e.span })
+    }
+
+    fn subquery(&mut self, e: &Subquery, around: Enclosing) -> Result<Window, Error> {
+        let range = millis(&e.range, self.outer, true)?;
+        let step = match &e.step {
+            None => 0,
+            Some(step) => millis(step, self.outer, true)?,
+        };
+        let step = if step == 0 { self.scope.default_subquery_step } else { step };
+        let (at, offset) = self.modifiers(&e.modifiers)?;
+        let inner = match at {
+            Some(_) => Enclosing { offset, range, at },
+            None => Enclosing {
+                offset: around.offset.saturating_add(offset),
+                range: around.range.saturating_add(range),
+                at: around.at,
+            },
+        };
+        let expr = self.boxed(&e.expr, inner, false)?;
+        let span = Span::default();
+        Ok(Window { input: Input::Subquery { expr, step: step.max(1) }, range, at, offset, span })
+    }
+
+    fn aggregate(&mut self, e: &Aggregate, around: Enclosing, inside: bool) -> Result<Node, Error> {
+        let mut labels = e.grouping.clone();
+        labels.sort();
+        labels.dedup();
+        let param_span = e.param.as_ref().map_or(Span::default(), |p| without_parens(p).span());
+        let param = match &e.param {
+            Some(param) => Some(self.boxed(param, around, inside)?),
+            None => None,
+        };
+        if let (AggregateOp::CountValues, Some(Node::Str(label))) = (e.op, param.as_deref())
+            && !is_valid_label(label)
+        {
+            return Err(Error::Execution(format!("invalid label name {}", model::quote::go_quote(label))));
+        }
+        Ok(Node::Aggregate {
+            op: e.op,
+            arg: self.boxed(&e.expr, around, inside)?,
+            param,
+            param_span,
+            grouping: Grouping { labels, without: e.without },
+        })
+    }
+
+    fn binary(&mut self, e: &Binary, around: Enclosing, inside: bool) -> Result<Node, Error> {
+        let lhs = self.boxed(&e.lhs, around, inside)?;
+        let rhs = self.boxed(&e.rhs, around, inside)?;
+        let (op, return_bool, span) = (e.op, e.return_bool, e.span);
+        Ok(match (e.lhs.value_type(), e.rhs.value_type()) {
+            (ValueType::Scalar, ValueType::Scalar) => Node::ScalarBinary { op, lhs, rhs },
+            (ValueType::Scalar, _) => {
+                Node::VectorScalar { op, vector: rhs, scalar: lhs, scalar_left: true, return_bool, span }
+            }
+            (_, ValueType::Scalar) => {
+                Node::VectorScalar { op, vector: lhs, scalar: rhs, scalar_left: false, return_bool, span }
+            }
+            _ => {
+                let matching = e.matching.clone().ok_or_else(|| {
+                    Error::Internal("unexpected error: a binary operation without matching".to_owned())
+                })?;
+                if matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
+                    Node::SetOp { op, lhs, rhs, matching }
+                } else {
+                    Node::Join { op, lhs, rhs, matching, return_bool, span }
+                }
+            }
+        })
+    }
+
+    fn call(&mut self, e: &Call, around: Enclosing, inside: bool) -> Result<Node, Error> {
+        let name = e.func.name;
+        if let Some(func) = range_fn(name) {
+            return self.range_call(e, func, around, inside);
+        }
+        if let Some(func) = map_fn(name) {
+            let arg = match e.args.first() {
+                Some(arg) => self.boxed(arg, around, inside)?,
+                None => Box::new(Node::ToVector(Box::new(Node::Time))),
+            };
+            let mut params = self.nodes(e.args.get(1..).unwrap_or_default(), around, inside)?;
+            if func == MapFn::Round && params.is_empty() {
+                params.push(Node::Const(1.0));
+            }
+            return Ok(Node::Map { func, arg, params });
+        }
+        let arg = |i: usize| e.args.get(i).ok_or_else(|| missing_argument(name));
+        let text = |i: usize| match without_parens(arg(i)?) {
+            Expr::String(s) => Ok(Arc::clone(&s.value)),
+            _ => Err(missing_argument(name)),
+        };
+        let texts = |from: usize| (from..e.args.len()).map(text).collect::<Result<Vec<_>, _>>();
+        Ok(match name {
+            "pi" => Node::Const(std::f64::consts::PI),
+            "start" => Node::Const(self.scope.start as f64 / 1000.0),
+            "end" => Node::Const(self.scope.end as f64 / 1000.0),
+            "step" => Node::Const(self.outer.step),
+            "range" => Node::Const(self.outer.range),
+            "time" => Node::Time,
+            "scalar" => Node::ToScalar(self.boxed(arg(0)?, around, inside)?),
+            "vector" => Node::ToVector(self.boxed(arg(0)?, around, inside)?),
+            "min_of" | "max_of" => Node::ScalarFn {
+                func: if name == "min_of" { ScalarFn::MinOf } else { ScalarFn::MaxOf },
+                lhs: self.boxed(arg(0)?, around, inside)?,
+                rhs: self.boxed(arg(1)?, around, inside)?,
+            },
+            "timestamp" => match without_parens(arg(0)?) {
+                Expr::Vector(selector) => Node::SelectorTimes(self.selector(selector, around)?),
+                other => Node::StepTimes(self.boxed(other, around, inside)?),
+            },
+            "start_timestamp" if self.scope.start_timestamps => return Err(unsupported("start_timestamp()")),
+            "start_timestamp" | "histogram_count" | "histogram_sum" | "histogram_avg"
+            | "histogram_stddev" | "histogram_stdvar" => {
+                Node::NothingOf(self.boxed(arg(0)?, around, inside)?)
+            }
+            "absent" => Node::Absent {
+                labels: match without_parens(arg(0)?) {
+                    Expr::Vector(selector) => absent_labels(&selector.matchers),
+                    _ => model::Labels::empty(),
+                },
+                arg: self.boxed(arg(0)?, around, inside)?,
+            },
+            "absent_over_time" => Node::AbsentOverTime {
+                labels: match without_parens(arg(0)?) {
+                    Expr::Matrix(matrix) => absent_labels(&matrix.selector.matchers),
+                    _ => model::Labels::empty(),
+                },
+                window: self.window(arg(0)?, around, name)?,
+            },
+            "sort" | "sort_desc" => Node::Sort {
+                arg: self.boxed(arg(0)?, around, inside)?,
+                descending: name == "sort_desc",
+                span: e.span,
+            },
+            "sort_by_label" | "sort_by_label_desc" => Node::SortByLabel {
+                arg: self.boxed(arg(0)?, around, inside)?,
+                labels: texts(1)?,
+                descending: name == "sort_by_label_desc",
+                span: e.span,
+            },
+            "label_replace" => {
+                let (dst, pattern) = (text(1)?, text(4)?);
+                let failure = |what: &str, of: &[u8]| {
+                    Error::Execution(format!("{what} in label_replace(): {}", String::from_utf8_lossy(of)))
+                };
+                let regex =
+                    Regex::anchored(&pattern).map_err(|_| failure("invalid regular expression", &pattern))?;
+                if !is_valid_label(&dst) {
+                    return Err(failure("invalid destination label name", &dst));
+                }
+                let arg = self.boxed(arg(0)?, around, inside)?;
+                Node::LabelReplace { arg, dst, replacement: text(2)?, src: text(3)?, regex }
+            }
+            "label_join" => {
+                let (dst, sources) = (text(1)?, texts(3)?);
+                let failure = |what: &str, of: &[u8]| {
+                    Error::Execution(format!(
+                        "invalid {what} label name in label_join(): {}",
+                        String::from_utf8_lossy(of)
+                    ))
+                };
+                if let Some(bad) = sources.iter().find(|s| !is_valid_label(s)) {
+                    return Err(failure("source", bad));
+                }
+                if !is_valid_label(&dst) {
+                    return Err(failure("destination", &dst));
+                }
+                Node::LabelJoin {
+                    arg: self.boxed(arg(0)?, around, inside)?,
+                    dst,
+                    separator: text(2)?,
+                    sources,
+                }
+            }
+            "histogram_quantile" => Node::Quantiles {
+                quantiles: vec![(self.wrapped(arg(0)?, around, inside)?, without_parens(arg(0)?).span())],
+                arg: self.boxed(arg(1)?, around, inside)?,
+                label: None,
+                span: without_parens(arg(1)?).span(),
+            },
+            "histogram_quantiles" => {
+                let mut quantiles = Vec::new();
+                for q in e.args.get(2..).unwrap_or_default() {
+                    quantiles.push((self.wrapped(q, around, inside)?, without_parens(q).span()));
+                }
+                let label = Some(text(1)?);
+                let span = without_parens(arg(0)?).span();
+                Node::Quantiles { quantiles, arg: self.boxed(arg(0)?, around, inside)?, label, span }
+            }
+            "histogram_fraction" => Node::Fraction {
+                lower: self.boxed(arg(0)?, around, inside)?,
+                upper: self.boxed(arg(1)?, around, inside)?,
+                arg: self.boxed(arg(2)?, around, inside)?,
+                span: without_parens(arg(2)?).span(),
+            },
+            other => return Err(unsupported(&format!("function {other}()"))),
+        })
+    }
+
+    fn nodes(&mut self, exprs: &[Expr], around: Enclosing, inside: bool) -> Result<Vec<Node>, Error> {
+        exprs.iter().map(|e| self.wrapped(e, around, inside)).collect()
+    }
+
+    fn range_call(
+        &mut self,
+        e: &Call,
+        func: RangeFn,
+        around: Enclosing,
+        inside: bool,
+    ) -> Result<Node, Error> {
+        let is_matrix = |arg: &Expr| arg.value_type() == ValueType::Matrix;
+        let at = e.args.iter().position(is_matrix).ok_or_else(|| missing_argument(e.func.name))?;
+        let window = self.window(&e.args[at], around, e.func.name)?;
+        let mut params = Vec::new();
+        for (i, arg) in e.args.iter().enumerate() {
+            if i != at {
+                params.push(self.wrapped(arg, around, inside)?);
+            }
+        }
+        let span = if at == 0 { window.span } else { without_parens(&e.args[0]).span() };
+        let keep_name = matches!(func, RangeFn::Last | RangeFn::First);
+        Ok(Node::RangeFn { func, window, params, span, keep_name })
+    }
+}
+
+/// The labels that `absent` can tell from the matchers of its selector.
+fn absent_labels(matchers: &[Matcher]) -> model::Labels {
+    let mut builder = LabelsBuilder::default();
+    let mut seen: Vec<&[u8]> = Vec::new();
+    for matcher in matchers.iter().filter(|m| *m.name != *METRIC_NAME) {
+        if matcher.op == MatchOp::Eq && !seen.contains(&&*matcher.name) {
+            builder.set(&matcher.name, &matcher.value);
+            seen.push(&matcher.name);
+        } else {
+            builder.remove(&matcher.name);
+        }
+    }
+    builder.build()
+}
+
+fn is_valid_label(name: &[u8]) -> bool {
+    !name.is_empty() && std::str::from_utf8(name).is_ok()
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::Unsupported(what.to_owned())
+}
+
+fn missing_argument(function: &str) -> Error {
+    Error::Internal(format!("unexpected error: bad arguments of {function}()"))
+}
+
+fn range_fn(name: &str) -> Option<RangeFn> {
+    Some(match name {
+        "rate" => RangeFn::Rate,
+        "increase" => RangeFn::Increase,
+        "delta" => RangeFn::Delta,
+        "irate" => RangeFn::Irate,
+        "idelta" => RangeFn::Idelta,
+        "changes" => RangeFn::Changes,
+        "resets" => RangeFn::Resets,
+        "count_over_time" => RangeFn::Count,
+        "present_over_time" => RangeFn::Present,
+        "last_over_time" => RangeFn::Last,
+        "first_over_time" => RangeFn::First,
+        "sum_over_time" => RangeFn::Sum,
+        "avg_over_time" => RangeFn::Avg,
+        "min_over_time" => RangeFn::Min,
+        "max_over_time" => RangeFn::Max,
+        "stddev_over_time" => RangeFn::Stddev,
+        "stdvar_over_time" => RangeFn::Stdvar,
+        "mad_over_time" => RangeFn::Mad,
+        "ts_of_min_over_time" => RangeFn::TsOfMin,
+        "ts_of_max_over_time" => RangeFn::TsOfMax,
+        "ts_of_first_over_time" => RangeFn::TsOfFirst,
+        "ts_of_last_over_time" => RangeFn::TsOfLast,
+        "quantile_over_time" => RangeFn::Quantile,
+        "deriv" => RangeFn::Deriv,
+        "predict_linear" => RangeFn::PredictLinear,
+        "double_exponential_smoothing" => RangeFn::Smoothing,
+        _ => return None,
+    })
+}
+
+fn map_fn(name: &str) -> Option<MapFn> {
+    Some(match name {
+        "abs" => MapFn::Abs,
+        "ceil" => MapFn::Ceil,
+        "floor" => MapFn::Floor,
+        "exp" => MapFn::Exp,
+        "sqrt" => MapFn::Sqrt,
+        "ln" => MapFn::Ln,
+        "log2" => MapFn::Log2,
+        "log10" => MapFn::Log10,
+        "sgn" => MapFn::Sgn,
+        "sin" => MapFn::Sin,
+        "cos" => MapFn::Cos,
+        "tan" => MapFn::Tan,
+        "asin" => MapFn::Asin,
+        "acos" => MapFn::Acos,
+        "atan" => MapFn::Atan,
+        "sinh" => MapFn::Sinh,
+        "cosh" => MapFn::Cosh,
+        "tanh" => MapFn::Tanh,
+        "asinh" => MapFn::Asinh,
+        "acosh" => MapFn::Acosh,
+        "atanh" => MapFn::Atanh,
+        "deg" => MapFn::Deg,
+        "rad" => MapFn::Rad,
+        "round" => MapFn::Round,
+        "clamp" => MapFn::Clamp,
+        "clamp_min" => MapFn::ClampMin,
+        "clamp_max" => MapFn::ClampMax,
+        "day_of_month" => MapFn::DayOfMonth,
+        "day_of_week" => MapFn::DayOfWeek,
+        "day_of_year" => MapFn::DayOfYear,
+        "days_in_month" => MapFn::DaysInMonth,
+        "hour" => MapFn::Hour,
+        "minute" => MapFn::Minute,
+        "month" => MapFn::Month,
+        "year" => MapFn::Year,
+        _ => return None,
+    })
+}
