@@ -1,0 +1,496 @@
+#![allow(
+    clippy::needless_raw_string_hashes,
+    clippy::needless_pass_by_value,
+    clippy::items_after_statements,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::semicolon_if_nothing_returned,
+    reason = "tests: expectations are written by a tool, and speed is no concern"
+)]
+
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+
+use super::{load, parse};
+use crate::testing::{files, upstream};
+
+#[track_caller]
+fn refuse(text: &str, expected: Expect) {
+    let shown = match parse(text, Path::new("am.yml")) {
+        Ok(_) => "loads".to_owned(),
+        Err(e) => e.to_string(),
+    };
+    expected.assert_eq(&shown);
+}
+
+const GOOD: &str = "
+global:
+  smtp_smarthost: mail.example.org:587
+  smtp_from: am@example.org
+  smtp_auth_username: u
+  smtp_auth_password: p
+  http_config: {follow_redirects: false}
+templates: ['t/*.tmpl']
+route:
+  receiver: a
+  group_by: [alertname, job]
+  group_wait: 10s
+  routes:
+  - matchers: ['severity=\"page\"', 'team=~x|y, zone!=z']
+    receiver: b
+    continue: true
+    group_by: ['...']
+    repeat_interval: 1h
+    routes:
+    - match: {job: x}
+      match_re: {instance: 'a.*'}
+      group_by: []
+receivers:
+- name: a
+  email_configs:
+  - to: x@example.org, y@example.org
+    headers: {subject: hello}
+  - {to: z@example.org, from: q@example.org, require_tls: false, auth_password_file: pw, smarthost: 'h:465'}
+- name: b
+  webhook_configs:
+  - url: http://localhost:1/hook?token=x
+  - {url_file: u.txt, max_alerts: 5, timeout: 3s, send_resolved: false, http_config: {bearer_token: x}}
+inhibit_rules:
+- source_matchers: [severity=critical]
+  target_match_re: {severity: warning|info}
+  equal: [alertname, cluster]
+";
+
+#[test]
+fn everything_supported() {
+    let config = parse(GOOD, Path::new("/etc/am/am.yml")).unwrap();
+    expect![[r#"
+        (
+            Route {
+                receiver: "a",
+                group_by: Some(
+                    [
+                        "alertname",
+                        "job",
+                    ],
+                ),
+                group_wait: 10s,
+                group_interval: 300s,
+                repeat_interval: 14400s,
+                matchers: [],
+                continue_matching: false,
+                routes: [
+                    Route {
+                        receiver: "b",
+                        group_by: None,
+                        group_wait: 10s,
+                        group_interval: 300s,
+                        repeat_interval: 3600s,
+                        matchers: [
+                            severity="page",
+                            team=~"x|y",
+                            zone!="z",
+                        ],
+                        continue_matching: true,
+                        routes: [
+                            Route {
+                                receiver: "b",
+                                group_by: Some(
+                                    [],
+                                ),
+                                group_wait: 10s,
+                                group_interval: 300s,
+                                repeat_interval: 3600s,
+                                matchers: [
+                                    instance=~"a.*",
+                                    job="x",
+                                ],
+                                continue_matching: false,
+                                routes: [],
+                            },
+                        ],
+                    },
+                ],
+            },
+            [
+                Receiver {
+                    name: "a",
+                    email: [
+                        Email {
+                            send_resolved: false,
+                            to: "x@example.org, y@example.org",
+                            from: "am@example.org",
+                            hello: "localhost",
+                            smarthost: "mail.example.org:587",
+                            auth_username: "u",
+                            auth_password: Inline(
+                                <secret>,
+                            ),
+                            auth_secret: <secret>,
+                            auth_secret_file: None,
+                            auth_identity: "",
+                            require_tls: true,
+                            force_implicit_tls: None,
+                            tls: Tls {
+                                ca_file: None,
+                                cert_file: None,
+                                key_file: None,
+                                server_name: None,
+                                insecure_skip_verify: false,
+                            },
+                            headers: {
+                                "From": "am@example.org",
+                                "Subject": "hello",
+                                "To": "x@example.org, y@example.org",
+                            },
+                            html: "{{ template \"email.default.html\" . }}",
+                            text: "",
+                        },
+                        Email {
+                            send_resolved: false,
+                            to: "z@example.org",
+                            from: "q@example.org",
+                            hello: "localhost",
+                            smarthost: "h:465",
+                            auth_username: "u",
+                            auth_password: File(
+                                "/etc/am/pw",
+                            ),
+                            auth_secret: <secret>,
+                            auth_secret_file: None,
+                            auth_identity: "",
+                            require_tls: false,
+                            force_implicit_tls: None,
+                            tls: Tls {
+                                ca_file: None,
+                                cert_file: None,
+                                key_file: None,
+                                server_name: None,
+                                insecure_skip_verify: false,
+                            },
+                            headers: {
+                                "From": "q@example.org",
+                                "Subject": "{{ template \"email.default.subject\" . }}",
+                                "To": "z@example.org",
+                            },
+                            html: "{{ template \"email.default.html\" . }}",
+                            text: "",
+                        },
+                    ],
+                    webhook: [],
+                },
+                Receiver {
+                    name: "b",
+                    email: [],
+                    webhook: [
+                        Webhook {
+                            send_resolved: true,
+                            url: <secret>,
+                            url_file: None,
+                            http: HttpClient {
+                                basic_auth: None,
+                                authorization: None,
+                                tls: Tls {
+                                    ca_file: None,
+                                    cert_file: None,
+                                    key_file: None,
+                                    server_name: None,
+                                    insecure_skip_verify: false,
+                                },
+                                follow_redirects: false,
+                                enable_http2: true,
+                                headers: {},
+                            },
+                            max_alerts: 0,
+                            timeout: 0ns,
+                        },
+                        Webhook {
+                            send_resolved: false,
+                            url: <secret>,
+                            url_file: Some(
+                                "/etc/am/u.txt",
+                            ),
+                            http: HttpClient {
+                                basic_auth: None,
+                                authorization: Some(
+                                    Authorization {
+                                        kind: "Bearer",
+                                        credentials: Inline(
+                                            <secret>,
+                                        ),
+                                    },
+                                ),
+                                tls: Tls {
+                                    ca_file: None,
+                                    cert_file: None,
+                                    key_file: None,
+                                    server_name: None,
+                                    insecure_skip_verify: false,
+                                },
+                                follow_redirects: true,
+                                enable_http2: true,
+                                headers: {},
+                            },
+                            max_alerts: 5,
+                            timeout: 3s,
+                        },
+                    ],
+                },
+            ],
+            [
+                InhibitRule {
+                    source_matchers: [
+                        severity="critical",
+                    ],
+                    target_matchers: [
+                        severity=~"warning|info",
+                    ],
+                    equal: [
+                        "alertname",
+                        "cluster",
+                    ],
+                },
+            ],
+            [
+                "/etc/am/t/*.tmpl",
+            ],
+        )
+    "#]]
+    .assert_debug_eq(&(&config.route, &config.receivers, &config.inhibit_rules, &config.templates));
+    expect![[r#"
+        global:
+          resolve_timeout: 5m
+          http_config:
+            follow_redirects: false
+            enable_http2: true
+          smtp_from: am@example.org
+          smtp_hello: localhost
+          smtp_smarthost: mail.example.org:587
+          smtp_auth_username: u
+          smtp_auth_password: <secret>
+          smtp_require_tls: true
+          smtp_tls_config:
+            insecure_skip_verify: false
+        route:
+          receiver: a
+          group_by:
+          - alertname
+          - job
+          continue: false
+          routes:
+          - receiver: b
+            group_by:
+            - '...'
+            matchers:
+            - severity="page"
+            - team=~"x|y"
+            - zone!="z"
+            continue: true
+            routes:
+            - group_by: []
+              matchers:
+              - instance=~"a.*"
+              - job="x"
+              continue: false
+            repeat_interval: 1h
+          group_wait: 10s
+        inhibit_rules:
+        - source_matchers:
+          - severity="critical"
+          target_matchers:
+          - severity=~"warning|info"
+          equal:
+          - alertname
+          - cluster
+        receivers:
+        - name: a
+          email_configs:
+          - send_resolved: false
+            to: x@example.org, y@example.org
+            from: am@example.org
+            hello: localhost
+            smarthost: mail.example.org:587
+            auth_username: u
+            auth_password: <secret>
+            headers:
+              From: am@example.org
+              Subject: hello
+              To: x@example.org, y@example.org
+            html: '{{ template "email.default.html" . }}'
+            require_tls: true
+            tls_config:
+              insecure_skip_verify: false
+          - send_resolved: false
+            to: z@example.org
+            from: q@example.org
+            hello: localhost
+            smarthost: h:465
+            auth_username: u
+            auth_password_file: /etc/am/pw
+            headers:
+              From: q@example.org
+              Subject: '{{ template "email.default.subject" . }}'
+              To: z@example.org
+            html: '{{ template "email.default.html" . }}'
+            require_tls: false
+            tls_config:
+              insecure_skip_verify: false
+        - name: b
+          webhook_configs:
+          - send_resolved: true
+            http_config:
+              follow_redirects: false
+              enable_http2: true
+            url: <secret>
+            max_alerts: 0
+            timeout: 0s
+          - send_resolved: false
+            http_config:
+              authorization:
+                type: Bearer
+                credentials: <secret>
+              follow_redirects: true
+              enable_http2: true
+            url_file: /etc/am/u.txt
+            max_alerts: 5
+            timeout: 3s
+        templates:
+        - /etc/am/t/*.tmpl
+    "#]]
+    .assert_eq(&config.text);
+}
+
+#[test]
+fn what_is_printed_can_be_read_again() {
+    let config = parse(GOOD, Path::new("/etc/am/am.yml")).unwrap();
+    let again = parse(&config.text, Path::new("/")).unwrap();
+    assert_eq!(again.text, config.text);
+}
+
+#[test]
+fn refusals() {
+    let with_route = |route: &str| format!("route: {route}\nreceivers:\n- name: a\n");
+    refuse("", expect!["am.yml:1:1: no routes provided"]);
+    refuse("route: {receiver: a}\n", expect![[r#"am.yml:1:8: undefined receiver "a" used in route"#]]);
+    refuse(&with_route("{}"), expect!["am.yml:1:8: root route must specify a default receiver"]);
+    refuse(
+        &with_route("{receiver: a, continue: true}"),
+        expect!["am.yml:1:8: cannot have continue in root route"],
+    );
+    refuse(
+        &with_route("{receiver: a, matchers: [a=b]}"),
+        expect!["am.yml:1:8: root route must not have any matchers"],
+    );
+    refuse(
+        &with_route("{receiver: a, group_by: [a, a]}"),
+        expect![[r#"am.yml:1:8: duplicated label "a" in group_by"#]],
+    );
+    refuse(
+        &with_route("{receiver: a, group_by: [a, '...']}"),
+        expect!["am.yml:1:8: cannot have wildcard group_by (`...`) and other labels at the same time"],
+    );
+    refuse(
+        &with_route("{receiver: a, group_interval: 0s}"),
+        expect!["am.yml:1:8: group_interval cannot be zero"],
+    );
+    refuse(
+        &with_route("{receiver: a, repeat_interval: 0s}"),
+        expect!["am.yml:1:8: repeat_interval cannot be zero"],
+    );
+    refuse(
+        &with_route("{receiver: a, routes: [{receiver: b}]}"),
+        expect![[r#"am.yml:1:31: undefined receiver "b" used in route"#]],
+    );
+    refuse(
+        &with_route("{receiver: a, routes: [{matchers: [x]}]}"),
+        expect!["am.yml:1:43: bad matcher format: x"],
+    );
+    refuse(
+        &with_route("{receiver: a, mute_time_intervals: [x]}"),
+        expect!["am.yml:1:43: mute_time_intervals in a route is not supported yet"],
+    );
+    refuse(
+        &with_route("{receiver: a, reciever: b}"),
+        expect![[r#"
+        am.yml:1:22: yaml: unmarshal errors:
+          line 1: field reciever not found in type config.plain"#]],
+    );
+    let with_receiver =
+        |receiver: &str| format!("route: {{receiver: a}}\nreceivers:\n- {{name: a, {receiver}}}\n");
+    refuse(&with_receiver("email_configs: [{to: x}]"), expect!["am.yml:3:29: no global SMTP smarthost set"]);
+    refuse(
+        &with_receiver("email_configs: [{to: x, smarthost: 'h:1'}]"),
+        expect!["am.yml:3:29: no global SMTP from set"],
+    );
+    refuse(
+        &with_receiver("email_configs: [{to: x, smarthost: h}]"),
+        expect!["am.yml:3:48: address h: missing port in address"],
+    );
+    refuse(
+        &with_receiver("email_configs: [{to: x, smarthost: 'h:'}]"),
+        expect![[r#"am.yml:3:48: address "h:": port cannot be empty"#]],
+    );
+    refuse(&with_receiver("email_configs: [{}]"), expect!["am.yml:3:29: missing to address in email config"]);
+    refuse(&with_receiver("email_configs: [null]"), expect!["am.yml:3:29: missing email config"]);
+    refuse(
+        &with_receiver("email_configs: [{to: x, headers: {a: b, A: c}}]"),
+        expect![[r#"am.yml:3:29: duplicate header "A" in email config"#]],
+    );
+    refuse(
+        &with_receiver("webhook_configs: [{max_alerts: 1}]"),
+        expect!["am.yml:3:31: one of url or url_file must be configured"],
+    );
+    refuse(
+        &with_receiver("webhook_configs: [{url: x, url_file: y}]"),
+        expect![[r#"am.yml:3:37: unsupported scheme "" for URL"#]],
+    );
+    refuse(
+        &with_receiver("webhook_configs: [{url: 'http://x', url_file: y}]"),
+        expect!["am.yml:3:31: at most one of url & url_file must be configured"],
+    );
+    refuse(
+        &with_receiver("slack_configs: [{channel: x}]"),
+        expect!["am.yml:3:28: receiver type slack is not supported yet"],
+    );
+    refuse(
+        "route: {receiver: a}\nreceivers: [{name: a}, {name: a}]\n",
+        expect![[r#"am.yml:2:24: notification config name "a" is not unique"#]],
+    );
+    refuse("route: {receiver: a}\nreceivers: [{}]\n", expect!["am.yml:2:13: missing name in receiver"]);
+    refuse("time_intervals: [{name: x}]\n", expect!["am.yml:1:17: time_intervals is not supported yet"]);
+}
+
+/// The texts of upstream's own tests; other files of the folder are good or need receivers that are refused.
+const BAD: [(&str, &str); 4] = [
+    (
+        "conf.smtp-both-password-and-file.yml",
+        "at most one of smtp_auth_password & smtp_auth_password_file must be configured",
+    ),
+    ("conf.nil-match_re-route.yml", "invalid_label"),
+    ("conf.nil-source_match_re-inhibition.yml", "invalid_source_label"),
+    ("conf.nil-target_match_re-inhibition.yml", "invalid_target_label"),
+];
+
+#[test]
+fn upstream_files() {
+    let Some(dir) = upstream("upstream_files", "alertmanager/config") else { return };
+    let (mut good, mut bad, mut unsupported) = (0, 0, Vec::new());
+    for file in files(&dir, ".yml") {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let expected = BAD.iter().find(|(bad, _)| *bad == name).map(|(_, text)| *text);
+        match (load(&file), expected) {
+            (Err(e), Some(text)) => {
+                assert!(e.to_string().contains(text), "{name}: {e}");
+                bad += 1;
+            }
+            (Ok(_), None) => good += 1,
+            (Err(e), None) if e.to_string().contains("not supported yet") => {
+                unsupported.push(e.problems()[0].message.clone())
+            }
+            (loaded, _) => panic!("{name}: {:?}", loaded.map(|_| "loads")),
+        }
+    }
+    println!("alertmanager: {good} good, {bad} bad, {} unsupported: {unsupported:?}", unsupported.len());
+    assert_eq!(bad, BAD.len());
+}

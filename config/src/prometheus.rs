@@ -1,0 +1,240 @@
+//! `prometheus.yml`, resolved: globals merged into jobs, paths absolute, patterns compiled.
+//!
+//! Compat: prometheus `config`, `Config`.
+
+mod decode;
+mod print;
+
+pub(crate) use decode::decode_static_group;
+pub use decode::{load, parse};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Labels;
+
+use crate::http_client::HttpClient;
+use crate::relabel::{self, NameScheme};
+use crate::target_group::TargetGroup;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub global: Global,
+    pub scrape_configs: Vec<Arc<ScrapeConfig>>,
+    /// Globs, joined to the directory of the file.
+    pub rule_files: Vec<String>,
+    pub alerting: Alerting,
+    pub storage: Storage,
+    /// The whole configuration as YAML, defaults filled in and secrets masked.
+    pub text: String,
+    /// What was accepted but has no effect, for the log.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Global {
+    pub scrape_interval: Duration,
+    pub scrape_timeout: Duration,
+    pub evaluation_interval: Duration,
+    pub rule_query_offset: Duration,
+    pub external_labels: Labels,
+    pub query_log_file: Option<PathBuf>,
+    pub name_scheme: NameScheme,
+}
+
+/// `storage.tsdb`.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Storage {
+    /// `None` when the file has no such section; then the flags count.
+    pub retention: Option<Retention>,
+    pub out_of_order_time_window: Duration,
+}
+
+/// Zero means no limit of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Retention {
+    pub time: Duration,
+    pub size_bytes: u64,
+    /// Of the disk, up to 100.
+    pub percentage: f64,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, named as in the file")]
+#[derive(Clone, Debug)]
+pub struct ScrapeConfig {
+    pub job_name: String,
+    pub scrape_interval: Duration,
+    pub scrape_timeout: Duration,
+    /// In the order of preference.
+    pub scrape_protocols: Vec<ScrapeProtocol>,
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    pub metrics_path: String,
+    pub scheme: String,
+    pub params: BTreeMap<String, Vec<String>>,
+    pub honor_labels: bool,
+    pub honor_timestamps: bool,
+    pub track_timestamps_staleness: bool,
+    pub enable_compression: bool,
+    pub extra_scrape_metrics: bool,
+    pub scrape_native_histograms: bool,
+    pub always_scrape_classic_histograms: bool,
+    pub convert_classic_histograms_to_nhcb: bool,
+    /// Empty for none.
+    pub scrape_failure_log_file: String,
+    pub name_scheme: NameScheme,
+    pub escaping: Escaping,
+    pub limits: ScrapeLimits,
+    pub http: HttpClient,
+    pub relabel: Vec<relabel::Rule>,
+    pub metric_relabel: Vec<relabel::Rule>,
+    pub discovery: Vec<Discovery>,
+}
+
+/// 0 means no limit in all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ScrapeLimits {
+    pub body_size_bytes: u64,
+    pub samples: u64,
+    pub targets: u64,
+    pub labels: u64,
+    pub label_name_bytes: u64,
+    pub label_value_bytes: u64,
+    pub keep_dropped_targets: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScrapeProtocol {
+    PrometheusProto,
+    OpenMetricsText0_0_1,
+    OpenMetricsText1_0_0,
+    PrometheusText0_0_4,
+    PrometheusText1_0_0,
+}
+
+impl ScrapeProtocol {
+    const ALL: [Self; 5] = [
+        Self::OpenMetricsText0_0_1,
+        Self::OpenMetricsText1_0_0,
+        Self::PrometheusProto,
+        Self::PrometheusText0_0_4,
+        Self::PrometheusText1_0_0,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PrometheusProto => "PrometheusProto",
+            Self::OpenMetricsText0_0_1 => "OpenMetricsText0.0.1",
+            Self::OpenMetricsText1_0_0 => "OpenMetricsText1.0.0",
+            Self::PrometheusText0_0_4 => "PrometheusText0.0.4",
+            Self::PrometheusText1_0_0 => "PrometheusText1.0.0",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.as_str() == text)
+    }
+}
+
+/// How a target is asked to write names that are not classic ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escaping {
+    AllowUtf8,
+    Underscores,
+    Dots,
+    Values,
+}
+
+impl Escaping {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AllowUtf8 => "allow-utf-8",
+            Self::Underscores => "underscores",
+            Self::Dots => "dots",
+            Self::Values => "values",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::AllowUtf8, Self::Underscores, Self::Dots, Self::Values]
+            .into_iter()
+            .find(|e| e.as_str() == text)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Discovery {
+    Static(Vec<TargetGroup>),
+    File(FileDiscovery),
+    Dns(DnsDiscovery),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileDiscovery {
+    /// Globs, joined to the directory of the configuration.
+    pub files: Vec<String>,
+    pub refresh_interval: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsDiscovery {
+    pub names: Vec<String>,
+    pub record_type: DnsRecordType,
+    /// Required unless the record itself carries a port (SRV).
+    pub port: Option<u16>,
+    pub refresh_interval: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsRecordType {
+    A,
+    Aaaa,
+    Mx,
+    Ns,
+    Srv,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Alerting {
+    pub alert_relabel: Vec<relabel::Rule>,
+    pub alertmanagers: Vec<Alertmanager>,
+}
+
+/// Where and how external Alertmanagers are reached.
+#[derive(Clone, Debug)]
+pub struct Alertmanager {
+    pub scheme: String,
+    pub path_prefix: String,
+    pub timeout: Duration,
+    pub http: HttpClient,
+    /// Applied to the discovered targets.
+    pub relabel: Vec<relabel::Rule>,
+    pub alert_relabel: Vec<relabel::Rule>,
+    pub discovery: Vec<Discovery>,
+}
+
+/// Request headers that the server sets itself when it sends samples or traces; in lower case.
+pub(crate) fn is_reserved_header(name: &str) -> bool {
+    matches!(
+        name,
+        "content-encoding"
+            | "content-type"
+            | "x-prometheus-remote-write-version"
+            | "x-prometheus-remote-read-version"
+            | "user-agent"
+            | "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "www-authenticate"
+            | "accept-encoding"
+            | "x-amz-date"
+            | "x-amz-security-token"
+            | "x-amz-content-sha256"
+            | "host"
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! The effective configuration as YAML: upstream's key order, defaults filled in, secrets masked.
+//!
+//! Compat: prometheus `config`, `Config.String`.
+
+use std::collections::BTreeMap;
+
+use super::decode::RawGlobal;
+use super::{
+    Alertmanager, Config, Discovery, DnsRecordType, Escaping, ScrapeConfig, ScrapeLimits, ScrapeProtocol,
+};
+use crate::http_client::decode as http;
+use crate::relabel::decode::print_list;
+use crate::target_group::TargetGroup;
+use crate::units::format_size;
+use crate::yaml::Out;
+use crate::yaml::emit::{Fields, print as print_yaml};
+
+/// Go's default, which means nothing here but is part of the printed text.
+const GOGC: i64 = 75;
+
+/// A label set holds no empty value, so the external labels come as they were written besides.
+pub(super) fn print(
+    config: &Config,
+    raw: &RawGlobal,
+    labels: &BTreeMap<String, String>,
+    gogc: Option<i64>,
+) -> String {
+    let mut fields = Fields::default();
+    fields.put("global", global(config, raw, labels));
+    fields.put("runtime", Out::Map(vec![("gogc".to_owned(), Out::Raw(gogc.unwrap_or(GOGC).to_string()))]));
+    let mut alerting = Fields::default();
+    alerting.some("alert_relabel_configs", print_list(&config.alerting.alert_relabel));
+    alerting
+        .some("alertmanagers", Out::List(config.alerting.alertmanagers.iter().map(alertmanager).collect()));
+    fields.some("alerting", alerting.into_out());
+    fields.some("rule_files", config.rule_files.iter().cloned().collect::<Out>());
+    fields.some("scrape_configs", Out::List(config.scrape_configs.iter().map(|job| scrape(job)).collect()));
+    fields.some("storage", storage(config));
+    let strategy = Out::from("UnderscoreEscapingWithSuffixes");
+    fields.put("otlp", Out::Map(vec![("translation_strategy".to_owned(), strategy)]));
+    print_yaml(&fields.into_out())
+}
+
+fn global(config: &Config, raw: &RawGlobal, labels: &BTreeMap<String, String>) -> Out {
+    let global = &config.global;
+    let mut fields = Fields::default();
+    fields.some("scrape_interval", global.scrape_interval).some("scrape_timeout", global.scrape_timeout);
+    let protocols = raw.protocols.as_deref().unwrap_or(&super::decode::DEFAULT_PROTOCOLS);
+    fields.some("scrape_protocols", print_protocols(protocols));
+    fields.some("evaluation_interval", global.evaluation_interval);
+    fields.some("rule_query_offset", global.rule_query_offset);
+    let log = global.query_log_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+    fields.some("query_log_file", log.unwrap_or_default().as_str());
+    fields.some("scrape_failure_log_file", raw.scrape_failure_log_file.as_str());
+    fields.some("external_labels", print_map(labels));
+    print_limits(&mut fields, &raw.limits);
+    fields.some("metric_name_validation_scheme", raw.scheme.map_or("", |scheme| scheme.as_str()));
+    fields.some("metric_name_escaping_scheme", raw.escaping.map_or("", Escaping::as_str));
+    let flags = [
+        ("scrape_native_histograms", raw.flags.native_histograms),
+        ("convert_classic_histograms_to_nhcb", raw.flags.convert_classic),
+        ("always_scrape_classic_histograms", raw.flags.always_classic),
+        ("extra_scrape_metrics", raw.flags.extra_metrics),
+    ];
+    for (key, value) in flags {
+        fields.some(key, value.unwrap_or(false));
+    }
+    fields.into_out()
+}
+
+fn print_map(map: &BTreeMap<String, String>) -> Out {
+    Out::Map(map.iter().map(|(key, value)| (key.clone(), Out::Text(value.clone()))).collect())
+}
+
+fn print_protocols(protocols: &[ScrapeProtocol]) -> Out {
+    protocols.iter().map(|protocol| protocol.as_str().to_owned()).collect()
+}
+
+fn print_limits(fields: &mut Fields, limits: &ScrapeLimits) {
+    if limits.body_size_bytes > 0 {
+        fields.put("body_size_limit", format_size(limits.body_size_bytes).as_str());
+    }
+    fields
+        .some("sample_limit", limits.samples)
+        .some("target_limit", limits.targets)
+        .some("label_limit", limits.labels)
+        .some("label_name_length_limit", limits.label_name_bytes)
+        .some("label_value_length_limit", limits.label_value_bytes)
+        .some("keep_dropped_targets", limits.keep_dropped_targets);
+}
+
+fn alertmanager(set: &Alertmanager) -> Out {
+    let mut fields = Fields::default();
+    fields.append(http::print(&set.http));
+    fields.some("scheme", set.scheme.as_str()).some("path_prefix", set.path_prefix.as_str());
+    fields.some("timeout", set.timeout).put("api_version", "v2");
+    fields.some("relabel_configs", print_list(&set.relabel));
+    fields.some("alert_relabel_configs", print_list(&set.alert_relabel));
+    print_discovery(&mut fields, &set.discovery);
+    fields.into_out()
+}
+
+fn scrape(job: &ScrapeConfig) -> Out {
+    let mut fields = Fields::default();
+    fields.put("job_name", job.job_name.as_str());
+    fields.some("honor_labels", job.honor_labels);
+    fields.put("honor_timestamps", job.honor_timestamps);
+    fields.put("track_timestamps_staleness", job.track_timestamps_staleness);
+    let params = job.params.iter().map(|(key, values)| (key.clone(), values.iter().cloned().collect()));
+    fields.some("params", Out::Map(params.collect()));
+    fields.some("scrape_interval", job.scrape_interval).some("scrape_timeout", job.scrape_timeout);
+    fields.some("scrape_protocols", print_protocols(&job.scrape_protocols));
+    fields.some("fallback_scrape_protocol", job.fallback_scrape_protocol.map_or("", ScrapeProtocol::as_str));
+    fields.put("scrape_native_histograms", job.scrape_native_histograms);
+    fields.put("always_scrape_classic_histograms", job.always_scrape_classic_histograms);
+    fields.put("convert_classic_histograms_to_nhcb", job.convert_classic_histograms_to_nhcb);
+    fields.some("scrape_failure_log_file", job.scrape_failure_log_file.as_str());
+    fields.some("metrics_path", job.metrics_path.as_str()).some("scheme", job.scheme.as_str());
+    fields.put("enable_compression", job.enable_compression);
+    print_limits(&mut fields, &job.limits);
+    fields.put("metric_name_validation_scheme", job.name_scheme.as_str());
+    fields.put("metric_name_escaping_scheme", job.escaping.as_str());
+    fields.put("extra_scrape_metrics", job.extra_scrape_metrics);
+    fields.append(http::print(&job.http));
+    fields.some("relabel_configs", print_list(&job.relabel));
+    fields.some("metric_relabel_configs", print_list(&job.metric_relabel));
+    print_discovery(&mut fields, &job.discovery);
+    fields.into_out()
+}
+
+/// One key per mechanism, with all of its sections.
+fn print_discovery(fields: &mut Fields, discovery: &[Discovery]) {
+    let (mut dns, mut files, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in discovery {
+        let mut inner = Fields::default();
+        match entry {
+            Discovery::Static(list) => groups.extend(list.iter().map(group)),
+            Discovery::File(file) => {
+                inner.put("files", file.files.iter().cloned().collect::<Out>());
+                inner.some("refresh_interval", file.refresh_interval);
+                files.push(inner.into_out());
+            }
+            Discovery::Dns(found) => {
+                let kind = match found.record_type {
+                    DnsRecordType::A => "A",
+                    DnsRecordType::Aaaa => "AAAA",
+                    DnsRecordType::Mx => "MX",
+                    DnsRecordType::Ns => "NS",
+                    DnsRecordType::Srv => "SRV",
+                };
+                inner.put("names", found.names.iter().cloned().collect::<Out>());
+                inner.some("refresh_interval", found.refresh_interval).put("type", kind);
+                inner.put("port", u64::from(found.port.unwrap_or(0)));
+                dns.push(inner.into_out());
+            }
+        }
+    }
+    fields.some("dns_sd_configs", Out::List(dns)).some("file_sd_configs", Out::List(files));
+    fields.some("static_configs", Out::List(groups));
+}
+
+fn group(group: &TargetGroup) -> Out {
+    let mut fields = Fields::default();
+    let address = |labels: &model::Labels| {
+        String::from_utf8_lossy(labels.get(b"__address__").unwrap_or_default()).into_owned()
+    };
+    fields.put("targets", group.targets.iter().map(address).collect::<Out>());
+    fields.some("labels", print_map(&group.labels.to_map()));
+    fields.into_out()
+}
+
+fn storage(config: &Config) -> Out {
+    let mut tsdb = Fields::default();
+    tsdb.some("out_of_order_time_window", config.storage.out_of_order_time_window);
+    if let Some(retention) = config.storage.retention {
+        let mut inner = Fields::default();
+        inner.some("time", retention.time);
+        if retention.size_bytes > 0 {
+            inner.put("size", format_size(retention.size_bytes).as_str());
+        }
+        if retention.percentage > 0.0 {
+            inner.put("percentage", Out::Raw(model::number::format_g(retention.percentage)));
+        }
+        tsdb.some("retention", inner.into_out());
+    }
+    let mut fields = Fields::default();
+    fields.some("tsdb", tsdb.into_out());
+    fields.into_out()
+}

@@ -1,0 +1,236 @@
+//! Templates against what Go's engine makes of the same text and data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use model::Labels;
+
+use super::alert::{self, AlertData};
+use super::notification::{Alert, Data, NotificationFunctions};
+use super::value::{ANY_MAP, Value};
+use super::{Error, Mode, Set};
+
+/// One line of the golden files, which a Go program wrote from our inputs with prometheus'
+/// `template` package and with `text/template` and `html/template`.
+#[derive(serde::Deserialize)]
+struct Case {
+    kind: String,
+    text: String,
+    #[serde(default)]
+    out: String,
+    #[serde(default)]
+    err: String,
+}
+
+fn cases() -> Vec<Case> {
+    include_str!("testdata/golden.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn expand_alert(text: &str) -> Result<String, Error> {
+    let labels =
+        Labels::from_pairs([("alertname", "High"), ("instance", "web-1.example.org:9100"), ("job", "node")]);
+    let external = Labels::from_pairs([("region", "eu")]);
+    let data = AlertData {
+        labels: &labels,
+        value: 1_234_567.891,
+        external_labels: &external,
+        external_url: "http://prom.example:9090/base",
+        t: 1_700_000_000_123,
+    };
+    alert::expand("__alert_High", text, &data, &|expr| match expr {
+        "up" => Ok([("b:2", 1.0), ("a:1", 11.0)]
+            .map(|(instance, v)| (Labels::from_pairs([("__name__", "up"), ("instance", instance)]), v))
+            .to_vec()),
+        "empty" => Ok(Vec::new()),
+        _ => Err("parse error: bad query".to_owned()),
+    })
+}
+
+fn functions() -> NotificationFunctions {
+    NotificationFunctions { now: Timestamp::from_second(1_700_000_100).unwrap() }
+}
+
+fn sample_data() -> Value {
+    let kv: BTreeMap<String, String> =
+        [("a", "1"), ("alertname", "Down"), ("b", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let data = Data::new(String::new(), kv, Vec::new(), String::new(), String::new()).to_value();
+    let map = Value::Map(
+        &ANY_MAP,
+        Arc::new(BTreeMap::from([
+            ("k".to_owned(), "v<".into()),
+            ("n".to_owned(), Value::Int(1)),
+            ("a".to_owned(), Value::strings(["x"])),
+        ])),
+    );
+    let time = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
+    let entries: [(&str, Value); 11] = [
+        ("evil", "<script>alert(\"x\")</script>' onload=y & +`\n".into()),
+        ("plain", "red".into()),
+        ("url", "http://h:9090/graph?g0.expr=up{a=\"b\"}&g0.tab=1".into()),
+        ("badurl", "javascript:alert(1)".into()),
+        ("n", Value::Int(5)),
+        ("f", Value::Float(1_234_567.25)),
+        ("list", Value::strings(["a", "b<c", "d"])),
+        ("map", map),
+        ("time", Value::Time(super::Time::utc(time))),
+        ("kv", data.field("GroupLabels").unwrap().clone()),
+        ("uni", "ü日/\u{a0} x".into()),
+    ];
+    Value::Map(&ANY_MAP, Arc::new(entries.map(|(k, v)| (k.to_owned(), v)).into()))
+}
+
+fn expand(text: &str, mode: Mode) -> Result<String, Error> {
+    let mut set = Set::default();
+    set.parse("t", text, &functions())?;
+    set.execute("t", &sample_data(), &functions(), mode)
+}
+
+#[test]
+fn agrees_with_go() {
+    let mut wrong = Vec::new();
+    let cases = cases();
+    for case in &cases {
+        let got = match case.kind.as_str() {
+            "alert" => expand_alert(&case.text),
+            "text" => expand(&case.text, Mode::Text),
+            _ => expand(&case.text, Mode::Html),
+        };
+        let (out, err) = match &got {
+            Ok(out) => (out.as_str(), String::new()),
+            Err(e) => ("", e.to_string()),
+        };
+        // What follows is the regular expression engine's text, which is not of this module.
+        let own = |text: &str| text.split_once("parsing regexp").map_or(text, |(own, _)| own).to_owned();
+        if (out, own(&err)) != (&case.out, own(&case.err)) {
+            wrong.push(format!(
+                "{} {:?}\n   go: {:?} {:?}\n ours: {out:?} {err:?}",
+                case.kind, case.text, case.out, case.err
+            ));
+        }
+    }
+    assert!(cases.len() > 150, "only {} cases", cases.len());
+    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn bounds_hold() {
+    for (text, message) in [
+        ("{{ range 100000 }}{{ range 100 }}{{ end }}{{ end }}", "exceeded maximum number of steps"),
+        ("{{ range 100000 }}{{ printf \"%1000d\" 1 }}{{ end }}", "exceeded maximum output"),
+        (
+            "{{ define \"r\" }}{{ template \"r\" . }}{{ end }}{{ template \"r\" . }}",
+            "exceeded maximum template depth",
+        ),
+        ("{{ $x := list 1 }}{{ range 1000000 }}{{ $x = list $x }}{{ end }}", "too deep"),
+        ("{{ $x := list 1 }}{{ range 60 }}{{ $x = append $x $x }}{{ end }}", "too large"),
+        ("{{ $x := `ab` }}{{ range 60 }}{{ $x = print $x $x }}{{ end }}", "too large"),
+        (
+            "{{ define \"r\" }}{{ with (list 1) }}{{ template \"r\" . }}{{ end }}{{ end }}{{ template \"r\" . }}",
+            "exceeded maximum template depth",
+        ),
+    ] {
+        let error = expand(text, Mode::Text).unwrap_err().to_string();
+        assert!(error.contains(message), "{text}: {error}");
+    }
+    let deep = format!("{}1{}", "{{ if true }}".repeat(500), "{{ end }}".repeat(500));
+    assert!(expand(&deep, Mode::Text).unwrap_err().to_string().contains("nesting depth"));
+    let deep = format!("{{{{ {}1{} }}}}", "(".repeat(500), ")".repeat(500));
+    assert!(expand(&deep, Mode::Text).unwrap_err().to_string().contains("expression depth"));
+    assert!(
+        alert::check("x", "{{ nofunc }}").unwrap_err().to_string().starts_with("error parsing template x: ")
+    );
+    assert!(alert::check("x", "{{ $labels.a }}").is_ok());
+}
+
+/// What an attacker may write into a label, in every place of a document.
+#[test]
+fn values_stay_in_their_place() {
+    let hostile = [
+        "<script>alert(1)</script>",
+        "\"><img src=x onerror=alert(1)>",
+        "' onmouseover='alert(1)",
+        "javascript:alert(1)",
+        " JaVaScRiPt:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "</textarea><script>",
+        "--><script>",
+        "{{ .evil }}",
+        "x onload=alert(1)",
+        "`\u{0}\r\n",
+    ];
+    let places = [
+        "<p>{{ . }}</p>",
+        "<p title=\"{{ . }}\">x</p>",
+        "<p title='{{ . }}'>x</p>",
+        "<p title={{ . }}>x</p>",
+        "<a href=\"{{ . }}\">x</a>",
+        "<a href={{ . }}>x</a>",
+        "<a href='/s?x={{ . }}'>x</a>",
+        "<textarea>{{ . }}</textarea>",
+        "<title>{{ . }}</title>",
+        "<p style=\"color: {{ . }}\">x</p>",
+        "<p {{ . }}=\"1\">x</p>",
+        "<!-- {{ . }} --><p>x</p>",
+    ];
+    for place in places {
+        let mut set = Set::default();
+        set.parse("t", place, &functions()).unwrap();
+        let shape = |value: &str| {
+            let out = set.execute("t", &value.into(), &functions(), Mode::Html).unwrap();
+            let marks = |c: char| out.matches(c).count();
+            (out.clone(), [marks('<'), marks('>'), marks('"'), marks('\'')])
+        };
+        let (_, expected) = shape("harmless");
+        for value in hostile {
+            let (out, found) = shape(value);
+            assert_eq!(found, expected, "{place} {value:?}: {out}");
+            let lower = out.to_lowercase();
+            let scheme = ["javascript:", "data:"].iter().any(|scheme| {
+                ["\"", "=", "\" "].iter().any(|before| lower.contains(&format!("{before}{scheme}")))
+            });
+            assert!(!(place.contains("href") && scheme), "{place} {value:?}: {out}");
+            if place.contains("title={") || place.contains("href={") {
+                let inside = out.split_once('=').unwrap().1.split_once('>').unwrap().0;
+                assert!(!inside.contains([' ', '\n', '\r', '`']), "{place} {value:?}: {out}");
+            }
+        }
+    }
+}
+
+#[test]
+fn data_of_a_message() {
+    let alert = |name: &str, resolved: bool| Alert {
+        is_resolved: resolved,
+        labels: [("alertname".to_owned(), name.to_owned()), ("job".to_owned(), "node".to_owned())].into(),
+        annotations: BTreeMap::new(),
+        starts_at: Timestamp::from_second(1_700_000_000).unwrap(),
+        ends_at: resolved.then(|| Timestamp::from_second(1_700_000_060).unwrap()),
+        generator_url: "http://prom/graph".to_owned(),
+        fingerprint: "0123456789abcdef".to_owned(),
+    };
+    let data = Data::new(
+        "team.a".to_owned(),
+        BTreeMap::new(),
+        vec![alert("A", false), alert("B", true)],
+        "first notification".to_owned(),
+        "http://am".to_owned(),
+    );
+    let mut set = Set::default();
+    let text = "{{ .Receiver }} {{ .Status }} {{ len .Alerts.Firing }}/{{ len .Alerts }} {{ .CommonLabels }} \
+                {{ range .Alerts.Resolved }}{{ .Labels.alertname }} after {{ .EndsAt.Sub .StartsAt }}{{ end }} \
+                {{ range .Alerts.Firing }}{{ .EndsAt.IsZero }} {{ since .StartsAt }}{{ end }} {{ .NotificationReason }}";
+    set.parse("t", text, &functions()).unwrap();
+    let out = set.execute("t", &data.to_value(), &functions(), Mode::Text).unwrap();
+    assert_eq!(out, "team\\.a firing 1/2 job=node B after 1m0s true 1m40s first notification");
+}
+
+proptest::proptest! {
+    /// Whatever is typed, the engine answers with text or an error.
+    #[test]
+    fn never_panics(text in "([a-z .$\"`(){}|:=,0-9-]|\\{\\{-? ?|-? ?\\}\\}|if |range |end|else|with |define |template |\\$x|\\.a|printf|index|slice|len|\\\\|'|é){0,40}") {
+        for mode in [Mode::Text, Mode::Html] {
+            let _ = expand(&text, mode);
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! Printing YAML: quoting, block scalars and folding as the reference library does it, so that the effective
+//! configuration of both servers can be compared as text.
+//!
+//! Compat: go.yaml.in/yaml/v2 `Marshal`.
+
+use std::time::Duration;
+
+use super::scalar::{self, Value};
+use crate::units;
+
+/// Text is folded at the first blank beyond this column.
+const LINE_WIDTH: usize = 80;
+
+/// What is to be printed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Out {
+    /// Already in its final form: numbers, booleans, null.
+    Raw(String),
+    Text(String),
+    List(Vec<Out>),
+    /// In one line with brackets.
+    Flow(Vec<String>),
+    Map(Vec<(String, Out)>),
+}
+
+impl From<&str> for Out {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<bool> for Out {
+    fn from(value: bool) -> Self {
+        Self::Raw(value.to_string())
+    }
+}
+
+impl From<u64> for Out {
+    fn from(value: u64) -> Self {
+        Self::Raw(value.to_string())
+    }
+}
+
+impl From<Duration> for Out {
+    fn from(value: Duration) -> Self {
+        Self::Text(units::format_duration(value))
+    }
+}
+
+impl FromIterator<String> for Out {
+    fn from_iter<I: IntoIterator<Item = String>>(items: I) -> Self {
+        Self::List(items.into_iter().map(Self::Text).collect())
+    }
+}
+
+/// The keys of a mapping in the order in which they are printed; [`Fields::some`] leaves out empty ones.
+#[derive(Default)]
+pub(crate) struct Fields(Vec<(String, Out)>);
+
+impl Fields {
+    pub(crate) fn put(&mut self, key: &str, value: impl Into<Out>) -> &mut Self {
+        self.0.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Puts a value that is not its type's zero.
+    pub(crate) fn some(&mut self, key: &str, value: impl Into<Out>) -> &mut Self {
+        let value = value.into();
+        let is_zero = match &value {
+            Out::Raw(text) => matches!(text.as_str(), "0" | "false" | "null"),
+            Out::Text(text) => text.is_empty() || text == "0s",
+            Out::List(items) => items.is_empty(),
+            Out::Flow(items) => items.is_empty(),
+            Out::Map(fields) => fields.is_empty(),
+        };
+        if is_zero { self } else { self.put(key, value) }
+    }
+
+    pub(crate) fn append(&mut self, other: Self) -> &mut Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    pub(crate) fn into_out(self) -> Out {
+        Out::Map(self.0)
+    }
+}
+
+/// Prints a document.
+pub(crate) fn print(root: &Out) -> String {
+    let mut printer = Printer { out: String::new(), column: 0 };
+    match root {
+        Out::Map(fields) if !fields.is_empty() => printer.mapping(fields, 0),
+        other => printer.value(other, 0, false),
+    }
+    printer.out
+}
+
+struct Printer {
+    out: String,
+    column: usize,
+}
+
+impl Printer {
+    fn write(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.column += text.chars().count();
+    }
+
+    fn start_line(&mut self, indent: usize) {
+        self.out.push('\n');
+        self.column = 0;
+        self.write(&" ".repeat(indent));
+    }
+
+    /// The cursor stands where the first key goes.
+    fn mapping(&mut self, fields: &[(String, Out)], indent: usize) {
+        for (i, (key, value)) in fields.iter().enumerate() {
+            if i > 0 {
+                self.write(&" ".repeat(indent));
+            }
+            self.scalar(key, indent, true);
+            self.write(":");
+            self.value(value, indent, false);
+        }
+    }
+
+    /// Writes what follows `key:` or `-`, up to and including the end of the line.
+    fn value(&mut self, value: &Out, indent: usize, in_list: bool) {
+        match value {
+            Out::Map(fields) if fields.is_empty() => self.write(" {}"),
+            Out::List(items) if items.is_empty() => self.write(" []"),
+            Out::Map(fields) if in_list => {
+                self.write(" ");
+                return self.mapping(fields, indent + 2);
+            }
+            Out::Map(fields) => {
+                self.start_line(indent + 2);
+                return self.mapping(fields, indent + 2);
+            }
+            Out::List(items) => {
+                let indent = if in_list { indent + 2 } else { indent };
+                for (i, item) in items.iter().enumerate() {
+                    if i == 0 && in_list {
+                        self.write(" ");
+                    } else if i == 0 {
+                        self.start_line(indent);
+                    } else {
+                        self.write(&" ".repeat(indent));
+                    }
+                    self.write("-");
+                    self.value(item, indent, true);
+                }
+                return;
+            }
+            Out::Raw(text) => {
+                self.write(" ");
+                self.write(text);
+            }
+            Out::Text(text) => {
+                self.write(" ");
+                self.scalar(text, indent + 2, false);
+            }
+            Out::Flow(items) => {
+                self.write(" [");
+                for (i, item) in items.iter().enumerate() {
+                    self.write(if i > 0 { ", " } else { "" });
+                    let shape = Shape::of(item);
+                    let plain = shape.flow_plain && !item.is_empty();
+                    match select(item, plain, &shape) {
+                        Style::Plain => self.write(item),
+                        Style::Single if !item.contains('\n') => {
+                            self.write(&format!("'{}'", item.replace('\'', "''")));
+                        }
+                        _ => self.double_quoted(item, 0, false),
+                    }
+                }
+                self.write("]");
+            }
+        }
+        self.out.push('\n');
+        self.column = 0;
+    }
+
+    fn scalar(&mut self, text: &str, indent: usize, is_key: bool) {
+        let shape = Shape::of(text);
+        if text.contains('\n') && shape.block && !is_key {
+            return self.literal(text, indent);
+        }
+        match select(text, shape.block_plain, &shape) {
+            Style::Plain => self.folded(text, indent, !is_key),
+            Style::Single if text.contains('\n') => self.double_quoted(text, indent, !is_key),
+            Style::Single => {
+                self.write("'");
+                self.folded(&text.replace('\'', "''"), indent, !is_key);
+                self.write("'");
+            }
+            Style::Double => self.double_quoted(text, indent, !is_key),
+        }
+    }
+
+    /// Text without line breaks; a lone blank beyond the line's width becomes a line break.
+    fn folded(&mut self, text: &str, indent: usize, may_fold: bool) {
+        let mut was_blank = false;
+        let mut chars = text.chars().enumerate().peekable();
+        while let Some((i, c)) = chars.next() {
+            let next = chars.peek().map(|&(_, c)| c);
+            let folds = c == ' '
+                && may_fold
+                && !was_blank
+                && self.column > LINE_WIDTH
+                && i > 0
+                && next.is_some_and(|c| c != ' ');
+            if folds {
+                self.start_line(indent);
+            } else {
+                self.out.push(c);
+                self.column += 1;
+            }
+            was_blank = c == ' ';
+        }
+    }
+
+    fn double_quoted(&mut self, text: &str, indent: usize, may_fold: bool) {
+        self.write("\"");
+        let mut was_blank = false;
+        let mut chars = text.chars().enumerate().peekable();
+        while let Some((i, c)) = chars.next() {
+            let next = chars.peek().map(|&(_, c)| c);
+            if c == ' ' && may_fold && !was_blank && self.column > LINE_WIDTH && i > 0 && next.is_some() {
+                self.start_line(indent);
+                if next == Some(' ') {
+                    self.write("\\");
+                }
+                was_blank = true;
+                continue;
+            }
+            was_blank = c == ' ';
+            if let Some(escaped) = escape(c) {
+                self.write(&escaped);
+            } else {
+                self.out.push(c);
+                self.column += 1;
+            }
+        }
+        self.write("\"");
+    }
+
+    fn literal(&mut self, text: &str, indent: usize) {
+        self.write("|");
+        if text.starts_with([' ', '\n']) {
+            self.write("2");
+        }
+        match (
+            text.ends_with('\n'),
+            text.strip_suffix('\n').is_some_and(|t| t.is_empty() || t.ends_with('\n')),
+        ) {
+            (false, _) => self.write("-"),
+            (true, true) => self.write("+"),
+            (true, false) => {}
+        }
+        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+            self.out.push('\n');
+            if !line.is_empty() {
+                self.out.push_str(&" ".repeat(indent));
+                self.out.push_str(line);
+            }
+        }
+        self.column = 0;
+    }
+}
+
+enum Style {
+    Plain,
+    Single,
+    Double,
+}
+
+/// A plain text that would read as something else gets double quotes, one that would not parse single ones.
+fn select(text: &str, plain_allowed: bool, shape: &Shape) -> Style {
+    if scalar::resolve_text(text) != Value::Text || scalar::is_base_60(text) || looks_like_time(text) {
+        Style::Double
+    } else if plain_allowed {
+        Style::Plain
+    } else if shape.single {
+        Style::Single
+    } else {
+        Style::Double
+    }
+}
+
+/// `2006-01-02`, alone or with a time of day behind it.
+fn looks_like_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits != 4 || bytes.get(4) != Some(&b'-') {
+        return false;
+    }
+    let mut parts = text.splitn(3, '-').skip(1);
+    let (Some(month), Some(rest)) = (parts.next(), parts.next()) else { return false };
+    let day: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let tail = &rest[day.len()..];
+    let in_range = |text: &str, max: u32| {
+        (1..=2).contains(&text.len()) && text.parse().is_ok_and(|v: u32| (1..=max).contains(&v))
+    };
+    let is_clock = |tail: &str| {
+        tail.starts_with(['T', 't', ' '])
+            && tail.matches(':').count() >= 2
+            && tail[1..].starts_with(|c: char| c.is_ascii_digit())
+    };
+    in_range(month, 12) && in_range(&day, 31) && (tail.is_empty() || is_clock(tail))
+}
+
+fn escape(c: char) -> Option<String> {
+    Some(match c {
+        '"' => "\\\"".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        '\0' => "\\0".to_owned(),
+        '\x07' => "\\a".to_owned(),
+        '\x08' => "\\b".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\x0b' => "\\v".to_owned(),
+        '\x0c' => "\\f".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\x1b' => "\\e".to_owned(),
+        '\u{85}' => "\\N".to_owned(),
+        '\u{2028}' => "\\L".to_owned(),
+        '\u{2029}' => "\\P".to_owned(),
+        '\u{feff}' => "\\uFEFF".to_owned(),
+        c if is_printable(c) => return None,
+        c if (c as u32) < 0x100 => format!("\\x{:02X}", c as u32),
+        c if (c as u32) < 0x1_0000 => format!("\\u{:04X}", c as u32),
+        c => format!("\\U{:08X}", c as u32),
+    })
+}
+
+fn is_printable(c: char) -> bool {
+    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && c != '\u{feff}'
+        || c > '\u{ffff}'
+}
+
+/// Which notations can carry a text.
+#[expect(clippy::struct_excessive_bools, reason = "independent answers about one text")]
+struct Shape {
+    flow_plain: bool,
+    block_plain: bool,
+    single: bool,
+    block: bool,
+}
+
+impl Shape {
+    fn of(text: &str) -> Self {
+        let chars: Vec<char> = text.chars().collect();
+        let is_blank_at = |i: usize| chars.get(i).is_none_or(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
+        let is_marker = text.starts_with("---") || text.starts_with("...");
+        let (mut flow_indicator, mut block_indicator) = (is_marker, is_marker);
+        let (mut special, mut breaks, mut space_break, mut break_space) = (false, false, false, false);
+        for (i, &c) in chars.iter().enumerate() {
+            match c {
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+                | '`'
+                    if i == 0 =>
+                {
+                    (flow_indicator, block_indicator) = (true, true);
+                }
+                '?' | ':' if i == 0 => {
+                    flow_indicator = true;
+                    block_indicator |= is_blank_at(1);
+                }
+                '-' if i == 0 && is_blank_at(1) => (flow_indicator, block_indicator) = (true, true),
+                ',' | '?' | '[' | ']' | '{' | '}' => flow_indicator = true,
+                ':' => {
+                    flow_indicator = true;
+                    block_indicator |= is_blank_at(i + 1);
+                }
+                '#' if is_blank_at(i - 1) => (flow_indicator, block_indicator) = (true, true),
+                _ => {}
+            }
+            special |= !is_printable(c) || c == '\u{2028}' || c == '\u{2029}';
+            if c == '\n' {
+                breaks = true;
+                space_break |= i > 0 && chars[i - 1] == ' ';
+            }
+            break_space |= c == ' ' && i > 0 && chars[i - 1] == '\n';
+        }
+        let leads = text.starts_with([' ', '\n']);
+        let trails = text.ends_with([' ', '\n']);
+        let plain = !leads && !trails && !breaks && !space_break && !special && !break_space;
+        Self {
+            flow_plain: plain && !flow_indicator,
+            block_plain: plain && !block_indicator,
+            single: !break_space && !space_break && !special,
+            block: !text.ends_with(' ') && !space_break && !special,
+        }
+    }
+}
