@@ -1,0 +1,194 @@
+//! `/query`, `/query_range`, `/format_query` and `/parse_query`.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use promql::{CancelFlag, QueryOptions, QueryResult, RangeParams, Value};
+
+use super::{Answer, truncation_warning};
+use crate::api::{Api, Shared};
+use crate::error::{ApiError, ErrorKind};
+use crate::json;
+use crate::params::Params;
+
+/// The most points of one series that a range query may ask for.
+const POINTS_MAX: i64 = 11_000;
+
+/// The most warnings, and the most infos, of one answer.
+const ANNOTATIONS_MAX: usize = 10;
+
+pub(super) async fn query(State(api): Shared, params: Params) -> Answer {
+    let limit = params.limit()?;
+    let t = params.time("time", (api.options.now)())?;
+    let options = query_options(&params)?;
+    run(api, params, limit, options, move |api, text, options| {
+        api.engine.instant_query(api.storage.as_ref(), text, t, options)
+    })
+    .await
+}
+
+pub(super) async fn query_range(State(api): Shared, params: Params) -> Answer {
+    let limit = params.limit()?;
+    let range = range_params(&params)?;
+    let options = query_options(&params)?;
+    run(api, params, limit, options, move |api, text, options| {
+        api.engine.range_query(api.storage.as_ref(), text, range, options)
+    })
+    .await
+}
+
+fn range_params(params: &Params) -> Result<RangeParams, ApiError> {
+    let required = |name| match params.get(name) {
+        "" => Err(ApiError::parameter(name, "cannot parse \"\" to a valid timestamp")),
+        _ => params.time(name, 0),
+    };
+    let (start, end) = (required("start")?, required("end")?);
+    if end < start {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step = params.duration_ms("step").map_err(|e| ApiError::parameter("step", e))?;
+    let step_ms = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    if step_ms <= 0 {
+        return Err(ApiError::parameter(
+            "step",
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
+    }
+    if end.saturating_sub(start) / step_ms > POINTS_MAX {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    Ok(RangeParams { start, end, step_ms })
+}
+
+fn query_options(params: &Params) -> Result<QueryOptions, ApiError> {
+    let positive = |ms: i64| u64::try_from(ms).ok().filter(|&ms| ms > 0).map(Duration::from_millis);
+    let lookback = params
+        .duration_ms("lookback_delta")
+        .map_err(|e| ApiError::bad_data(format!("error parsing lookback delta duration: {e}")))?;
+    let timeout = params.duration_ms("timeout").map_err(|e| ApiError::parameter("timeout", e))?;
+    Ok(QueryOptions {
+        lookback_delta: lookback.and_then(positive),
+        timeout: timeout.map(|ms| positive(ms).unwrap_or(Duration::ZERO)),
+        cancel: CancelFlag::default(),
+    })
+}
+
+/// Cancels the query when the client goes away, which drops the handler.
+struct CancelOnDrop(CancelFlag);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+async fn run(
+    api: std::sync::Arc<Api>,
+    params: Params,
+    limit: usize,
+    options: QueryOptions,
+    evaluate: impl FnOnce(&Api, &str, &QueryOptions) -> Result<QueryResult, promql::Error> + Send + 'static,
+) -> Answer {
+    let _guard = CancelOnDrop(options.cancel.clone());
+    tokio::task::spawn_blocking(move || {
+        let text = params.get("query");
+        let result = evaluate(&api, text, &options)?;
+        Ok(respond(result, text, limit, params.get("stats")))
+    })
+    .await
+    .map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))?
+}
+
+fn respond(mut result: QueryResult, text: &str, limit: usize, stats: &str) -> axum::response::Response {
+    let truncated = truncate(&mut result.value, limit);
+    let mut warnings = result.annotations.warnings(text, ANNOTATIONS_MAX);
+    let infos = result.annotations.infos(text, ANNOTATIONS_MAX);
+    warnings.extend_from_slice(truncation_warning(truncated));
+    let write = |out: &mut Vec<u8>| {
+        out.push(b'{');
+        json::write_value(out, &result.value);
+        if !stats.is_empty() {
+            out.extend_from_slice(b",\"stats\":");
+            write_stats(out, &result.stats);
+        }
+        out.push(b'}');
+    };
+    json::success(write, &warnings, &infos)
+}
+
+/// Cuts a vector or matrix to `limit` series and says whether it did.
+fn truncate(value: &mut Value, limit: usize) -> bool {
+    let n_before = match value {
+        Value::Vector(samples) => samples.len(),
+        Value::Matrix(series) => series.len(),
+        Value::Scalar(_) | Value::String { .. } => 0,
+    };
+    if limit == 0 || n_before <= limit {
+        return false;
+    }
+    match value {
+        Value::Vector(samples) => samples.truncate(limit),
+        Value::Matrix(series) => series.truncate(limit),
+        Value::Scalar(_) | Value::String { .. } => {}
+    }
+    true
+}
+
+fn write_stats(out: &mut Vec<u8>, stats: &promql::Stats) {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Timings {
+        eval_total_time: f64,
+        result_sort_time: f64,
+        query_preparation_time: f64,
+        inner_eval_time: f64,
+        exec_queue_time: f64,
+        exec_total_time: f64,
+    }
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Samples {
+        total_queryable_samples: usize,
+        samples_read: usize,
+        peak_samples: usize,
+    }
+    #[derive(serde::Serialize)]
+    struct Stats {
+        timings: Timings,
+        samples: Samples,
+    }
+    let prepare = stats.prepare_time.as_secs_f64();
+    let inner = stats.eval_time.as_secs_f64();
+    let queue = stats.queue_time.as_secs_f64();
+    json::write_serialized(
+        out,
+        &Stats {
+            timings: Timings {
+                eval_total_time: prepare + inner,
+                // Sorting is part of evaluating here.
+                result_sort_time: 0.0,
+                query_preparation_time: prepare,
+                inner_eval_time: inner,
+                exec_queue_time: queue,
+                exec_total_time: queue + prepare + inner,
+            },
+            samples: Samples {
+                total_queryable_samples: stats.total_queryable_samples,
+                samples_read: stats.samples_read,
+                peak_samples: stats.peak_samples,
+            },
+        },
+    );
+}
+
+pub(super) async fn format_query(State(api): Shared, params: Params) -> Answer {
+    let expr = api.engine.parse(params.get("query")).map_err(|e| ApiError::parameter("query", e))?;
+    super::ok(&promql::parse::pretty::format(&expr))
+}
+
+pub(super) async fn parse_query(State(api): Shared, params: Params) -> Answer {
+    let expr = api.engine.parse(params.get("query")).map_err(|e| ApiError::parameter("query", e))?;
+    Ok(json::success(|out| promql::parse::json::write(&expr, out), &[], &[]))
+}

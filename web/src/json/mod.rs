@@ -1,0 +1,126 @@
+//! Answers as bytes: append-only writers, no intermediate tree for what is large.
+//!
+//! Label sets of results are written raw, every other string with `<`, `>`, `&` escaped, as Go's encoder does.
+//!
+//! Compat: prometheus `util/jsonutil` and `web/api/v1/json_codec.go`.
+
+mod value;
+
+use std::io;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+pub use value::write_value;
+
+/// An `application/json` answer.
+pub fn response(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+/// `{"status":"success","data":...}` around what `data` appends, warnings and infos behind it.
+pub fn success(data: impl FnOnce(&mut Vec<u8>), warnings: &[String], infos: &[String]) -> Response {
+    let mut body = Vec::with_capacity(1024);
+    body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
+    data(&mut body);
+    for (key, texts) in [("warnings", warnings), ("infos", infos)] {
+        if !texts.is_empty() {
+            body.extend_from_slice(b",\"");
+            body.extend_from_slice(key.as_bytes());
+            body.extend_from_slice(b"\":");
+            write_serialized(&mut body, texts);
+        }
+    }
+    body.push(b'}');
+    response(StatusCode::OK, body)
+}
+
+/// Appends `value` as Go's encoder would write it.
+pub fn write_serialized<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let mut serializer = serde_json::Serializer::with_formatter(out, HtmlSafe);
+    value.serialize(&mut serializer).expect("a view has string keys and a Vec takes every write");
+}
+
+/// Appends `text` as a JSON string with `<`, `>`, `&`, U+2028 and U+2029 escaped.
+pub fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    write_serialized(out, String::from_utf8_lossy(text).as_ref());
+}
+
+/// Appends `text` as a JSON string, only what JSON itself demands escaped; bytes that are not UTF-8 are replaced.
+pub fn write_raw(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for chunk in text.utf8_chunks() {
+        let mut rest = chunk.valid().as_bytes();
+        while let Some(i) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
+            out.extend_from_slice(&rest[..i]);
+            match rest[i] {
+                b'"' => out.extend_from_slice(b"\\\""),
+                b'\\' => out.extend_from_slice(b"\\\\"),
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                b => out.extend_from_slice(format!("\\u{b:04x}").as_bytes()),
+            }
+            rest = &rest[i + 1..];
+        }
+        out.extend_from_slice(rest);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+/// Appends a list by writing each item with `write`.
+pub fn write_list<T>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) {
+    out.push(b'[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(b']');
+}
+
+/// Appends a label set as an object, raw.
+pub fn write_labels(out: &mut Vec<u8>, labels: &model::Labels) {
+    out.push(b'{');
+    for (i, (name, value)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_raw(out, name);
+        out.push(b':');
+        write_raw(out, value);
+    }
+    out.push(b'}');
+}
+
+/// Go's escaping of `encoding/json`: HTML characters and the two line separators on top of JSON's own.
+struct HtmlSafe;
+
+impl serde_json::ser::Formatter for HtmlSafe {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(i) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+            writer.write_all(&rest.as_bytes()[..i])?;
+            let c = rest[i..].chars().next().expect("find gave the start of a character");
+            write!(writer, "\\u{:04x}", c as u32)?;
+            rest = &rest[i + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,20 @@
+//! The face: the HTTP API of the server and of the built-in Alertmanager, and the page.
+//!
+//! Reading order: [`view`] (what may be shown, and the traits that the server implements to show it),
+//! [`params`] (requests), [`api`] (the routes), [`json`] (answers), [`server`] (connections).
+//! Never sees live state of the server: it asks through the traits of [`view`] and gets owned structs.
+//!
+//! Compat: prometheus `web` and `web/api/v1` (3.14).
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod error;
+pub mod json;
+pub mod params;
+pub mod server;
+pub mod ui;
+pub mod view;
+
+pub use api::{Api, router};
+pub use error::ApiError;

@@ -1,0 +1,81 @@
+//! The page, embedded compressed.
+//!
+//! `make` builds `web/ui` into `web/ui/dist` before the binary and `build.rs` turns that folder into the
+//! table below; without it a small page says how to get the full one.
+//!
+//! Every path of Prometheus' own page answers with ours, so that old links keep working.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{OriginalUri, Path};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::api::Api;
+
+/// A file of the page: as it is served, and as it is stored.
+struct Asset {
+    path: &'static str,
+    content_type: &'static str,
+    etag: &'static str,
+    raw: &'static [u8],
+    gzip: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// The views of the page, which reads its own URL.
+const VIEWS: [&str; 6] = ["/", "/query", "/graph", "/targets", "/alerts", "/status"];
+
+pub(crate) fn router() -> Router<Arc<Api>> {
+    let mut router = Router::new().route("/assets/{*path}", get(asset)).route("/favicon.svg", get(favicon));
+    for view in VIEWS {
+        router = router.route(view, get(index));
+    }
+    for (old, new) in
+        [("/classic/graph", "/query"), ("/rules", "/alerts"), ("/service-discovery", "/targets")]
+    {
+        router = router.route(old, get(move |uri: OriginalUri| redirect(uri, old, new)));
+    }
+    router
+}
+
+async fn redirect(OriginalUri(uri): OriginalUri, old: &'static str, new: &'static str) -> Redirect {
+    Redirect::temporary(&uri.to_string().replacen(old, new, 1))
+}
+
+async fn index(headers: HeaderMap) -> Response {
+    serve("index.html", &headers)
+}
+
+async fn favicon(headers: HeaderMap) -> Response {
+    serve("favicon.svg", &headers)
+}
+
+async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    serve(&format!("assets/{path}"), &headers)
+}
+
+fn serve(path: &str, headers: &HeaderMap) -> Response {
+    let Some(asset) = ASSETS.iter().find(|asset| asset.path == path) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let has = |name: header::HeaderName, text: &str| {
+        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(text))
+    };
+    let mut response = if has(header::IF_NONE_MATCH, asset.etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else if has(header::ACCEPT_ENCODING, "gzip") {
+        ([(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))], asset.gzip).into_response()
+    } else {
+        asset.raw.into_response()
+    };
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+    out.insert(header::ETAG, HeaderValue::from_static(asset.etag));
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    out.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
+}
