@@ -1,0 +1,100 @@
+// The part of the HTTP API that the page uses, typed, and nothing about how it is shown.
+
+export type LabelSet = Record<string, string>;
+export type Point = [time: number, value: string];
+
+export interface VectorSample {
+  metric: LabelSet;
+  value: Point;
+}
+
+export interface Series {
+  metric: LabelSet;
+  values: Point[];
+}
+
+export type QueryData =
+  | { resultType: "vector"; result: VectorSample[] }
+  | { resultType: "matrix"; result: Series[] }
+  | { resultType: "scalar" | "string"; result: Point };
+
+export interface Answer<T> {
+  data: T;
+  warnings: string[];
+  infos: string[];
+}
+
+export interface Target {
+  labels: LabelSet;
+  scrapePool: string;
+  scrapeUrl: string;
+  lastError: string;
+  lastScrape: string;
+  lastScrapeDuration: number;
+  health: "up" | "down" | "unknown";
+}
+
+export interface Alert {
+  labels: LabelSet;
+  annotations: LabelSet;
+  state: "pending" | "firing";
+  activeAt?: string;
+  value: string;
+}
+
+export interface Rule {
+  type: "alerting" | "recording";
+  name: string;
+  query: string;
+  health: string;
+  lastError?: string;
+  state?: "inactive" | "pending" | "firing" | "unknown";
+  duration?: number;
+  alerts?: Alert[] | null;
+}
+
+export interface RuleGroup {
+  name: string;
+  file: string;
+  rules: Rule[];
+}
+
+/** The folder the page lies in, whatever the route prefix is. */
+const base = new URL("./api/v1/", location.href);
+
+async function call<T>(path: string, params: Record<string, string>, signal?: AbortSignal): Promise<Answer<T>> {
+  const url = new URL(path, base);
+  for (const [name, value] of Object.entries(params)) url.searchParams.set(name, value);
+  const response = await fetch(url, signal ? { signal } : {});
+  const body = await response.json().catch(() => {
+    throw new Error(`the server answered ${response.status} ${response.statusText}`);
+  });
+  if (body.status !== "success") throw new Error(body.error ?? `the server answered ${response.status}`);
+  return { data: body.data, warnings: body.warnings ?? [], infos: body.infos ?? [] };
+}
+
+export function queryInstant(query: string, time: number, signal?: AbortSignal): Promise<Answer<QueryData>> {
+  return call("query", { query, time: String(time) }, signal);
+}
+
+export function queryRange(
+  query: string,
+  range: { start: number; end: number; step: number },
+  signal?: AbortSignal,
+): Promise<Answer<QueryData>> {
+  const { start, end, step } = range;
+  return call("query_range", { query, start: String(start), end: String(end), step: String(step) }, signal);
+}
+
+export async function targets(): Promise<Target[]> {
+  const answer = await call<{ activeTargets: Target[] }>("targets", { state: "active" });
+  return answer.data.activeTargets;
+}
+
+export async function ruleGroups(): Promise<RuleGroup[]> {
+  return (await call<{ groups: RuleGroup[] }>("rules", {})).data.groups;
+}
+
+export async function metricNames(): Promise<string[]> {
+  return (await call<string[]>("label/__name__/values", { limit: "10000" })).data;
+}
