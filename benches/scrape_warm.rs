@@ -1,0 +1,85 @@
+//! ns per sample of a warm scrape from the body in memory to the batch: parse, look up, append.
+//!
+//! The floor, for the 61-byte lines used here: reading the line once at 6 GB/s takes 10 ns, hashing it
+//! another 5 ns, its float 8 ns and the slot 2 ns; so 25 ns, to which the virtual call of the appender adds.
+//! The appender counts and keeps nothing.
+
+use std::hint::black_box;
+use std::num::NonZeroU64;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ferula::scrape::cache::{Cache, Hasher};
+use ferula::scrape::ingest::{Body, Counts, Rules, ingest};
+use ferula::scrape::metadata::Memory;
+use model::Labels;
+use model::storage::{AppendError, Appender, Error, SeriesKey, SeriesRef};
+use model::wire::parse::Format;
+
+/// Counts samples.
+struct Count(u64);
+
+impl Appender for Count {
+    fn append(&mut self, key: SeriesKey<'_>, _: i64, _: f64) -> Result<SeriesRef, AppendError> {
+        self.0 += 1;
+        Ok(match key {
+            SeriesKey::Ref(series) => series,
+            SeriesKey::Labels(_) => SeriesRef(NonZeroU64::new(self.0).expect("it was just raised")),
+        })
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn body(n: usize) -> String {
+    (0..n).fold(String::new(), |body, i| {
+        let family = i - i % 50;
+        let head = if i == family {
+            format!(
+                "# HELP http_requests_{family}_total Served.\n# TYPE http_requests_{family}_total counter\n"
+            )
+        } else {
+            String::new()
+        };
+        let line = format!(
+            "http_requests_{family}_total{{code=\"200\",handler=\"/api/{}\"}} {}\n",
+            i - family,
+            i * 7919
+        );
+        body + &head + &line
+    })
+}
+
+fn scrape_warm(criterion: &mut Criterion) {
+    let text = "scrape_configs: [{job_name: j}]\n";
+    let config = config::prometheus::parse(text, Path::new("/")).expect("the configuration is valid");
+    let rules = Rules {
+        job: Arc::clone(&config.scrape_configs[0]),
+        target: Labels::from_pairs([("job", "j"), ("instance", "i")]),
+    };
+    let hasher = Hasher::default();
+    let mut group = criterion.benchmark_group("scrape_warm");
+    for n in [1_000, 10_000] {
+        let text = body(n);
+        let (mut cache, memory, mut t) = (Cache::default(), Memory::default(), 0);
+        let mut pass = || {
+            t += 1_000;
+            let body = Body { bytes: text.as_bytes(), format: Format::Text, t };
+            let mut counts = Counts::default();
+            let batch: &mut dyn Appender = &mut Count(0);
+            ingest(body, &rules, &hasher, &mut cache, &memory, batch, &mut counts)
+                .expect("the body is valid");
+            counts
+        };
+        pass();
+        group.throughput(Throughput::Elements(n as u64));
+        group.bench_function(format!("{n}"), |bencher| bencher.iter(|| black_box(pass())));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, scrape_warm);
+criterion_main!(benches);

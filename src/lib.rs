@@ -1,0 +1,9 @@
+//! The server: everything that is asynchronous, policy or wiring, in the order in which a sample travels.
+//!
+//! The rooms below it (store, engine, configuration, web) know nothing of it.
+
+#![forbid(unsafe_code)]
+
+pub mod discovery;
+pub mod http_client;
+pub mod scrape;

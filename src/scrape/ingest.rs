@@ -1,0 +1,344 @@
+//! From a body to samples in an open batch: parse, look up, append. Synchronous from here on.
+//!
+//! The warm path (every line is in the cache) allocates nothing and touches no label. The cold path parses
+//! the labels of a line, merges the target's, relabels and verifies, once per line and target.
+//! Opens and commits nothing: the batch belongs to the caller, who drops it when the scrape fails.
+//!
+//! Compat: prometheus `scrape/scrape.go`, `scrapeLoopAppender.append` and `mutateSampleLabels`.
+
+use std::sync::Arc;
+
+use config::prometheus::{ScrapeConfig, ScrapeLimits};
+use config::relabel;
+use model::labels::METRIC_NAME;
+use model::storage::{AppendError, Appender, SeriesKey, SeriesRef};
+use model::wire::parse::{Entry, Format, Parser, SeriesLine};
+use model::{Labels, LabelsBuilder, STALE_NAN, Timestamp, is_stale};
+
+use super::cache::{Cache, Hasher, Lookup};
+use super::limits;
+use super::metadata::Memory;
+
+/// What a job and a target prescribe for their samples.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub job: Arc<ScrapeConfig>,
+    /// The target's own labels, which every series gets.
+    pub target: Labels,
+}
+
+/// What a pass over a body counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Samples in the body.
+    pub scraped: u64,
+    /// Samples that relabelling kept, refused ones among them.
+    pub kept: u64,
+    /// Series that the last scrape did not have.
+    pub new: u64,
+    pub out_of_order: u64,
+    pub duplicate: u64,
+    pub out_of_bounds: u64,
+    /// The sum that [`Memory::finish`] wants.
+    pub metadata: u64,
+}
+
+/// Why a scrape fails as a whole; displays what the user reads as the target's error.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Parse(String),
+    #[error("sample limit exceeded")]
+    SampleLimit,
+    #[error("{0}")]
+    LabelLimit(String),
+    #[error("{0}")]
+    Labels(String),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// A body and when it was scraped.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    pub bytes: &'a [u8],
+    pub format: Format,
+    /// The time of samples that have none of their own.
+    pub t: Timestamp,
+}
+
+/// Appends the samples of `body` to `batch` and marks the series that are gone since the last pass.
+///
+/// `counts` holds what was counted also when the pass fails; then the caller drops the batch and calls
+/// [`mark_all_stale`] with a new one.
+///
+/// # Errors
+/// The body cannot be parsed, a limit is exceeded or the store refuses more than single samples.
+pub fn ingest<A: Appender + ?Sized>(
+    body: Body<'_>,
+    rules: &Rules,
+    hasher: &Hasher,
+    cache: &mut Cache,
+    memory: &Memory,
+    batch: &mut A,
+    counts: &mut Counts,
+) -> Result<(), Error> {
+    cache.begin();
+    let mut pass = Pass {
+        rules,
+        hasher,
+        cache,
+        batch,
+        counts,
+        t_max: body.t.saturating_add(limits::AHEAD_MS_MAX),
+        n_left: match rules.job.limits.samples {
+            0 => u64::MAX,
+            limit => limit,
+        },
+        exceeded: false,
+        labels: LabelsBuilder::default(),
+    };
+    let mut parser = Parser::new(body.bytes, body.format);
+    while let Some(entry) = parser.next() {
+        match entry {
+            Ok(Entry::Series(line)) => pass.sample(&parser, &line, body.t)?,
+            Ok(entry) => pass.counts.metadata = pass.counts.metadata.wrapping_add(memory.hash(&entry)),
+            Err(error) => return Err(Error::Parse(error.to_string())),
+        }
+    }
+    if pass.exceeded {
+        return Err(Error::SampleLimit);
+    }
+    let (cache, batch) = (pass.cache, pass.batch);
+    let mut refused = Ok(());
+    cache.finish(|series| mark_stale(batch, series, body.t, &mut refused));
+    Ok(refused?)
+}
+
+/// Marks every series of the last pass as ended, because there is no next one: the target failed or is gone.
+///
+/// # Errors
+/// The store refuses more than single samples.
+pub fn mark_all_stale<A: Appender + ?Sized>(
+    cache: &mut Cache,
+    batch: &mut A,
+    t: Timestamp,
+) -> Result<(), AppendError> {
+    let mut refused = Ok(());
+    cache.fail(|series| mark_stale(batch, series, t, &mut refused));
+    refused
+}
+
+fn mark_stale<A: Appender + ?Sized>(
+    batch: &mut A,
+    series: SeriesRef,
+    t: Timestamp,
+    refused: &mut Result<(), AppendError>,
+) {
+    match batch.append(SeriesKey::Ref(series), t, STALE_NAN) {
+        // Expected when a target comes back by another loop: its samples are newer than our mark. A series
+        // that has left the store has ended.
+        Ok(_)
+        | Err(
+            AppendError::OutOfOrder
+            | AppendError::TooOld
+            | AppendError::OutOfBounds
+            | AppendError::Duplicate
+            | AppendError::UnknownSeries,
+        ) => {}
+        Err(error) => *refused = Err(error),
+    }
+}
+
+/// The state of one pass.
+struct Pass<'a, A: ?Sized> {
+    rules: &'a Rules,
+    hasher: &'a Hasher,
+    cache: &'a mut Cache,
+    batch: &'a mut A,
+    counts: &'a mut Counts,
+    /// The latest time that is accepted.
+    t_max: Timestamp,
+    /// Samples left under the sample limit.
+    n_left: u64,
+    exceeded: bool,
+    labels: LabelsBuilder,
+}
+
+impl<A: Appender + ?Sized> Pass<'_, A> {
+    #[inline]
+    fn sample(&mut self, parser: &Parser<'_>, line: &SeriesLine<'_>, t: Timestamp) -> Result<(), Error> {
+        self.counts.scraped += 1;
+        let job = &*self.rules.job;
+        let own_t = if job.honor_timestamps { line.t } else { None };
+        let key = self.hasher.key(line.raw, line.kind as u8);
+        let (slot, series) = match self.cache.lookup(key) {
+            Lookup::Hit { slot, series, again } => {
+                if again && own_t.is_none() {
+                    self.counts.kept += 1;
+                    self.counts.duplicate += 1;
+                    return Ok(());
+                }
+                (slot, series)
+            }
+            Lookup::Dropped => return Ok(()),
+            Lookup::Miss => {
+                if !self.make_labels(parser, line)? {
+                    self.cache.insert_dropped(key);
+                    return Ok(());
+                }
+                self.counts.kept += 1;
+                let labels = self.labels.build();
+                if let Some(series) = self.append(SeriesKey::Labels(&labels), own_t.unwrap_or(t), line.v)? {
+                    let slot = self.cache.insert(key, series);
+                    if own_t.is_none() || job.track_timestamps_staleness {
+                        self.cache.track(slot);
+                    }
+                    self.counts.new += u64::from(!self.exceeded);
+                }
+                return Ok(());
+            }
+        };
+        self.counts.kept += 1;
+        let appended = match self.append(SeriesKey::Ref(series), own_t.unwrap_or(t), line.v) {
+            Err(Error::Append(AppendError::UnknownSeries)) => {
+                // The store has let the series go meanwhile: it begins anew.
+                if !self.make_labels(parser, line)? {
+                    return Ok(());
+                }
+                let labels = self.labels.build();
+                let appended = self.append(SeriesKey::Labels(&labels), own_t.unwrap_or(t), line.v)?;
+                if let Some(series) = appended {
+                    self.cache.set_series(slot, series);
+                }
+                appended
+            }
+            appended => appended?,
+        };
+        if appended.is_some() && (own_t.is_none() || job.track_timestamps_staleness) {
+            self.cache.track(slot);
+        }
+        Ok(())
+    }
+
+    /// Appends unless a limit or the store has something against this sample alone, which is counted.
+    #[inline]
+    fn append(&mut self, key: SeriesKey<'_>, t: Timestamp, v: f64) -> Result<Option<SeriesRef>, Error> {
+        if self.n_left == 0 && !is_stale(v) {
+            // The rest of the body is parsed all the same, so that the report counts all of it.
+            self.exceeded = true;
+            return Ok(None);
+        }
+        self.n_left -= u64::from(!is_stale(v));
+        if t > self.t_max {
+            self.counts.out_of_bounds += 1;
+            return Ok(None);
+        }
+        match self.batch.append(key, t, v) {
+            Ok(series) => Ok(Some(series)),
+            Err(AppendError::OutOfOrder) => {
+                self.counts.out_of_order += 1;
+                Ok(None)
+            }
+            Err(AppendError::Duplicate) => {
+                self.counts.duplicate += 1;
+                Ok(None)
+            }
+            Err(AppendError::OutOfBounds | AppendError::TooOld) => {
+                self.counts.out_of_bounds += 1;
+                Ok(None)
+            }
+            Err(AppendError::UnknownSeries) => {
+                // The caller asks again by labels; only that attempt counts.
+                self.n_left += u64::from(!is_stale(v));
+                Err(AppendError::UnknownSeries.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The final labels of a line in `self.labels`, or false if relabelling drops it.
+    #[cold]
+    fn make_labels(&mut self, parser: &Parser<'_>, line: &SeriesLine<'_>) -> Result<bool, Error> {
+        let (job, labels) = (&*self.rules.job, &mut self.labels);
+        labels.clear();
+        parser.labels_into(line, labels).map_err(|error| Error::Parse(error.to_string()))?;
+        if job.honor_labels {
+            honor(labels, &self.rules.target, line.raw);
+        } else {
+            overrule(labels, &self.rules.target);
+        }
+        if !relabel::apply(&job.metric_relabel, labels) || labels.is_empty() {
+            return Ok(false);
+        }
+        check(labels, &job.limits)?;
+        Ok(true)
+    }
+}
+
+/// Adds the target's labels where the sample has none of that name; one exposed as empty stays absent.
+fn honor(labels: &mut LabelsBuilder, target: &Labels, raw: &[u8]) {
+    let exposed_empty = empty_labels(raw);
+    for (name, value) in target {
+        if labels.get(name).is_none() && !exposed_empty.contains(&name) {
+            labels.set(name, value);
+        }
+    }
+}
+
+/// The names of labels that a line exposes with an empty value, which a label set cannot hold.
+fn empty_labels(raw: &[u8]) -> Vec<&[u8]> {
+    let mut names = Vec::new();
+    // Two quotes meet only around an empty value: inside one they are escaped, after one comes no quote.
+    for (at, _) in raw.windows(2).enumerate().filter(|(_, pair)| pair == b"\"\"") {
+        let head = raw[..at].trim_ascii_end();
+        let Some(head) = head.strip_suffix(b"=") else { continue };
+        let head = head.trim_ascii_end();
+        let name = if let Some(quoted) = head.strip_suffix(b"\"") {
+            &quoted[quoted.iter().rposition(|&b| b == b'"').map_or(0, |i| i + 1)..]
+        } else {
+            let begin = head.iter().rposition(|&b| !(b.is_ascii_alphanumeric() || b == b'_'));
+            &head[begin.map_or(0, |i| i + 1)..]
+        };
+        names.push(name);
+    }
+    names
+}
+
+/// Sets the target's labels; what the sample had under these names moves to `exported_…`.
+pub(super) fn overrule(labels: &mut LabelsBuilder, target: &Labels) {
+    let mut moved: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (name, value) in target {
+        if let Some(exposed) = labels.get(name) {
+            moved.push((name.to_vec(), exposed.to_vec()));
+        }
+        labels.set(name, value);
+    }
+    // Shortest first, so that a label which already is an exported_ one gives way to nobody.
+    moved.sort_by_key(|(name, _)| name.len());
+    for (mut name, value) in moved {
+        loop {
+            name.splice(0..0, *b"exported_");
+            if labels.get(&name).is_none() {
+                break;
+            }
+        }
+        labels.set(&name, &value);
+    }
+}
+
+fn check(labels: &LabelsBuilder, limits: &ScrapeLimits) -> Result<(), Error> {
+    let Some(name) = labels.get(METRIC_NAME) else {
+        return Err(Error::Labels("missing metric name (__name__ label)".to_owned()));
+    };
+    let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+    if !is_text(name)
+        || !labels.iter().all(|(name, value)| !name.is_empty() && is_text(name) && is_text(value))
+    {
+        return Err(Error::Labels(format!("invalid metric name or label names: {}", labels.build())));
+    }
+    limits::verify(labels, limits).map_err(Error::LabelLimit)
+}
+
+#[cfg(test)]
+mod tests;

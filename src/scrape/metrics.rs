@@ -1,0 +1,243 @@
+//! What scraping counts of itself.
+//!
+//! Compat: prometheus `scrape/metrics.go`, names and labels.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::wire::expose::{Counter, Exposition, Histogram, Kind};
+use parking_lot::Mutex;
+
+/// Counts of the scrape manager.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) pools: Counter,
+    pub(super) pools_failed: Counter,
+    pub(super) pool_reloads: Counter,
+    pub(super) pool_reloads_failed: Counter,
+    pub(super) exceeded_target_limit: Counter,
+    pub(super) exceeded_label_limits: Counter,
+    pub(super) exceeded_body_size_limit: Counter,
+    pub(super) exceeded_sample_limit: Counter,
+    pub(super) duplicate: Counter,
+    pub(super) out_of_order: Counter,
+    pub(super) out_of_bounds: Counter,
+    /// By interval.
+    pub(super) reload_length: Mutex<BTreeMap<Duration, Summary>>,
+    pub(super) interval_length: Mutex<BTreeMap<Duration, Summary>>,
+    pub(super) interval_length_histogram: Histogram,
+    /// By job.
+    pub(super) jobs: Mutex<BTreeMap<String, JobMetrics>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct JobMetrics {
+    pub(super) syncs: u64,
+    pub(super) sync_failed: u64,
+    pub(super) sync_length: Summary,
+    pub(super) n_targets: usize,
+    pub(super) target_limit: u64,
+    pub(super) n_families: usize,
+    pub(super) metadata_bytes: usize,
+}
+
+const SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            pools: Counter::new(),
+            pools_failed: Counter::new(),
+            pool_reloads: Counter::new(),
+            pool_reloads_failed: Counter::new(),
+            exceeded_target_limit: Counter::new(),
+            exceeded_label_limits: Counter::new(),
+            exceeded_body_size_limit: Counter::new(),
+            exceeded_sample_limit: Counter::new(),
+            duplicate: Counter::new(),
+            out_of_order: Counter::new(),
+            out_of_bounds: Counter::new(),
+            reload_length: Mutex::default(),
+            interval_length: Mutex::default(),
+            interval_length_histogram: Histogram::new(SECONDS),
+            jobs: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    pub(super) fn expose(&self, out: &mut Exposition) {
+        let fixed: [(&str, &str, &Counter); 11] = [
+            (
+                "prometheus_target_scrape_pools_total",
+                "Total number of scrape pool creation attempts.",
+                &self.pools,
+            ),
+            (
+                "prometheus_target_scrape_pools_failed_total",
+                "Total number of scrape pool creations that failed.",
+                &self.pools_failed,
+            ),
+            (
+                "prometheus_target_scrape_pool_reloads_total",
+                "Total number of scrape pool reloads.",
+                &self.pool_reloads,
+            ),
+            (
+                "prometheus_target_scrape_pool_reloads_failed_total",
+                "Total number of failed scrape pool reloads.",
+                &self.pool_reloads_failed,
+            ),
+            (
+                "prometheus_target_scrape_pool_exceeded_target_limit_total",
+                "Total number of times scrape pools hit the target limit, during sync or config reload.",
+                &self.exceeded_target_limit,
+            ),
+            (
+                "prometheus_target_scrape_pool_exceeded_label_limits_total",
+                "Total number of times scrape pools hit the label limits, during sync or config reload.",
+                &self.exceeded_label_limits,
+            ),
+            (
+                "prometheus_target_scrapes_exceeded_body_size_limit_total",
+                "Total number of scrapes that hit the body size limit",
+                &self.exceeded_body_size_limit,
+            ),
+            (
+                "prometheus_target_scrapes_exceeded_sample_limit_total",
+                "Total number of scrapes that hit the sample limit and were rejected.",
+                &self.exceeded_sample_limit,
+            ),
+            (
+                "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+                "Total number of samples rejected due to duplicate timestamps but different values.",
+                &self.duplicate,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_order_total",
+                "Total number of samples rejected due to not being out of the expected order.",
+                &self.out_of_order,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_bounds_total",
+                "Total number of samples rejected due to timestamp falling outside of the time bounds.",
+                &self.out_of_bounds,
+            ),
+        ];
+        for (name, help, counter) in fixed {
+            out.counter(name, help, counter);
+        }
+        let by_interval =
+            |name: &str, help: &str, all: &BTreeMap<Duration, Summary>, out: &mut Exposition| {
+                out.family(name, help, Kind::Summary);
+                for (interval, summary) in all {
+                    let interval = config::units::format_duration(*interval);
+                    summary.expose(name, ("interval", &interval), out);
+                }
+            };
+        by_interval(
+            "prometheus_target_interval_length_seconds",
+            "Actual intervals between scrapes.",
+            &self.interval_length.lock(),
+            out,
+        );
+        by_interval(
+            "prometheus_target_reload_length_seconds",
+            "Actual interval to reload the scrape pool with a given configuration.",
+            &self.reload_length.lock(),
+            out,
+        );
+        let histogram = "prometheus_target_interval_length_histogram_seconds";
+        out.family(histogram, "Actual intervals between scrapes.", Kind::Histogram);
+        out.histogram(histogram, &[], &self.interval_length_histogram);
+
+        let jobs = self.jobs.lock();
+        let length = "prometheus_target_sync_length_seconds";
+        out.family(length, "Actual interval to sync the scrape pool.", Kind::Summary);
+        for (job, metrics) in &*jobs {
+            metrics.sync_length.expose(length, ("scrape_job", job), out);
+        }
+        let mut by_job = |name: &str, help: &str, kind: Kind, value: &dyn Fn(&JobMetrics) -> f64| {
+            out.family(name, help, kind);
+            for (job, metrics) in &*jobs {
+                out.sample(name, &[("scrape_job", job)], value(metrics));
+            }
+        };
+        by_job(
+            "prometheus_target_scrape_pool_sync_total",
+            "Total number of syncs that were executed on a scrape pool.",
+            Kind::Counter,
+            &|m| m.syncs as f64,
+        );
+        by_job(
+            "prometheus_target_sync_failed_total",
+            "Total number of target sync failures.",
+            Kind::Counter,
+            &|m| m.sync_failed as f64,
+        );
+        by_job(
+            "prometheus_target_scrape_pool_targets",
+            "Current number of targets in this scrape pool.",
+            Kind::Gauge,
+            &|m| m.n_targets as f64,
+        );
+        by_job(
+            "prometheus_target_scrape_pool_target_limit",
+            "Maximum number of targets allowed in this scrape pool.",
+            Kind::Gauge,
+            &|m| m.target_limit as f64,
+        );
+        by_job(
+            "prometheus_target_metadata_cache_entries",
+            "Total number of metric metadata entries in the cache",
+            Kind::Gauge,
+            &|m| m.n_families as f64,
+        );
+        by_job(
+            "prometheus_target_metadata_cache_bytes",
+            "The number of bytes that are currently used for storing metric metadata in the cache",
+            Kind::Gauge,
+            &|m| m.metadata_bytes as f64,
+        );
+    }
+}
+
+/// Observations of which the latest are kept, for their quantiles.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    latest: Vec<f64>,
+    /// Where the next observation goes once all places are taken.
+    next: usize,
+    count: u64,
+    sum: f64,
+}
+
+/// How many observations a quantile is taken over.
+const LATEST_MAX: usize = 256;
+
+impl Summary {
+    pub(super) fn observe(&mut self, v: f64) {
+        self.count += 1;
+        self.sum += v;
+        if self.latest.len() < LATEST_MAX {
+            self.latest.push(v);
+        } else {
+            self.latest[self.next] = v;
+            self.next = (self.next + 1) % LATEST_MAX;
+        }
+    }
+
+    fn expose(&self, name: &str, label: (&str, &str), out: &mut Exposition) {
+        let mut sorted = self.latest.clone();
+        sorted.sort_by(f64::total_cmp);
+        for (quantile, percent) in [("0.01", 1), ("0.05", 5), ("0.5", 50), ("0.9", 90), ("0.99", 99)] {
+            let v = match sorted.len() {
+                0 => f64::NAN,
+                n => sorted[(n * percent).div_ceil(100) - 1],
+            };
+            out.sample(name, &[label, ("quantile", quantile)], v);
+        }
+        out.sample(&format!("{name}_sum"), &[label], self.sum);
+        out.sample(&format!("{name}_count"), &[label], self.count as f64);
+    }
+}

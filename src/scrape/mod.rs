@@ -1,0 +1,30 @@
+//! Scraping: from discovered groups to samples in the store.
+//!
+//! The walk of a sample: [`Manager`] keeps one pool per job; a pool turns groups into targets and runs one
+//! loop per target; the loop waits for its slot, fetches the body over its own connection and hands it to
+//! [`ingest`], which is synchronous and runs to the commit on a worker. The cache between them turns the
+//! bytes of a line into the series it was last time, so that a warm scrape parses no labels.
+//! Knows nothing of how targets are discovered, nor of the store beyond [`model::storage`].
+//!
+//! Compat: prometheus `scrape` (3.14).
+
+mod body;
+pub mod cache;
+mod clock;
+mod fetch;
+pub mod ingest;
+mod limits;
+mod manager;
+pub mod metadata;
+mod metrics;
+mod pool;
+mod report;
+mod runner;
+mod target;
+
+pub use clock::{Clock, System};
+pub use manager::{ActiveTarget, DroppedTarget, Error, Manager, Options, TargetMetadata, Targets};
+pub use target::Health;
+
+#[cfg(test)]
+mod tests;
