@@ -6,4 +6,6 @@
 
 pub mod discovery;
 pub mod http_client;
+pub mod notifier;
+pub mod rules;
 pub mod scrape;

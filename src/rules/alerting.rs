@@ -1,0 +1,252 @@
+//! An alerting rule: the state of every alert that its expression gives.
+//!
+//! [`State::update`] is the state machine; it sees results and times only, so that tests drive it without a
+//! store. An alert is identified by its final label set.
+//!
+//! Compat: prometheus `rules/alerting.go`, `AlertingRule.Eval`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use model::labels::METRIC_NAME;
+use model::{Labels, LabelsBuilder, Timestamp};
+
+use super::Element;
+
+/// How long a resolved alert is kept and sent again, in ms.
+const RESOLVED_RETENTION_MS: i64 = 15 * 60 * 1000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertState {
+    Inactive,
+    Pending,
+    Firing,
+}
+
+impl AlertState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+        }
+    }
+}
+
+/// One alert. Times are evaluation times in ms.
+#[derive(Clone, Debug)]
+pub struct Alert {
+    pub state: AlertState,
+    pub annotations: BTreeMap<String, String>,
+    pub value: f64,
+    pub active_at: Timestamp,
+    pub fired_at: Option<Timestamp>,
+    pub resolved_at: Option<Timestamp>,
+    pub keep_firing_since: Option<Timestamp>,
+    pub last_sent_at: Option<Timestamp>,
+    /// When the receiver may take the alert for resolved if it hears no more of it.
+    pub valid_until: Timestamp,
+}
+
+/// The spans that drive an alert, in ms.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    pub hold_ms: i64,
+    pub keep_firing_for_ms: i64,
+}
+
+/// The alerts of one rule by final label set.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub alerts: HashMap<Labels, Alert>,
+}
+
+/// What an evaluation found for one alert, its texts expanded.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub labels: Labels,
+    pub annotations: BTreeMap<String, String>,
+    pub value: f64,
+}
+
+/// The final labels of an alert: the element's without the name, the rule's over them, `alertname` over all.
+pub(super) fn alert_labels(element: &Labels, expanded: &[(&str, String)], name: &str) -> Labels {
+    let mut builder = LabelsBuilder::from(element);
+    builder.remove(METRIC_NAME);
+    for (label, value) in expanded {
+        builder.set(label.as_bytes(), value.as_bytes());
+    }
+    builder.set(b"alertname", name.as_bytes());
+    builder.build()
+}
+
+impl State {
+    /// Moves every alert on by one evaluation at `ts`.
+    ///
+    /// # Errors
+    /// Two elements ended up with the same labels: nothing changes. More than `limit` alerts are active
+    /// (unless it is 0): all state is dropped, as upstream does.
+    pub fn update(
+        &mut self,
+        ts: Timestamp,
+        found: Vec<Found>,
+        timing: Timing,
+        limit: usize,
+    ) -> Result<(), String> {
+        let mut hits = HashMap::with_capacity(found.len());
+        for hit in found {
+            if hits.insert(hit.labels, (hit.annotations, hit.value)).is_some() {
+                return Err(
+                    "vector contains metrics with the same labelset after applying alert labels".to_owned()
+                );
+            }
+        }
+        self.alerts.retain(|labels, alert| match hits.remove(labels) {
+            Some((annotations, value)) if alert.state != AlertState::Inactive => {
+                alert.hit(annotations, value, ts, timing);
+                true
+            }
+            Some(hit) => {
+                // A resolved leftover that is back begins anew.
+                hits.insert(labels.clone(), hit);
+                false
+            }
+            None => alert.miss(ts, timing),
+        });
+        for (labels, (annotations, value)) in hits {
+            let mut alert = Alert::pending(ts);
+            alert.hit(annotations, value, ts, timing);
+            self.alerts.insert(labels, alert);
+        }
+        let n_active = self.active().count();
+        if limit > 0 && n_active > limit {
+            self.alerts.clear();
+            return Err(format!("exceeded limit of {limit} with {n_active} alerts"));
+        }
+        Ok(())
+    }
+
+    /// Pending and firing alerts.
+    pub fn active(&self) -> impl Iterator<Item = (&Labels, &Alert)> {
+        self.alerts.iter().filter(|(_, alert)| alert.state != AlertState::Inactive)
+    }
+
+    /// The state of the rule: that of its most advanced alert.
+    pub fn overall(&self) -> AlertState {
+        let states = self.alerts.values().map(|alert| alert.state);
+        states.max_by_key(|state| *state as u8).unwrap_or(AlertState::Inactive)
+    }
+
+    /// The alerts that must be sent at `ts`, marked as sent.
+    ///
+    /// Receivers may take them for resolved `4 * max(interval, resend_delay)` later.
+    pub fn due(&mut self, ts: Timestamp, resend_delay_ms: i64, interval_ms: i64) -> Vec<(Labels, Alert)> {
+        let valid_ms = 4 * resend_delay_ms.max(interval_ms);
+        let mut due = Vec::new();
+        for (labels, alert) in &mut self.alerts {
+            if alert.needs_sending(ts, resend_delay_ms) {
+                alert.last_sent_at = Some(ts);
+                alert.valid_until = ts + valid_ms;
+                due.push((labels.clone(), alert.clone()));
+            }
+        }
+        due
+    }
+
+    /// `ALERTS` and `ALERTS_FOR_STATE` of the active alerts; `rule_labels` are the rule's own as written.
+    pub(super) fn samples(&self, rule_labels: &BTreeMap<String, String>) -> Vec<Element> {
+        let mut samples = Vec::new();
+        for (labels, alert) in self.active() {
+            let mut builder = LabelsBuilder::default();
+            for (label, value) in rule_labels {
+                builder.set(label.as_bytes(), value.as_bytes());
+            }
+            for (label, value) in labels {
+                builder.set(label, value);
+            }
+            builder.set(METRIC_NAME, b"ALERTS");
+            builder.set(b"alertstate", alert.state.as_str().as_bytes());
+            samples.push((builder.build(), 1.0));
+            builder.set(METRIC_NAME, b"ALERTS_FOR_STATE");
+            builder.remove(b"alertstate");
+            // Whole seconds, as upstream writes it.
+            samples.push((builder.build(), alert.active_at.div_euclid(1000) as f64));
+        }
+        samples
+    }
+}
+
+impl Alert {
+    fn pending(ts: Timestamp) -> Self {
+        Self {
+            state: AlertState::Pending,
+            annotations: BTreeMap::new(),
+            value: 0.0,
+            active_at: ts,
+            fired_at: None,
+            resolved_at: None,
+            keep_firing_since: None,
+            last_sent_at: None,
+            valid_until: ts,
+        }
+    }
+
+    /// The expression gives the alert at `ts`.
+    fn hit(&mut self, annotations: BTreeMap<String, String>, value: f64, ts: Timestamp, timing: Timing) {
+        self.annotations = annotations;
+        self.value = value;
+        self.keep_firing_since = None;
+        self.advance(ts, timing);
+    }
+
+    /// The expression does not give the alert at `ts`. Says whether it is remembered.
+    fn miss(&mut self, ts: Timestamp, timing: Timing) -> bool {
+        match self.state {
+            AlertState::Pending => return false,
+            AlertState::Firing if timing.keep_firing_for_ms > 0 => {
+                let since = *self.keep_firing_since.get_or_insert(ts);
+                if ts - since < timing.keep_firing_for_ms {
+                    self.advance(ts, timing);
+                } else {
+                    self.resolve(ts);
+                }
+            }
+            AlertState::Firing => self.resolve(ts),
+            AlertState::Inactive => {}
+        }
+        self.resolved_at.is_none_or(|resolved_at| ts - resolved_at <= RESOLVED_RETENTION_MS)
+    }
+
+    fn resolve(&mut self, ts: Timestamp) {
+        self.state = AlertState::Inactive;
+        self.resolved_at = Some(ts);
+    }
+
+    fn advance(&mut self, ts: Timestamp, timing: Timing) {
+        let held = ts - self.active_at >= timing.hold_ms;
+        match (self.state, held) {
+            (AlertState::Pending, true) => {
+                self.state = AlertState::Firing;
+                self.fired_at = Some(ts);
+            }
+            // A reload raised `for` above what the alert has held.
+            (AlertState::Firing, false) => {
+                self.state = AlertState::Pending;
+                self.fired_at = None;
+                self.last_sent_at = None;
+                self.keep_firing_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn needs_sending(&self, ts: Timestamp, resend_delay_ms: i64) -> bool {
+        if self.state == AlertState::Pending {
+            return false;
+        }
+        let Some(sent) = self.last_sent_at else { return true };
+        self.resolved_at.is_some_and(|resolved_at| resolved_at > sent) || sent + resend_delay_ms < ts
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Rules: groups evaluated on schedule, their samples written back, their alerts handed to the notifier.
+//!
+//! Reading order: [`Manager`] (which groups run), [`group`] (one group: slots, order, staleness),
+//! [`recording`] and [`alerting`] (one rule), [`restore`] (the state of alerts after a restart).
+//! Evaluation is synchronous and takes its time as a parameter; only the schedule is async.
+//!
+//! Compat: prometheus `rules` (3.14).
+
+pub mod alerting;
+pub mod group;
+pub mod manager;
+pub mod recording;
+pub mod restore;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::storage::{Appendable, Queryable};
+use model::{Labels, Timestamp};
+use promql::parse::ast::Expr;
+use promql::{Engine, QueryOptions, Value};
+
+pub use manager::Manager;
+
+use crate::notifier::Alert;
+
+/// A store that can be asked and written to.
+pub trait Storage: Appendable + Queryable {}
+
+impl<T: Appendable + Queryable> Storage for T {}
+
+/// What evaluation needs of the rest of the server.
+pub struct Context {
+    pub engine: Arc<Engine>,
+    pub storage: Arc<dyn Storage>,
+    /// Takes the alerts of one rule that are due.
+    pub notify: Box<dyn Fn(Vec<Alert>) + Send + Sync>,
+    /// Without a trailing slash.
+    pub external_url: String,
+    pub external_labels: arc_swap::ArcSwap<Labels>,
+    /// Milliseconds since the epoch.
+    pub now: fn() -> Timestamp,
+    pub options: Options,
+}
+
+/// The `--rules.alert.*` flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub for_outage_tolerance: Duration,
+    pub for_grace_period: Duration,
+    pub resend_delay: Duration,
+}
+
+/// One element of a rule's result.
+type Element = (Labels, f64);
+
+impl Context {
+    /// Evaluates a rule's expression; a scalar becomes one element without labels.
+    fn query(&self, expr: &Expr, t: Timestamp) -> Result<Vec<Element>, String> {
+        let result = self
+            .engine
+            .instant_expr(self.storage.as_ref(), expr, t, &QueryOptions::default())
+            .map_err(|e| e.to_string())?;
+        elements(result.value)
+    }
+
+    /// Evaluates the text of a template's `query`.
+    fn query_text(&self, text: &str, t: Timestamp) -> Result<Vec<Element>, String> {
+        let result = self
+            .engine
+            .instant_query(self.storage.as_ref(), text, t, &QueryOptions::default())
+            .map_err(|e| e.to_string())?;
+        elements(result.value)
+    }
+}
+
+fn elements(value: Value) -> Result<Vec<Element>, String> {
+    match value {
+        Value::Vector(samples) => Ok(samples.into_iter().map(|sample| (sample.labels, sample.v)).collect()),
+        Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.v)]),
+        Value::Matrix(_) | Value::String { .. } => Err("rule result is not a vector or scalar".to_owned()),
+    }
+}
+
+/// A span as the milliseconds that timestamps count in; beyond 292 million years it saturates.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
