@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alertmanager;
 pub mod discovery;
 pub mod http_client;
 pub mod notifier;

@@ -1,0 +1,196 @@
+//! The last step: a message to an e-mail server or a webhook, and what to do when that fails.
+//!
+//! Compat: alertmanager `notify`, `RetryStage`.
+
+pub mod email;
+pub mod templates;
+pub mod webhook;
+
+use std::future::Future;
+use std::time::Duration;
+
+use config::alertmanager::{Email, Receiver, Webhook};
+use config::template::notification::{self, Data};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::alert::{Alert, LabelSet};
+use super::dispatch::Flushed;
+use super::nflog::{Reason, Thread};
+use templates::Templates;
+
+/// The first pause between attempts; each later one is half as long again, give or take half.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
+
+/// One way in which a receiver is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Integration<'r> {
+    Email(&'r Email),
+    Webhook(&'r Webhook),
+}
+
+/// The integrations of a receiver, each with its name and its index among those of its kind.
+pub fn integrations(receiver: &Receiver) -> impl Iterator<Item = (Integration<'_>, usize)> {
+    let emails = receiver.email.iter().enumerate().map(|(i, email)| (Integration::Email(email), i));
+    let webhooks = receiver.webhook.iter().enumerate().map(|(i, hook)| (Integration::Webhook(hook), i));
+    webhooks.chain(emails)
+}
+
+impl Integration<'_> {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Email(_) => "email",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+
+    pub const fn send_resolved(self) -> bool {
+        match self {
+            Self::Email(email) => email.send_resolved,
+            Self::Webhook(webhook) => webhook.send_resolved,
+        }
+    }
+
+    async fn send(self, message: &Message<'_>) -> Result<Option<Thread>, Failure> {
+        match self {
+            Self::Email(config) => email::send(config, message).await.map(Some),
+            Self::Webhook(config) => webhook::send(config, message).await.map(|()| None),
+        }
+    }
+}
+
+/// What is to be told.
+#[derive(Debug)]
+pub struct Message<'m> {
+    pub data: Data,
+    pub group_key: &'m str,
+    pub templates: &'m Templates,
+    pub now: Timestamp,
+    /// The e-mails before this one in the life of the group.
+    pub thread: Option<Thread>,
+}
+
+impl<'m> Message<'m> {
+    pub fn new(
+        receiver: &Receiver,
+        group: (&'m str, &LabelSet),
+        alerts: &[Flushed],
+        reason: Reason,
+        surroundings: (&'m Templates, &str, Timestamp),
+        thread: Option<Thread>,
+    ) -> Self {
+        let (group_key, group_labels) = group;
+        let (templates, external_url, now) = surroundings;
+        let alerts =
+            alerts.iter().map(|flushed| template_alert(&flushed.alert, flushed.is_resolved)).collect();
+        let reason = reason.as_str().to_owned();
+        let data =
+            Data::new(receiver.name.clone(), group_labels.clone(), alerts, reason, external_url.to_owned());
+        Self { data, group_key, templates, now, thread }
+    }
+}
+
+fn template_alert(alert: &Alert, is_resolved: bool) -> notification::Alert {
+    notification::Alert {
+        is_resolved,
+        labels: alert.labels.clone(),
+        annotations: alert.annotations.clone(),
+        starts_at: alert.starts_at,
+        ends_at: is_resolved.then_some(alert.ends_at),
+        generator_url: alert.generator_url.clone(),
+        fingerprint: alert.fingerprint.to_string(),
+    }
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub message: String,
+    /// Whether another attempt may succeed.
+    pub retry: bool,
+    /// The label of the metric of failures.
+    pub reason: &'static str,
+}
+
+impl Failure {
+    pub(super) fn last(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retry: false, reason: "other" }
+    }
+
+    pub(super) fn again(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retry: true, reason: "other" }
+    }
+
+    #[must_use]
+    pub(super) fn because(mut self, reason: &'static str) -> Self {
+        self.reason = reason;
+        self
+    }
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub struct Outcome {
+    pub result: Result<Option<Thread>, Failure>,
+    /// Attempts, and how many of them failed.
+    pub requests: u64,
+    pub failed_requests: u64,
+}
+
+/// Sends `message`, with pauses and again, until it succeeds, fails for good or `timeout` has passed.
+pub async fn deliver(integration: Integration<'_>, message: &Message<'_>, timeout: Duration) -> Outcome {
+    retry(timeout, || integration.send(message)).await
+}
+
+async fn retry<F>(timeout: Duration, mut attempt: impl FnMut() -> F) -> Outcome
+where
+    F: Future<Output = Result<Option<Thread>, Failure>>,
+{
+    let deadline = Instant::now() + timeout;
+    let mut backoff = Backoff::default();
+    let mut requests = 0;
+    let mut last: Option<Failure> = None;
+    loop {
+        requests += 1;
+        let failure = match tokio::time::timeout_at(deadline, attempt()).await {
+            Ok(Ok(thread)) => {
+                return Outcome { result: Ok(thread), requests, failed_requests: requests - 1 };
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => {
+                let before = last.map(|failure| format!("{failure}: ")).unwrap_or_default();
+                Failure::last(format!("{before}notify deadline of {timeout:?} exceeded"))
+                    .because("contextDeadlineExceeded")
+            }
+        };
+        let wait = backoff.next_pause();
+        if !failure.retry || Instant::now() + wait >= deadline {
+            return Outcome { result: Err(failure), requests, failed_requests: requests };
+        }
+        tracing::warn!(attempt = requests, error = %failure, "notify attempt failed, will retry later");
+        last = Some(failure);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// The pauses between attempts.
+struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(BACKOFF_FIRST)
+    }
+}
+
+impl Backoff {
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.0.mul_f64(0.5 + fastrand::f64());
+        self.0 = self.0.mul_f64(1.5).min(BACKOFF_MAX);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests;
