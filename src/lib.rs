@@ -4,9 +4,14 @@
 
 #![forbid(unsafe_code)]
 
-pub mod alertmanager;
+pub mod app;
+pub mod cli;
+pub mod telemetry;
+
 pub mod discovery;
 pub mod http_client;
+pub mod scrape;
+
+pub mod alertmanager;
 pub mod notifier;
 pub mod rules;
-pub mod scrape;

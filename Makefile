@@ -1,0 +1,71 @@
+# What there is to do. `make` alone lists it.
+#
+# FERULA_PEERS   folder of reference servers (prometheus, promtool, alertmanager, node_exporter); tests that need them
+#                say so by name where they are missing. Where ../shared/bin/peers exists it brings them.
+# FERULA_UPSTREAM  test data of the reference projects, ../shared/upstream by default.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run build ui check test test-ui peers smtp bench compare clean
+
+ROOT := $(CURDIR)
+TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
+PEERS_SCRIPT := $(wildcard ../shared/bin/peers)
+export FERULA_PEERS ?= $(TARGET)/peers
+export FERULA_UPSTREAM ?= $(abspath ../shared/upstream)
+export FERULA_VENV ?= $(TARGET)/venv
+UI := web/ui
+UI_BUILT := $(UI)/dist/index.html
+UI_SOURCES := $(shell find $(UI) -path '*/node_modules' -prune -o -path '*/dist' -prune -o -type f -print 2>/dev/null)
+T ?=
+B ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## build and start the server with the example configuration on http://localhost:9090
+	@mkdir -p $(TARGET)/example-data
+	$(TARGET)/release/ferula --config.file=config/examples/prometheus.yml \
+	  --alertmanager.config-file=config/examples/alertmanager.yml \
+	  --storage.tsdb.path=$(TARGET)/example-data --web.enable-lifecycle $(ARGS)
+
+build: ui ## build the server with its page
+	cargo build --release --locked
+
+ui: $(UI_BUILT) ## build the page
+
+$(UI_BUILT): $(UI_SOURCES)
+	@if command -v npm >/dev/null; then cd $(UI) && npm ci --no-audit --no-fund && npm run build; \
+	else echo "ui: npm is not installed; the binary gets a small page instead (install Node 20 or newer for the full one)"; fi
+
+check: ## formatting and lints, warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: ui test-ui check peers smtp ## everything that CI runs; T=name for the Rust tests with that name alone
+	cargo test --workspace --locked $(T)
+
+test-ui: ui
+	@if command -v npm >/dev/null; then cd $(UI) && npm run check && npm test; else echo "test-ui: SKIPPED, npm is not installed"; fi
+
+peers: ## bring the reference servers that tests compare with
+	@if [ -n "$(PEERS_SCRIPT)" ]; then $(PEERS_SCRIPT) $(FERULA_PEERS) || echo "peers: could not be had, the tests that need them will say so"; \
+	else echo "peers: no script at ../shared/bin/peers; set FERULA_PEERS to a folder with bin/prometheus and so on"; fi
+
+smtp: ## install the SMTP server that the mail tests deliver to
+	@if [ -x $(FERULA_VENV)/bin/aiosmtpd ]; then exit 0; fi; \
+	if ! python3 -c 'import ensurepip' 2>/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get -qq update && apt-get -qq install -y python3-venv; fi; \
+	python3 -m venv $(FERULA_VENV) && $(FERULA_VENV)/bin/pip -q install aiosmtpd==1.4.6 \
+	|| echo "smtp: aiosmtpd could not be installed, the tests that need it will say so"
+
+bench: ## measure the stages of the data path; B=name for one
+	cargo bench --workspace --locked $(if $(B),--bench $(B))
+
+compare: build peers ## scrape 100 targets x 1,000 series at 1 s for a minute beside Prometheus; ARGS for other loads
+	cargo run --release --locked --example compare -- --ferula $(TARGET)/release/ferula --peers $(FERULA_PEERS) $(ARGS)
+
+clean:
+	cargo clean
+	rm -rf $(UI)/dist $(UI)/node_modules

@@ -1,0 +1,53 @@
+//! The files that the user wrote, read as one: all of them are valid, or nothing is applied.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use config::rules::RuleGroup;
+
+use crate::cli::flags::Flags;
+
+/// A whole configuration, valid.
+pub struct Files {
+    pub config: Arc<config::Config>,
+    pub rules: Vec<RuleGroup>,
+    /// For the built-in Alertmanager, if it runs.
+    pub alertmanager: Option<Arc<config::alertmanager::Config>>,
+}
+
+impl Files {
+    /// Reads everything that the flags name.
+    ///
+    /// # Errors
+    /// A file is missing, unreadable or invalid; the text names file, line and column.
+    pub fn load(flags: &Flags) -> anyhow::Result<Self> {
+        let path = &flags.config_file;
+        let config = config::prometheus::load(path)
+            .with_context(|| format!("couldn't load configuration (--config.file=\"{}\")", path.display()))?;
+        let rules = load_rules(&config.rule_files)?;
+        let alertmanager = match &flags.alertmanager_config_file {
+            Some(path) => Some(Arc::new(config::alertmanager::load(path).with_context(|| {
+                format!("couldn't load configuration (--alertmanager.config-file=\"{}\")", path.display())
+            })?)),
+            None => None,
+        };
+        Ok(Self { config: Arc::new(config), rules, alertmanager })
+    }
+}
+
+/// The groups of all files that the patterns name, a file that two of them name once.
+fn load_rules(patterns: &[String]) -> anyhow::Result<Vec<RuleGroup>> {
+    let mut files = BTreeMap::new();
+    for pattern in patterns {
+        let found = config::paths::glob(pattern)
+            .with_context(|| format!("error retrieving rule files for {pattern}"))?;
+        for path in found {
+            if !files.contains_key(&path) {
+                let groups = config::rules::load(&path)?;
+                files.insert(path, groups);
+            }
+        }
+    }
+    Ok(files.into_values().flatten().collect())
+}

@@ -1,0 +1,407 @@
+//! The wiring: every part built, started, reloaded and stopped in its order.
+//!
+//! Nobody imports this module but the binary. The API answers from the first moment, with "not ready" until
+//! the store is replayed; only then does anything scrape or evaluate.
+//!
+//! Compat: prometheus `cmd/prometheus/main.go`: the order of starting, reloading and stopping.
+
+mod files;
+mod reload;
+mod store;
+mod views;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use model::{Labels, Timestamp};
+use promql::{Engine, EngineOptions, Features};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tsdb::db::Db;
+use tsdb::head::ReplayProgress;
+
+pub use files::Files;
+
+use crate::alertmanager::{self, Alertmanager};
+use crate::cli::flags::Flags;
+use crate::{discovery, notifier, rules, scrape};
+use reload::Reloads;
+use store::Store;
+
+/// The most threads that may block at once: scrapes being ingested, queries, evaluations, name lookups.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// The longest the store may take for its maintenance to be called late.
+const MAINTENANCE_BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// Every part of the running server.
+pub(crate) struct App {
+    flags: Flags,
+    started_at: Timestamp,
+    external_url: String,
+    /// The first port that is listened on.
+    port: u16,
+    config: ArcSwap<config::Config>,
+    reloads: Reloads,
+    store: Arc<Store>,
+    replay: Arc<ReplayProgress>,
+    engine: Arc<Engine>,
+    scrape: Arc<scrape::Manager>,
+    scrape_discovery: Arc<discovery::Manager>,
+    notifier: Arc<notifier::Manager>,
+    notify_discovery: Arc<discovery::Manager>,
+    rules: rules::Manager,
+    rules_ctx: Arc<rules::Context>,
+    alertmanager: Option<Arc<Alertmanager>>,
+    /// What writes to the store and ends when its sources are stopped.
+    writers: TaskTracker,
+    stop_alertmanager: CancellationToken,
+    alertmanager_tasks: TaskTracker,
+    is_ready: AtomicBool,
+    is_stopping: AtomicBool,
+    quit: Notify,
+}
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// An address cannot be bound or the store cannot be opened.
+pub fn run(flags: Flags, files: Files) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let outcome = runtime.block_on(serve(flags, files));
+    // What still blocks after the store is closed has nothing left to lose.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn serve(flags: Flags, files: Files) -> anyhow::Result<()> {
+    let listeners = listen(&flags.web.listen).await?;
+    let port = listeners[0].local_addr().context("read the bound address")?.port();
+    let stop_sources = CancellationToken::new();
+    let app = Arc::new(App::build(flags, &files, port, &stop_sources)?);
+    let stop_web = CancellationToken::new();
+    let web = app.start_web(listeners, &stop_web);
+
+    let outcome = app.open_and_run(files).await;
+    app.is_stopping.store(true, Ordering::Release);
+    app.is_ready.store(false, Ordering::Release);
+    stop_sources.cancel();
+    app.stop_parts().await;
+    stop_web.cancel();
+    for server in web {
+        // A panic of a listener has been logged where it happened.
+        let _ = server.await;
+    }
+    tracing::info!("see you next time!");
+    outcome
+}
+
+async fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for &address in addresses {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        tracing::info!(address = %listener.local_addr()?, "Listening on");
+        listeners.push(listener);
+    }
+    anyhow::ensure!(!listeners.is_empty(), "no address to listen on is given");
+    Ok(listeners)
+}
+
+/// Milliseconds since the epoch.
+fn now() -> Timestamp {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+impl App {
+    fn build(flags: Flags, files: &Files, port: u16, stop: &CancellationToken) -> anyhow::Result<Self> {
+        let external_url = flags.web.external_url.clone().unwrap_or_else(|| default_url(port));
+        let store = Arc::new(Store::default());
+        let engine = Arc::new(engine(&flags));
+        let alertmanager = match &files.alertmanager {
+            Some(config) => {
+                let options = alertmanager::Options {
+                    data_dir: Some(flags.storage.path.join("alertmanager")),
+                    external_url: external_url.clone(),
+                    version: views::alertmanager_version(),
+                    ..alertmanager::Options::default()
+                };
+                let clock = Arc::new(alertmanager::SystemClock);
+                Some(
+                    Alertmanager::new(config.as_ref().clone(), options, clock)
+                        .context("start the Alertmanager")?,
+                )
+            }
+            None => None,
+        };
+        let inbox = alertmanager.clone().map(|alertmanager| -> notifier::manager::Inbox {
+            Box::new(move |alerts| {
+                if let Err(e) = alertmanager.put(alerts.into_iter().map(views::posted).collect()) {
+                    tracing::warn!(error = %e, "the Alertmanager refused alerts of a rule");
+                }
+            })
+        });
+        let notifier = Arc::new(notifier::Manager::new(flags.notifier, inbox));
+        let send_to = Arc::clone(&notifier);
+        let rules_ctx = Arc::new(rules::Context {
+            engine: Arc::clone(&engine),
+            storage: Arc::clone(&store) as Arc<dyn rules::Storage>,
+            notify: Box::new(move |alerts| send_to.send(alerts)),
+            external_url: external_url.clone(),
+            external_labels: ArcSwap::from_pointee(Labels::empty()),
+            now,
+            options: flags.rules,
+        });
+        Ok(Self {
+            started_at: now(),
+            external_url,
+            port,
+            config: ArcSwap::new(Arc::clone(&files.config)),
+            reloads: Reloads::default(),
+            replay: Arc::default(),
+            engine,
+            scrape: Arc::new(scrape_manager(&flags, Arc::clone(&store), stop.child_token())),
+            scrape_discovery: Arc::new(discovery::Manager::new("scrape", stop.child_token())),
+            notifier,
+            notify_discovery: Arc::new(discovery::Manager::new("notify", stop.child_token())),
+            rules: rules::Manager::new(Arc::clone(&rules_ctx)),
+            rules_ctx,
+            alertmanager,
+            store,
+            writers: TaskTracker::new(),
+            stop_alertmanager: CancellationToken::new(),
+            alertmanager_tasks: TaskTracker::new(),
+            is_ready: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            quit: Notify::new(),
+            flags,
+        })
+    }
+
+    /// Opens the store, starts everything, and returns when the server shall stop.
+    async fn open_and_run(self: &Arc<Self>, files: Files) -> anyhow::Result<()> {
+        let mut signals = Signals::new()?;
+        let mut opening = {
+            let (path, options) = (self.flags.storage.path.clone(), self.flags.storage.options.clone());
+            let replay = Arc::clone(&self.replay);
+            tokio::task::spawn_blocking(move || Db::open(&path, &options, &replay))
+        };
+        let db = loop {
+            tokio::select! {
+                opened = &mut opening => break Arc::new(opened.context("open the store")?.context("open the store")?),
+                signal = signals.next() => if signal == Signal::Stop { return Ok(()) },
+            }
+        };
+        tracing::info!(path = %self.flags.storage.path.display(), "TSDB started");
+        self.store.set(Arc::clone(&db));
+        let maintenance = Maintenance::start(db, self.flags.storage.reload_interval);
+        self.start_parts();
+        self.apply(files, true).await.context("apply the configuration")?;
+        self.is_ready.store(true, Ordering::Release);
+        tracing::info!("Server is ready to receive web requests.");
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    // The outcome has been logged.
+                    Signal::Reload => drop(self.reload().await),
+                    Signal::Stop => {
+                        tracing::warn!("Received an OS signal, exiting gracefully...");
+                        break;
+                    }
+                },
+                () = self.quit.notified() => {
+                    tracing::warn!("Received termination request via web service, exiting gracefully...");
+                    break;
+                }
+            }
+        }
+        tokio::task::spawn_blocking(move || maintenance.stop())
+            .await
+            .context("stop the maintenance of the store")
+    }
+
+    fn start_parts(&self) {
+        let discovery = Arc::clone(&self.scrape_discovery);
+        tokio::spawn(async move { discovery.run().await });
+        let discovery = Arc::clone(&self.notify_discovery);
+        tokio::spawn(async move { discovery.run().await });
+        let (scrape, targets) = (Arc::clone(&self.scrape), self.scrape_discovery.subscribe());
+        self.writers.spawn(async move { scrape.run(targets).await });
+        let (notifier, mut targets) = (Arc::clone(&self.notifier), self.notify_discovery.subscribe());
+        tokio::spawn(async move {
+            while targets.changed().await.is_ok() {
+                let found = Arc::clone(&targets.borrow_and_update());
+                notifier.set_targets(&found).await;
+            }
+        });
+        if let Some(alertmanager) = self.alertmanager.clone() {
+            let stop = self.stop_alertmanager.clone();
+            self.alertmanager_tasks.spawn(alertmanager.run(stop));
+        }
+    }
+
+    /// Stops what writes before the store, and the store before what only reads.
+    async fn stop_parts(&self) {
+        self.rules.stop().await;
+        self.writers.close();
+        self.writers.wait().await;
+        self.notifier.stop().await;
+        self.stop_alertmanager.cancel();
+        self.alertmanager_tasks.close();
+        self.alertmanager_tasks.wait().await;
+        if let Some(db) = self.store.get().cloned() {
+            let closed = tokio::task::spawn_blocking(move || db.close()).await;
+            match closed {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => tracing::error!(error = %e, "closing the store failed"),
+                Err(e) => tracing::error!(error = %e, "closing the store panicked"),
+            }
+        }
+    }
+
+    fn start_web(
+        self: &Arc<Self>,
+        listeners: Vec<TcpListener>,
+        stop: &CancellationToken,
+    ) -> Vec<tokio::task::JoinHandle<()>> {
+        let router = views::router(self);
+        let limits = web::server::Limits {
+            connections_max: self.flags.web.connections_max,
+            read_timeout: self.flags.web.read_timeout,
+        };
+        let serve = |listener| {
+            let shutdown = stop.clone().cancelled_owned();
+            tokio::spawn(web::server::run(listener, router.clone(), limits, shutdown))
+        };
+        listeners.into_iter().map(serve).collect()
+    }
+
+    /// Where the routes lie: empty or `/prefix`.
+    fn route_prefix(&self) -> String {
+        self.flags.web.route_prefix.clone().unwrap_or_else(|| {
+            let path =
+                url::Url::parse(&self.external_url).map(|url| url.path().trim_end_matches('/').to_owned());
+            path.unwrap_or_default()
+        })
+    }
+}
+
+/// The URL of this host, where the user gave none.
+fn default_url(port: u16) -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("http://{name}:{port}")
+}
+
+fn engine(flags: &Flags) -> Engine {
+    let has = |name: &str| flags.features.contains(name);
+    let query = flags.query;
+    Engine::new(EngineOptions {
+        lookback_delta: query.lookback_delta,
+        timeout: query.timeout,
+        max_samples: query.samples_max,
+        max_concurrency: query.concurrency_max,
+        threads: thread::available_parallelism().map_or(1, usize::from),
+        features: Features {
+            parser: promql::parse::Options {
+                experimental_functions: has("promql-experimental-functions"),
+                extended_range_selectors: has("promql-extended-range-selectors"),
+                binop_fill: has("promql-binop-fill-modifiers"),
+                ..promql::parse::Options::default()
+            },
+            delayed_name_removal: has("promql-delayed-name-removal"),
+            ..Features::default()
+        },
+    })
+}
+
+fn scrape_manager(flags: &Flags, store: Arc<Store>, stop: CancellationToken) -> scrape::Manager {
+    let options = scrape::Options {
+        discovery_reload_interval: flags.scrape.reload_interval,
+        timestamp_tolerance: if flags.scrape.adjust_timestamps {
+            flags.scrape.timestamp_tolerance
+        } else {
+            Duration::ZERO
+        },
+    };
+    scrape::Manager::new(store, Arc::new(scrape::System), options, stop)
+}
+
+/// The thread that lets the store do its housekeeping.
+struct Maintenance {
+    stop: mpsc::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Maintenance {
+    fn start(db: Arc<Db>, interval: Duration) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let work = move || {
+            let mut wait = interval;
+            while stopped.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+                wait = match db.maintain(now()) {
+                    Ok(()) => interval,
+                    Err(e) => {
+                        tracing::error!(error = %e, "maintaining the store failed");
+                        (wait * 2).min(MAINTENANCE_BACKOFF_MAX.max(interval))
+                    }
+                };
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("maintenance".to_owned())
+            .spawn(work)
+            .expect("the system has threads left");
+        Self { stop, thread }
+    }
+
+    /// Returns after the round that is under way.
+    fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the maintenance of the store panicked");
+        }
+    }
+}
+
+/// What the system may tell the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Reloading: everything is read and checked first, then every part takes over what concerns it.
+//!
+//! A configuration that cannot be used changes nothing: the running one stays, and the log, the answer of
+//! `/-/reload` and a metric say why.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use model::Timestamp;
+use parking_lot::Mutex;
+
+use super::{App, Files, now};
+use crate::http_client;
+use crate::notifier::manager::sections;
+use crate::rules;
+
+/// How reloading went so far.
+#[derive(Default)]
+pub(super) struct Reloads {
+    /// One at a time.
+    gate: tokio::sync::Mutex<()>,
+    last: Mutex<Last>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Last {
+    pub(super) is_success: bool,
+    /// Of the last success.
+    pub(super) succeeded_at: Option<Timestamp>,
+}
+
+impl Reloads {
+    pub(super) fn last(&self) -> Last {
+        *self.last.lock()
+    }
+}
+
+impl App {
+    /// Reads the files again and applies them.
+    ///
+    /// # Errors
+    /// They cannot be used; the running configuration stays.
+    pub(super) async fn reload(&self) -> anyhow::Result<()> {
+        tracing::info!(filename = %self.flags.config_file.display(), "Loading configuration file");
+        let outcome = async { self.apply(Files::load(&self.flags)?, false).await }.await;
+        if let Err(e) = &outcome {
+            self.reloads.last.lock().is_success = false;
+            tracing::error!(error = format!("{e:#}"), "Error reloading config");
+        }
+        outcome
+    }
+
+    /// Hands `files` to every part. Checks first what could fail, so that no part is left behind.
+    pub(super) async fn apply(&self, files: Files, is_first: bool) -> anyhow::Result<()> {
+        let _turn = self.reloads.gate.lock().await;
+        check(&files)?;
+        for warning in &files.config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let config = files.config;
+        self.engine.set_default_subquery_step(config.global.evaluation_interval);
+        if let Err(errors) = self.scrape.apply(&config) {
+            let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            anyhow::bail!("{}", texts.join("; "));
+        }
+        let jobs: BTreeMap<_, _> =
+            config.scrape_configs.iter().map(|job| (job.job_name.clone(), job.discovery.clone())).collect();
+        self.scrape_discovery.apply(&jobs);
+        self.notifier.apply(&config).await.context("apply the alerting configuration")?;
+        let sets: BTreeMap<_, _> =
+            sections(&config).map(|(key, section)| (key, section.discovery.clone())).collect();
+        self.notify_discovery.apply(&sets);
+        self.rules_ctx.external_labels.store(Arc::new(config.global.external_labels.clone()));
+        let update = rules::manager::Update {
+            groups: files.rules,
+            evaluation_interval: config.global.evaluation_interval,
+            query_offset: config.global.rule_query_offset,
+        };
+        self.rules.apply(update, is_first).await;
+        if let (Some(alertmanager), Some(config)) = (&self.alertmanager, files.alertmanager) {
+            alertmanager
+                .apply(Arc::unwrap_or_clone(config))
+                .context("apply the Alertmanager's configuration")?;
+        }
+        self.config.store(config);
+        *self.reloads.last.lock() = Last { is_success: true, succeeded_at: Some(now()) };
+        tracing::info!(filename = %self.flags.config_file.display(), "Completed loading of configuration file");
+        Ok(())
+    }
+}
+
+/// Makes every HTTP client that the configuration asks for, which is all of it that may fail after loading.
+fn check(files: &Files) -> anyhow::Result<()> {
+    for job in &files.config.scrape_configs {
+        http_client::Client::new(&job.http, job.scrape_timeout)
+            .with_context(|| format!("error creating HTTP client for job {:?}", job.job_name))?;
+    }
+    for (key, section) in sections(&files.config) {
+        http_client::Client::new(&section.http, section.timeout)
+            .with_context(|| format!("error creating HTTP client for Alertmanagers {key}"))?;
+    }
+    Ok(())
+}

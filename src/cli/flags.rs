@@ -1,0 +1,472 @@
+//! The flags: each declared once with Prometheus' name, default and meaning.
+//!
+//! Two steps: [`FLAGS`] is read into texts ([`Values`], what the user typed), texts into [`Flags`] (what the
+//! server runs with). A flag that Prometheus has and that means nothing here yet is accepted, and named in a
+//! warning when somebody sets it.
+//!
+//! Compat: prometheus `cmd/prometheus/main.go` (3.14), kingpin's spelling (`--no-x` for booleans).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::builder::{Arg, ArgAction, Command};
+use model::{Regex, duration};
+
+/// One flag as the user sees it.
+struct Flag {
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    visibility: Visibility,
+    help: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Bool,
+    /// May be given several times.
+    List,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visibility {
+    Shown,
+    /// Accepted but not in the help, as in Prometheus.
+    Hidden,
+    /// Accepted for compatibility: setting it changes nothing yet.
+    NoEffect,
+}
+
+use Kind::{Bool, List, Text};
+use Visibility::{Hidden, NoEffect, Shown};
+
+const fn flag(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    visibility: Visibility,
+    help: &'static str,
+) -> Flag {
+    Flag { name, kind, default, visibility, help }
+}
+
+#[rustfmt::skip]
+const FLAGS: &[Flag] = &[
+    flag("config.file", Text, "prometheus.yml", Shown, "Configuration file path."),
+    flag("config.auto-reload", Bool, "false", NoEffect, "Reload the configuration when its file changes."),
+    flag("config.auto-reload-interval", Text, "30s", NoEffect, "How often to look for changes of the configuration."),
+    flag("web.listen-address", List, "0.0.0.0:9090", Shown, "Address to listen on for UI, API, and telemetry. Can be repeated."),
+    flag("auto-gomaxprocs", Bool, "true", NoEffect, "Set the number of threads from the container's quota."),
+    flag("auto-gomemlimit", Bool, "true", NoEffect, "Set the memory limit from the container's or the system's."),
+    flag("auto-gomemlimit.ratio", Text, "0.9", NoEffect, "The share of the container's memory to use."),
+    flag("auto-gomemlimit.refresh-interval", Text, "0s", NoEffect, "How often to read the memory limit again."),
+    flag("web.config.file", Text, "", NoEffect, "Configuration file for TLS and authentication."),
+    flag("web.read-timeout", Text, "5m", Shown, "Maximum duration before timing out read of the request, and closing idle connections."),
+    flag("web.max-connections", Text, "512", Shown, "Maximum number of simultaneous connections across all listeners."),
+    flag("web.max-notifications-subscribers", Text, "16", NoEffect, "Limits the maximum number of subscribers that can concurrently receive live notifications."),
+    flag("web.external-url", Text, "", Shown, "The URL under which the server is externally reachable (for example behind a reverse proxy). Used for links back to it."),
+    flag("web.route-prefix", Text, "", Shown, "Prefix for the internal routes of web endpoints. Defaults to path of --web.external-url."),
+    flag("web.user-assets", Text, "", NoEffect, "Path to static asset directory, available at /user."),
+    flag("web.enable-lifecycle", Bool, "false", Shown, "Enable shutdown and reload via HTTP request."),
+    flag("web.enable-admin-api", Bool, "false", NoEffect, "Enable API endpoints for admin control actions."),
+    flag("web.enable-remote-write-receiver", Bool, "false", NoEffect, "Enable API endpoint accepting remote write requests."),
+    flag("web.remote-write-receiver.accepted-protobuf-messages", List, "prometheus.WriteRequest,io.prometheus.write.v2.Request", NoEffect, "List of the remote write protobuf messages to accept."),
+    flag("web.enable-otlp-receiver", Bool, "false", NoEffect, "Enable API endpoint accepting OTLP write requests."),
+    flag("web.console.templates", Text, "consoles", NoEffect, "Path to the console template directory, available at /consoles."),
+    flag("web.console.libraries", Text, "console_libraries", NoEffect, "Path to the console library directory."),
+    flag("web.page-title", Text, "Prometheus Time Series Collection and Processing Server", NoEffect, "Document title of the page."),
+    flag("web.cors.origin", Text, ".*", Shown, "Regex for CORS origin. It is fully anchored."),
+    flag("web.search.max-limit", Text, "10000", NoEffect, "The most results of the search API, 0 for no limit."),
+    flag("storage.tsdb.path", Text, "data/", Shown, "Base path for metrics storage."),
+    flag("storage.tsdb.retention.time", Text, "", Shown, "How long to retain samples in storage. 15d if neither time nor size is set."),
+    flag("storage.tsdb.retention.size", Text, "", Shown, "Maximum number of bytes that can be stored for blocks. A unit is required."),
+    flag("storage.tsdb.no-lockfile", Bool, "false", Shown, "Do not create lockfile in data directory."),
+    flag("storage.tsdb.head-chunks-write-queue-size", Text, "0", NoEffect, "Size of the queue through which head chunks are written to the disk to be m-mapped."),
+    flag("storage.tsdb.delay-compact-file.path", Text, "", NoEffect, "Path of a file that lists the blocks which may be compacted."),
+    flag("storage.agent.path", Text, "data-agent/", NoEffect, "Base path for metrics storage in agent mode."),
+    flag("storage.remote.flush-deadline", Text, "1m", NoEffect, "How long to wait flushing samples on shutdown or config reload."),
+    flag("storage.remote.read-sample-limit", Text, "50000000", NoEffect, "Maximum overall number of samples to return via the remote read interface, in a single query."),
+    flag("storage.remote.read-concurrent-limit", Text, "10", NoEffect, "Maximum number of concurrent remote read calls."),
+    flag("storage.remote.read-max-bytes-in-frame", Text, "1048576", NoEffect, "Maximum number of bytes in a single frame for streaming remote read."),
+    flag("rules.alert.for-outage-tolerance", Text, "1h", Shown, "Max time to tolerate outage for restoring \"for\" state of alert."),
+    flag("rules.alert.for-grace-period", Text, "10m", Shown, "Minimum duration between alert and restored \"for\" state."),
+    flag("rules.alert.resend-delay", Text, "1m", Shown, "Minimum amount of time to wait before resending an alert."),
+    flag("rules.max-concurrent-evals", Text, "4", NoEffect, "Global concurrency limit for independent rules that can run concurrently."),
+    flag("alertmanager.notification-queue-capacity", Text, "10000", Shown, "The capacity of the queue for pending notifications of one Alertmanager."),
+    flag("alertmanager.notification-batch-size", Text, "256", Shown, "The maximum number of notifications per batch to send to an Alertmanager."),
+    flag("alertmanager.drain-notification-queue-on-shutdown", Bool, "true", Shown, "Send any outstanding notifications when shutting down."),
+    flag("alertmanager.config-file", Text, "", Shown, "Configuration file of the built-in Alertmanager, which runs if this is set."),
+    flag("query.lookback-delta", Text, "5m", Shown, "The maximum lookback duration for retrieving metrics during expression evaluations and federation."),
+    flag("query.timeout", Text, "2m", Shown, "Maximum time a query may take before being aborted."),
+    flag("query.max-concurrency", Text, "20", Shown, "Maximum number of queries executed concurrently."),
+    flag("query.max-samples", Text, "50000000", Shown, "Maximum number of samples a single query can load into memory."),
+    flag("enable-feature", List, "", Shown, "Comma separated feature names to enable. Unknown names are warned of."),
+    flag("agent", Bool, "false", NoEffect, "Run in agent mode."),
+    flag("log.level", Text, "info", Shown, "Only log messages with the given severity or above. One of: [debug, info, warn, error]"),
+    flag("log.format", Text, "logfmt", Shown, "Output format of log messages. One of: [logfmt, json]"),
+    flag("storage.tsdb.min-block-duration", Text, "2h", Hidden, "Minimum duration of a data block before being persisted. For use in testing."),
+    flag("storage.tsdb.max-block-duration", Text, "", Hidden, "Maximum duration compacted blocks may span. For use in testing. (Defaults to 10% of the retention period.)"),
+    flag("storage.tsdb.max-block-chunk-segment-size", Text, "0B", Hidden, "The maximum size for a single chunk segment in a block."),
+    flag("storage.tsdb.wal-segment-size", Text, "0B", Hidden, "Size at which to split the write-ahead-log segment files."),
+    flag("storage.tsdb.allow-overlapping-compaction", Bool, "true", NoEffect, "Allow compaction of overlapping blocks."),
+    flag("storage.tsdb.wal-compression", Bool, "true", Hidden, "Compress the write-ahead log."),
+    flag("storage.tsdb.wal-compression-type", Text, "snappy", NoEffect, "Compression algorithm for the write-ahead log."),
+    flag("storage.tsdb.wal-sync-interval", Text, "5s", Shown, "How often the write-ahead log is synced to the disk: the most that a power cut can take. 0 syncs at the end of each segment only, as Prometheus does."),
+    flag("storage.tsdb.samples-per-chunk", Text, "120", NoEffect, "Target number of samples per chunk."),
+    flag("storage.tsdb.delayed-compaction.max-percent", Text, "10", NoEffect, "Upper limit of the random delay of compactions."),
+    flag("storage.tsdb.block-reload-interval", Text, "1m", Hidden, "How often blocks are compacted, removed and looked for."),
+    flag("scrape.adjust-timestamps", Bool, "true", Hidden, "Adjust scrape timestamps by up to `scrape.timestamp-tolerance` to align them to the intended schedule."),
+    flag("scrape.timestamp-tolerance", Text, "2ms", Hidden, "Timestamp tolerance. See scrape.adjust-timestamps."),
+    flag("scrape.discovery-reload-interval", Text, "5s", Hidden, "Interval used by scrape manager to throttle target groups updates."),
+];
+
+/// The features that Prometheus knows and that change something here.
+const FEATURES: [&str; 5] = [
+    "promql-experimental-functions",
+    "promql-delayed-name-removal",
+    "promql-extended-range-selectors",
+    "promql-binop-fill-modifiers",
+    "extra-scrape-metrics",
+];
+
+/// The texts of all flags, defaults included.
+#[derive(Clone, Debug)]
+pub struct Values {
+    texts: BTreeMap<&'static str, Vec<String>>,
+    /// Flags that were set although they change nothing.
+    without_effect: Vec<&'static str>,
+}
+
+impl Values {
+    /// Reads command line arguments, the program's name first.
+    ///
+    /// # Errors
+    /// An argument is unknown or lacks its value; help and version come as errors, too, which print themselves.
+    pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(args)?;
+        let mut texts = BTreeMap::new();
+        let mut without_effect = Vec::new();
+        for flag in FLAGS {
+            let given: Vec<String> = match flag.kind {
+                Bool if matches.get_flag(&negation(flag.name)) => vec!["false".to_owned()],
+                _ => matches.get_many::<String>(flag.name).unwrap_or_default().cloned().collect(),
+            };
+            let text = if given.is_empty() { vec![flag.default.to_owned()] } else { given };
+            if flag.visibility == NoEffect && text != [flag.default] {
+                without_effect.push(flag.name);
+            }
+            texts.insert(flag.name, text);
+        }
+        Ok(Self { texts, without_effect })
+    }
+
+    /// Every flag with its value, as `/api/v1/status/flags` shows them.
+    pub fn shown(&self) -> BTreeMap<String, String> {
+        self.texts.iter().map(|(name, texts)| ((*name).to_owned(), texts.join(","))).collect()
+    }
+
+    fn all(&self, name: &str) -> &[String] {
+        self.texts.get(name).expect("BUG: a flag that is asked for is declared")
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.all(name).last().map_or("", String::as_str)
+    }
+
+    fn bool(&self, name: &str) -> anyhow::Result<bool> {
+        match self.text(name) {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => bail!("--{name}: expected true or false but got {other:?}"),
+        }
+    }
+
+    fn number(&self, name: &str) -> anyhow::Result<usize> {
+        let text = self.text(name);
+        text.parse().with_context(|| format!("--{name}: expected a number but got {text:?}"))
+    }
+
+    fn duration(&self, name: &str) -> anyhow::Result<Duration> {
+        duration::parse(self.text(name)).map_err(|e| anyhow::anyhow!("--{name}: {e}"))
+    }
+
+    fn optional_duration(&self, name: &str) -> anyhow::Result<Option<Duration>> {
+        if self.text(name).is_empty() { Ok(None) } else { self.duration(name).map(Some) }
+    }
+
+    fn size(&self, name: &str) -> anyhow::Result<u64> {
+        match self.text(name) {
+            "" | "0" => Ok(0),
+            text => config::units::parse_size(text).map_err(|e| anyhow::anyhow!("--{name}: {e}")),
+        }
+    }
+}
+
+fn negation(name: &str) -> String {
+    format!("no-{name}")
+}
+
+fn command() -> Command {
+    let mut command = Command::new("ferula")
+        .about("A Prometheus-compatible monitoring server with a built-in Alertmanager")
+        .version(env!("CARGO_PKG_VERSION"))
+        .max_term_width(100);
+    for flag in FLAGS {
+        let help = if flag.default.is_empty() {
+            flag.help.to_owned()
+        } else {
+            format!("{} [default: {}]", flag.help, flag.default)
+        };
+        let arg = Arg::new(flag.name).long(flag.name).help(help).hide(flag.visibility != Shown);
+        command = match flag.kind {
+            Text => command.arg(arg.action(ArgAction::Set).overrides_with(flag.name)),
+            List => command.arg(arg.action(ArgAction::Append)),
+            Bool => command
+                .arg(
+                    arg.action(ArgAction::Set)
+                        .num_args(0..=1)
+                        .require_equals(true)
+                        .default_missing_value("true"),
+                )
+                .arg(
+                    Arg::new(negation(flag.name))
+                        .long(negation(flag.name))
+                        .hide(true)
+                        .action(ArgAction::SetTrue),
+                ),
+        };
+    }
+    command
+}
+
+/// The flags, resolved.
+#[derive(Debug)]
+pub struct Flags {
+    pub config_file: PathBuf,
+    pub alertmanager_config_file: Option<PathBuf>,
+    pub web: Web,
+    pub storage: Storage,
+    pub rules: crate::rules::Options,
+    pub notifier: crate::notifier::manager::Options,
+    pub query: Query,
+    pub scrape: Scrape,
+    pub features: BTreeSet<String>,
+    pub log: Log,
+    pub shown: BTreeMap<String, String>,
+    /// What the user should know before the server starts.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug)]
+pub struct Web {
+    pub listen: Vec<SocketAddr>,
+    pub read_timeout: Duration,
+    pub connections_max: usize,
+    /// Without a trailing slash; `None` for the host's name and the port that is bound.
+    pub external_url: Option<String>,
+    /// Empty, or with a slash in front and none behind; `None` for the path of the external URL.
+    pub route_prefix: Option<String>,
+    pub enable_lifecycle: bool,
+    /// `None` for every origin.
+    pub cors_origin: Option<Arc<Regex>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Storage {
+    pub path: PathBuf,
+    pub options: tsdb::db::Options,
+    /// How often the store looks after itself.
+    pub reload_interval: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Query {
+    pub lookback_delta: Duration,
+    pub timeout: Duration,
+    pub concurrency_max: usize,
+    pub samples_max: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Scrape {
+    pub adjust_timestamps: bool,
+    pub timestamp_tolerance: Duration,
+    pub reload_interval: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    pub level: tracing::level_filters::LevelFilter,
+    pub json: bool,
+}
+
+impl Flags {
+    /// Resolves what the user typed.
+    ///
+    /// # Errors
+    /// A value is out of its range or not of its kind; the text names the flag.
+    pub fn resolve(values: &Values) -> anyhow::Result<Self> {
+        let mut warnings: Vec<String> =
+            values.without_effect.iter().map(|name| format!("flag --{name} has no effect yet")).collect();
+        let features: BTreeSet<String> = values
+            .all("enable-feature")
+            .iter()
+            .flat_map(|list| list.split(','))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        for name in features.iter().filter(|name| !FEATURES.contains(&name.as_str())) {
+            warnings.push(format!("unknown feature {name:?} in --enable-feature has no effect"));
+        }
+        let non_empty = |name| Some(values.text(name)).filter(|text| !text.is_empty());
+        Ok(Self {
+            config_file: values.text("config.file").into(),
+            alertmanager_config_file: non_empty("alertmanager.config-file").map(PathBuf::from),
+            web: web(values)?,
+            storage: storage(values)?,
+            rules: crate::rules::Options {
+                for_outage_tolerance: values.duration("rules.alert.for-outage-tolerance")?,
+                for_grace_period: values.duration("rules.alert.for-grace-period")?,
+                resend_delay: values.duration("rules.alert.resend-delay")?,
+            },
+            notifier: crate::notifier::manager::Options {
+                queue_capacity: values.number("alertmanager.notification-queue-capacity")?,
+                batch_size: crate::notifier::sender::BatchSize(
+                    values.number("alertmanager.notification-batch-size")?.max(1),
+                ),
+                drain_on_shutdown: values.bool("alertmanager.drain-notification-queue-on-shutdown")?,
+            },
+            query: Query {
+                lookback_delta: values.duration("query.lookback-delta")?,
+                timeout: values.duration("query.timeout")?,
+                concurrency_max: values.number("query.max-concurrency")?,
+                samples_max: values.number("query.max-samples")?,
+            },
+            scrape: Scrape {
+                adjust_timestamps: values.bool("scrape.adjust-timestamps")?,
+                timestamp_tolerance: values.duration("scrape.timestamp-tolerance")?,
+                reload_interval: values.duration("scrape.discovery-reload-interval")?,
+            },
+            features,
+            log: log(values)?,
+            shown: values.shown(),
+            warnings,
+        })
+    }
+}
+
+fn web(values: &Values) -> anyhow::Result<Web> {
+    let listen = values.all("web.listen-address").iter().map(|text| {
+        listen_address(text).with_context(|| format!("--web.listen-address: cannot listen on {text:?}"))
+    });
+    let external_url = match values.text("web.external-url") {
+        "" => None,
+        text => {
+            let url = url::Url::parse(text)
+                .with_context(|| format!("--web.external-url: cannot parse {text:?}"))?;
+            ensure!(
+                matches!(url.scheme(), "http" | "https"),
+                "--web.external-url: {text:?} is not an http or https URL"
+            );
+            Some(url.as_str().trim_end_matches('/').to_owned())
+        }
+    };
+    let route_prefix = match values.text("web.route-prefix") {
+        "" => None,
+        text => match text.trim_matches('/') {
+            "" => Some(String::new()),
+            path => Some(format!("/{path}")),
+        },
+    };
+    let cors_origin = match values.text("web.cors.origin") {
+        ".*" => None,
+        text => {
+            let regex = Regex::anchored(text.as_bytes());
+            Some(Arc::new(regex.with_context(|| format!("--web.cors.origin: cannot compile {text:?}"))?))
+        }
+    };
+    Ok(Web {
+        listen: listen.collect::<anyhow::Result<_>>()?,
+        read_timeout: values.duration("web.read-timeout")?,
+        connections_max: values.number("web.max-connections")?,
+        external_url,
+        route_prefix,
+        enable_lifecycle: values.bool("web.enable-lifecycle")?,
+        cors_origin,
+    })
+}
+
+/// `host:port`, where the host may be missing (`:9090`) or a name.
+fn listen_address(text: &str) -> anyhow::Result<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    let text = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    text.to_socket_addrs()?.next().context("the name has no address")
+}
+
+fn storage(values: &Values) -> anyhow::Result<Storage> {
+    const MIB: u64 = 1 << 20;
+    let defaults = tsdb::db::Options::default();
+    let retention = tsdb::db::Retention {
+        time: values.optional_duration("storage.tsdb.retention.time")?,
+        size_bytes: Some(values.size("storage.tsdb.retention.size")?),
+    };
+    let wal_segment_bytes = values.size("storage.tsdb.wal-segment-size")?;
+    ensure!(
+        wal_segment_bytes == 0 || (10 * MIB..=256 * MIB).contains(&wal_segment_bytes),
+        "flag 'storage.tsdb.wal-segment-size' must be set between 10MB and 256MB"
+    );
+    let chunk_segment_bytes = values.size("storage.tsdb.max-block-chunk-segment-size")?;
+    ensure!(
+        chunk_segment_bytes == 0 || chunk_segment_bytes >= MIB,
+        "flag 'storage.tsdb.max-block-chunk-segment-size' must be set over 1MB"
+    );
+    let or_default = |bytes: u64, default: u64| if bytes == 0 { default } else { bytes };
+    let min_block = values.duration("storage.tsdb.min-block-duration")?;
+    let max_block = values.optional_duration("storage.tsdb.max-block-duration")?;
+    ensure!(
+        max_block.is_none_or(|max_block| max_block >= min_block),
+        "flag 'storage.tsdb.max-block-duration' must not be less than 'storage.tsdb.min-block-duration'"
+    );
+    Ok(Storage {
+        path: values.text("storage.tsdb.path").into(),
+        options: tsdb::db::Options {
+            retention,
+            min_block,
+            max_block,
+            max_block_chunk_segment_bytes: or_default(
+                chunk_segment_bytes,
+                defaults.max_block_chunk_segment_bytes,
+            ),
+            wal_segment_bytes: or_default(wal_segment_bytes, defaults.wal_segment_bytes),
+            wal_compression: values.bool("storage.tsdb.wal-compression")?,
+            wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
+            no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
+        },
+        reload_interval: values.duration("storage.tsdb.block-reload-interval")?.max(Duration::from_secs(1)),
+    })
+}
+
+fn log(values: &Values) -> anyhow::Result<Log> {
+    use tracing::level_filters::LevelFilter;
+    let level = match values.text("log.level") {
+        "debug" => LevelFilter::DEBUG,
+        "info" => LevelFilter::INFO,
+        "warn" => LevelFilter::WARN,
+        "error" => LevelFilter::ERROR,
+        other => bail!("--log.level: unrecognized log level {other:?}"),
+    };
+    let json = match values.text("log.format") {
+        "logfmt" => false,
+        "json" => true,
+        other => bail!("--log.format: unrecognized log format {other:?}"),
+    };
+    Ok(Log { level, json })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+use super::{FLAGS, Flags, Values};
+
+fn flags(args: &[&str]) -> anyhow::Result<Flags> {
+    let args = ["ferula"].iter().chain(args).map(std::ffi::OsString::from);
+    Flags::resolve(&Values::parse(args)?)
+}
+
+#[test]
+fn defaults_are_those_of_prometheus() {
+    let flags = flags(&[]).unwrap();
+    assert_eq!(flags.config_file.to_str(), Some("prometheus.yml"));
+    assert_eq!(flags.storage.options.retention.or_default().time, Some(Duration::from_secs(15 * 86_400)));
+    assert_eq!(flags.storage.options.wal_segment_bytes, 128 << 20);
+    assert_eq!(flags.web.listen[0].port(), 9090);
+    assert!(flags.warnings.is_empty(), "{:?}", flags.warnings);
+    assert_eq!(flags.shown.len(), FLAGS.len());
+    assert_eq!(flags.shown["query.max-samples"], "50000000");
+}
+
+#[test]
+fn booleans_can_be_set_and_unset() {
+    assert!(flags(&["--web.enable-lifecycle"]).unwrap().web.enable_lifecycle);
+    assert!(flags(&["--web.enable-lifecycle=true"]).unwrap().web.enable_lifecycle);
+    assert!(!flags(&["--no-web.enable-lifecycle"]).unwrap().web.enable_lifecycle);
+    assert!(!flags(&["--no-storage.tsdb.wal-compression"]).unwrap().storage.options.wal_compression);
+    assert!(flags(&["--web.enable-lifecycle=maybe"]).is_err());
+}
+
+#[test]
+fn sizes_and_spans_have_their_ranges() {
+    let error = |args: &[&str]| format!("{:#}", flags(args).unwrap_err());
+    assert!(error(&["--storage.tsdb.wal-segment-size=1MB"]).contains("between 10MB and 256MB"));
+    assert!(error(&["--query.timeout", "1x"]).contains("--query.timeout: "));
+    assert!(error(&["--log.level=loud"]).contains("unrecognized log level"));
+    let retention =
+        flags(&["--storage.tsdb.retention.size=1GB"]).unwrap().storage.options.retention.or_default();
+    assert_eq!((retention.time, retention.size_bytes), (None, Some(1 << 30)));
+}
+
+#[test]
+fn what_has_no_effect_is_named() {
+    let flags =
+        flags(&["--web.enable-admin-api", "--enable-feature=otel,promql-experimental-functions"]).unwrap();
+    assert_eq!(
+        flags.warnings,
+        [
+            "flag --web.enable-admin-api has no effect yet",
+            "unknown feature \"otel\" in --enable-feature has no effect"
+        ]
+    );
+}
+
+#[test]
+fn prefixes_are_normalised() {
+    let prefix = |text: &str| flags(&["--web.route-prefix", text]).unwrap().web.route_prefix;
+    assert_eq!(prefix("/"), Some(String::new()));
+    assert_eq!(prefix("a/b/"), Some("/a/b".to_owned()));
+    let url = |text: &str| flags(&["--web.external-url", text]).unwrap().web.external_url;
+    assert_eq!(url("https://h.example/p/"), Some("https://h.example/p".to_owned()));
+}

@@ -1,0 +1,51 @@
+//! The binary: flags in, exit code out; everything between is the library's.
+//!
+//! Exit codes: 1 for a failure, 2 for bad arguments or a bad configuration.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use ferula::app;
+use ferula::cli::flags::{Flags, Values};
+use ferula::telemetry;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let values = match Values::parse(std::env::args_os()) {
+        Ok(values) => values,
+        Err(e) => {
+            // Help and version arrive here, too.
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let flags = match Flags::resolve(&values) {
+        Ok(flags) => flags,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "error parsing command line arguments: {e:#}");
+            return ExitCode::from(2);
+        }
+    };
+    telemetry::init(flags.log);
+    for warning in &flags.warnings {
+        tracing::warn!("{warning}");
+    }
+    let files = match app::Files::load(&flags) {
+        Ok(files) => files,
+        Err(e) => {
+            tracing::error!(error = format!("{e:#}"), "loading the configuration failed");
+            return ExitCode::from(2);
+        }
+    };
+    match app::run(flags, files) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!(error = format!("{e:#}"), "the server failed");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the server says of itself: its log, its build and its process.
+//!
+//! Compat: Go `log/slog`'s text and JSON handlers; client_golang's process collector.
+
+use std::fmt;
+use std::io;
+use std::sync::LazyLock;
+
+use model::wire::expose::{Exposition, Kind};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::cli::flags::Log;
+
+/// The version of the server itself.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version of Prometheus whose behaviour we have: clients switch features by it.
+pub const COMPATIBLE_VERSION: &str = "3.14.0";
+
+/// The version of Alertmanager whose behaviour the built-in one has.
+pub const COMPATIBLE_ALERTMANAGER_VERSION: &str = "0.34.0";
+
+/// Sends the log of the whole process to standard error.
+pub fn init(log: Log) {
+    let builder = tracing_subscriber::fmt().with_max_level(log.level).with_writer(io::stderr);
+    let format = if log.json { Format::Json } else { Format::Text };
+    // Only a second call could fail, and there is one.
+    let _ = builder.event_format(format).try_init();
+}
+
+enum Format {
+    Text,
+    Json,
+}
+
+impl<S, N> FormatEvent<S, N> for Format
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let metadata = event.metadata();
+        let level = match *metadata.level() {
+            Level::ERROR => "ERROR",
+            Level::WARN => "WARN",
+            Level::INFO => "INFO",
+            Level::DEBUG | Level::TRACE => "DEBUG",
+        };
+        let time = format!("{:.3}", jiff::Timestamp::now());
+        let file = metadata.file().map_or("", |path| path.rsplit('/').next().unwrap_or(path));
+        let source = format!("{file}:{}", metadata.line().unwrap_or(0));
+        let mut fields = Fields(vec![
+            ("time", time),
+            ("level", level.to_owned()),
+            ("source", source),
+            ("msg", String::new()),
+        ]);
+        event.record(&mut fields);
+        match self {
+            Self::Text => {
+                for (i, (key, value)) in fields.0.iter().enumerate() {
+                    let space = if i == 0 { "" } else { " " };
+                    if value.is_empty() || value.contains([' ', '"', '=', '\n']) {
+                        write!(out, "{space}{key}={}", model::quote::go_quote(value.as_bytes()))?;
+                    } else {
+                        write!(out, "{space}{key}={value}")?;
+                    }
+                }
+                writeln!(out)
+            }
+            Self::Json => {
+                let object: serde_json::Map<_, _> =
+                    fields.0.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+                writeln!(out, "{}", serde_json::Value::Object(object))
+            }
+        }
+    }
+}
+
+/// The fields of one line in order.
+struct Fields(Vec<(&'static str, String)>);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, format!("{value:?}"));
+    }
+}
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: String) {
+        match field.name() {
+            "message" => self.0[3].1 = value,
+            name => self.0.push((name, value)),
+        }
+    }
+}
+
+/// When the process began, in seconds since the epoch.
+static START: LazyLock<f64> = LazyLock::new(|| {
+    let now = jiff::Timestamp::now().as_millisecond() as f64 / 1000.0;
+    let uptime = || {
+        let system: f64 = read("/proc/uptime")?.split(' ').next()?.parse().ok()?;
+        Some(system - stat_field(19)? / ticks_per_second())
+    };
+    now - uptime().unwrap_or(0.0)
+});
+
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// A field of `/proc/self/stat`, counted from the state behind the name in parentheses.
+fn stat_field(i: usize) -> Option<f64> {
+    let stat = read("/proc/self/stat")?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(i)?.parse().ok()
+}
+
+fn ticks_per_second() -> f64 {
+    rustix::param::clock_ticks_per_second() as f64
+}
+
+/// The threads of the process.
+pub fn n_threads() -> usize {
+    // /proc counts in whole numbers; the field is behind the priority and the niceness.
+    stat_field(17).map_or(0, |n| n as usize)
+}
+
+/// Writes the `process_*` families and the build.
+pub fn expose(out: &mut Exposition) {
+    const BUILD: &str = "prometheus_build_info";
+    out.family(
+        BUILD,
+        "A metric with a constant '1' value labeled by version, revision, branch, goversion from which prometheus was built, and the goos and goarch for the build.",
+        Kind::Gauge,
+    );
+    let labels = [
+        ("branch", ""),
+        ("goarch", std::env::consts::ARCH),
+        ("goos", std::env::consts::OS),
+        ("goversion", ""),
+        ("revision", ""),
+        ("tags", ""),
+        ("version", COMPATIBLE_VERSION),
+    ];
+    out.sample(BUILD, &labels, 1.0);
+    out.family("ferula_build_info", "The build of the server itself.", Kind::Gauge);
+    out.sample("ferula_build_info", &[("version", VERSION)], 1.0);
+
+    out.gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", *START);
+    let cpu = stat_field(11).zip(stat_field(12)).map(|(user, system)| (user + system) / ticks_per_second());
+    if let Some(seconds) = cpu {
+        out.family(
+            "process_cpu_seconds_total",
+            "Total user and system CPU time spent in seconds.",
+            Kind::Counter,
+        );
+        out.sample("process_cpu_seconds_total", &[], seconds);
+    }
+    if let Some(bytes) = stat_field(20) {
+        out.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", bytes);
+    }
+    if let Some(pages) = stat_field(21) {
+        let bytes = pages * rustix::param::page_size() as f64;
+        out.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", bytes);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        out.gauge("process_open_fds", "Number of open file descriptors.", open.count() as f64);
+    }
+    if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        out.gauge("process_max_fds", "Maximum number of open file descriptors.", limit as f64);
+    }
+}
