@@ -1,0 +1,115 @@
+//! The comparison: the same simulated fleet of exporters is scraped by one server after the other, and what that
+//! cost each is printed side by side.
+//!
+//! CPU is read from the process accounts and memory as `RssAnon`; the fleet is a process of its own whose CPU is not
+//! counted. Before any figure counts, every server must have stored exactly the series that the fleet shows.
+//! Run by `make compare`; servers are started by path, nothing of theirs is linked.
+
+mod fleet;
+mod process;
+mod report;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use process::{Kind, Server};
+use report::Row;
+
+#[derive(Parser)]
+#[command(about = "compares what scraping costs Prometheus and Ferula")]
+struct Args {
+    #[command(subcommand)]
+    mode: Option<Mode>,
+    #[command(flatten)]
+    load: Load,
+    /// The server under test.
+    #[arg(long, default_value = "target/release/ferula")]
+    ferula: PathBuf,
+    /// The folder whose bin/ holds the reference servers.
+    #[arg(long, default_value = "target/peers")]
+    peers: PathBuf,
+    /// Which servers to run, in order.
+    #[arg(long, value_delimiter = ',', default_value = "prometheus,ferula")]
+    servers: Vec<Kind>,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Runs the exporters alone; the comparison starts this itself.
+    Fleet,
+}
+
+/// The load, equal for all servers.
+#[derive(clap::Args, Clone, Copy)]
+struct Load {
+    #[arg(long, default_value_t = 100)]
+    targets: usize,
+    /// Series of one target.
+    #[arg(long, default_value_t = 1000)]
+    series: usize,
+    /// Seconds between two scrapes.
+    #[arg(long, default_value_t = 1)]
+    interval: u64,
+    /// Seconds before measuring begins.
+    #[arg(long, default_value_t = 20)]
+    warmup: u64,
+    /// Seconds that are measured.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Exporters compress their answers if asked to.
+    #[arg(long)]
+    gzip: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    match args.mode {
+        Some(Mode::Fleet) => runtime.block_on(fleet::run(args.load)),
+        None => runtime.block_on(compare(&args)),
+    }
+}
+
+async fn compare(args: &Args) -> anyhow::Result<()> {
+    let fleet = process::Fleet::start(args.load).await?;
+    let mut rows = Vec::new();
+    for &kind in &args.servers {
+        let path = match kind {
+            Kind::Ferula => args.ferula.clone(),
+            Kind::Prometheus => args.peers.join("bin/prometheus"),
+        };
+        rows.push(measure(kind, path, &fleet, args.load).await.with_context(|| format!("measure {kind:?}"))?);
+    }
+    report::print(args.load, &rows);
+    Ok(())
+}
+
+/// Starts a server on the fleet, waits, measures, checks what it stored and stops it.
+async fn measure(kind: Kind, path: PathBuf, fleet: &process::Fleet, load: Load) -> anyhow::Result<Row> {
+    let mut server = Server::start(kind, &path, fleet.port, load).await?;
+    tokio::time::sleep(Duration::from_secs(load.warmup)).await;
+    let (cpu_before, served_before) = (server.cpu_seconds()?, fleet.stats().await?);
+    tokio::time::sleep(Duration::from_secs(load.seconds)).await;
+    let (cpu_after, served_after) = (server.cpu_seconds()?, fleet.stats().await?);
+    let rss_anon_bytes = server.rss_anon_bytes()?;
+    let n_series = load.targets * load.series;
+    let n_stored = server.count_series().await?;
+    anyhow::ensure!(n_stored == n_series, "the fleet shows {n_series} series but the server has {n_stored}");
+    let disk_bytes = server.disk_bytes()?;
+    server.stop().await?;
+    let scrapes = served_after.scrapes - served_before.scrapes;
+    let expected = load.targets as u64 * load.seconds / load.interval;
+    Ok(Row {
+        server: format!("{kind:?}"),
+        version: server.version,
+        cpu_us_per_sample: (cpu_after - cpu_before) * 1e6 / (served_after.lines - served_before.lines) as f64,
+        rss_anon_per_series: rss_anon_bytes as f64 / n_series as f64,
+        missed_scrapes: expected.saturating_sub(scrapes),
+        expected_scrapes: expected,
+        disk_bytes_per_sample: disk_bytes as f64
+            / served_after.lines.saturating_sub(server.lines_before) as f64,
+    })
+}

@@ -1,0 +1,174 @@
+//! The processes of a comparison: the fleet, and a server with its configuration and folder.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::Load;
+
+/// The longest a server may take to get ready or to stop.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    Ferula,
+    Prometheus,
+}
+
+/// What the fleet has answered so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stats {
+    pub(crate) scrapes: u64,
+    pub(crate) lines: u64,
+}
+
+pub(crate) struct Fleet {
+    pub(crate) port: u16,
+    _process: Child,
+}
+
+impl Fleet {
+    pub(crate) async fn start(load: Load) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--targets", &load.targets.to_string(), "--series", &load.series.to_string()]);
+        if load.gzip {
+            command.arg("--gzip");
+        }
+        let mut process = command.arg("fleet").stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let stdout = process.stdout.take().context("the fleet's output is piped")?;
+        let line = BufReader::new(stdout).lines().next_line().await?.context("the fleet printed no port")?;
+        Ok(Self { port: line.parse()?, _process: process })
+    }
+
+    pub(crate) async fn stats(&self) -> anyhow::Result<Stats> {
+        let text = reqwest::get(format!("http://127.0.0.1:{}/stats", self.port)).await?.text().await?;
+        let (scrapes, lines) = text.split_once(' ').context("the fleet's stats are two numbers")?;
+        Ok(Stats { scrapes: scrapes.parse()?, lines: lines.parse()? })
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) version: String,
+    /// Lines that the fleet had served before this server began.
+    pub(crate) lines_before: u64,
+    process: Child,
+    pid: u32,
+    url: String,
+    folder: PathBuf,
+}
+
+impl Server {
+    pub(crate) async fn start(kind: Kind, path: &Path, fleet_port: u16, load: Load) -> anyhow::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("ferula-compare-{}-{kind:?}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let config = folder.join("prometheus.yml");
+        std::fs::write(&config, configuration(fleet_port, load))?;
+        let version = Command::new(path)
+            .arg("--version")
+            .output()
+            .await
+            .with_context(|| format!("run {}", path.display()))?;
+        let version = [version.stdout, version.stderr].concat();
+        let version = String::from_utf8_lossy(&version)
+            .split_whitespace()
+            .find(|word| word.contains('.'))
+            .unwrap_or("?")
+            .to_owned();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut process = Command::new(path)
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stderr(std::fs::File::create(folder.join("log"))?)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", path.display()))?;
+        let pid = process.id().context("a process that was just started has an id")?;
+        let url = format!("http://127.0.0.1:{port}");
+        let fleet = format!("http://127.0.0.1:{fleet_port}/stats");
+        let lines = reqwest::get(fleet).await?.text().await?;
+        let lines_before = lines.split_once(' ').and_then(|(_, lines)| lines.parse().ok()).unwrap_or(0);
+        let started = Instant::now();
+        while !reqwest::get(format!("{url}/-/ready")).await.is_ok_and(|answer| answer.status().is_success()) {
+            if let Some(status) = process.try_wait()? {
+                bail!("the server ended at once ({status}), its log is {}", folder.join("log").display());
+            }
+            anyhow::ensure!(started.elapsed() < PATIENCE, "the server is not ready after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Self { version, lines_before, process, pid, url, folder })
+    }
+
+    /// User and system time of the process so far.
+    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').context("a stat line names the program")?.1.split_whitespace().collect();
+        let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+        Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    pub(crate) fn rss_anon_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .context("the kernel tells RssAnon")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// The series of the fleet that the server has now.
+    pub(crate) async fn count_series(&self) -> anyhow::Result<usize> {
+        let query = "count({job=\"fleet\",__name__!~\"up|scrape_.*\"})";
+        let url = url::Url::parse_with_params(&format!("{}/api/v1/query", self.url), [("query", query)])?;
+        let answer: serde_json::Value = serde_json::from_slice(&reqwest::get(url).await?.bytes().await?)?;
+        let text = answer.pointer("/data/result/0/value/1").and_then(serde_json::Value::as_str);
+        Ok(text.with_context(|| format!("count the series, got {answer}"))?.parse()?)
+    }
+
+    /// What the folder of the server holds.
+    pub(crate) fn disk_bytes(&self) -> anyhow::Result<u64> {
+        folder_bytes(&self.folder.join("data"))
+    }
+
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        let pid =
+            rustix::process::Pid::from_raw(i32::try_from(self.pid)?).context("a process id is not 0")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        tokio::time::timeout(PATIENCE, self.process.wait()).await.context("the server did not stop")??;
+        std::fs::remove_dir_all(&self.folder)?;
+        Ok(())
+    }
+}
+
+/// The bytes that the files below `folder` occupy on the disk.
+fn folder_bytes(folder: &Path) -> anyhow::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { folder_bytes(&entry.path())? } else { metadata.blocks() * 512 };
+    }
+    Ok(bytes)
+}
+
+fn configuration(fleet_port: u16, load: Load) -> String {
+    let interval = load.interval;
+    let mut text = format!(
+        "global:\n  scrape_interval: {interval}s\n  scrape_timeout: {interval}s\nscrape_configs:\n  - job_name: fleet\n    static_configs:\n      - targets:\n"
+    );
+    for i in 0..load.targets {
+        let ip = std::net::Ipv4Addr::from(
+            u32::from(std::net::Ipv4Addr::LOCALHOST) + u32::try_from(i).expect("few targets"),
+        );
+        let _ = writeln!(text, "          - {ip}:{fleet_port}");
+    }
+    text
+}
