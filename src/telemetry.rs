@@ -1,6 +1,6 @@
 //! What the server says of itself: its log, its build and its process.
 //!
-//! Compat: Go `log/slog`'s text and JSON handlers; client_golang's process collector.
+//! Compat: Go `log/slog`'s text and JSON handlers; `client_golang`'s process collector.
 
 use std::fmt;
 use std::io;
@@ -118,9 +118,13 @@ fn read(path: &str) -> Option<String> {
 }
 
 /// A field of `/proc/self/stat`, counted from the state behind the name in parentheses.
-fn stat_field(i: usize) -> Option<f64> {
+fn stat_text(i: usize) -> Option<String> {
     let stat = read("/proc/self/stat")?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(i)?.parse().ok()
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(i).map(str::to_owned)
+}
+
+fn stat_field(i: usize) -> Option<f64> {
+    stat_text(i)?.parse().ok()
 }
 
 fn ticks_per_second() -> f64 {
@@ -129,8 +133,8 @@ fn ticks_per_second() -> f64 {
 
 /// The threads of the process.
 pub fn n_threads() -> usize {
-    // /proc counts in whole numbers; the field is behind the priority and the niceness.
-    stat_field(17).map_or(0, |n| n as usize)
+    // The field is behind the priority and the niceness.
+    stat_text(17).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 /// Writes the `process_*` families and the build.

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use crate::Load;
 
 /// The longest a server may take to get ready or to stop.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {

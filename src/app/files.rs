@@ -1,6 +1,7 @@
 //! The files that the user wrote, read as one: all of them are valid, or nothing is applied.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -43,9 +44,9 @@ fn load_rules(patterns: &[String]) -> anyhow::Result<Vec<RuleGroup>> {
         let found = config::paths::glob(pattern)
             .with_context(|| format!("error retrieving rule files for {pattern}"))?;
         for path in found {
-            if !files.contains_key(&path) {
-                let groups = config::rules::load(&path)?;
-                files.insert(path, groups);
+            if let Entry::Vacant(entry) = files.entry(path) {
+                let groups = config::rules::load(entry.key())?;
+                entry.insert(groups);
             }
         }
     }

@@ -40,7 +40,7 @@ use store::Store;
 const BLOCKING_THREADS_MAX: usize = 64;
 
 /// The longest the store may take for its maintenance to be called late.
-const MAINTENANCE_BACKOFF_MAX: Duration = Duration::from_secs(60);
+const MAINTENANCE_BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 /// Every part of the running server.
 pub(crate) struct App {

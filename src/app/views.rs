@@ -426,7 +426,6 @@ impl web::api::v2::Alertmanager for AlertmanagerView {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
 fn invalid(e: impl std::fmt::Display) -> Refusal {
     Refusal::Invalid(e.to_string())
 }

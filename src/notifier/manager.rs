@@ -213,7 +213,7 @@ fn resolve(config: &Alertmanager, groups: &[Arc<config::TargetGroup>]) -> (Vec<U
             match Url::parse(&url_text(&labels)) {
                 Ok(url) => urls.push(url),
                 Err(e) => {
-                    tracing::error!(labels = %labels.build(), error = %e, "ignoring an Alertmanager without a usable URL")
+                    tracing::error!(labels = %labels.build(), error = %e, "ignoring an Alertmanager without a usable URL");
                 }
             }
         }
@@ -229,6 +229,7 @@ fn url_text(labels: &LabelsBuilder) -> String {
 
 impl Expose for Manager {
     fn expose(&self, out: &mut Exposition) {
+        const LATENCY: &str = "ferula_notifications_latency_seconds";
         let sets = self.sets.lock();
         let senders: Vec<&Sender> = sets.values().flat_map(|set| set.senders.values()).collect();
         let mut family = |name: &str, help: &str, kind: Kind, value: &dyn Fn(&Sender) -> f64| {
@@ -267,7 +268,6 @@ impl Expose for Manager {
             Kind::Gauge,
             &|sender| sender.queue.capacity() as f64,
         );
-        const LATENCY: &str = "ferula_notifications_latency_seconds";
         out.family(LATENCY, "Time to send a batch of alerts.", Kind::Histogram);
         for sender in &senders {
             out.histogram(LATENCY, &[("alertmanager", &sender.url)], &sender.metrics.latency);

@@ -53,9 +53,10 @@ impl Sender {
         let queue = Arc::new(Queue::new(capacity));
         let metrics = Arc::new(Metrics::default());
         let stop = CancellationToken::new();
-        let post = Post { url: url.clone(), client };
+        let shown = url.to_string();
+        let post = Post { url, client };
         let task = tokio::spawn(run(post, Arc::clone(&queue), Arc::clone(&metrics), batch, stop.clone()));
-        Self { url: url.to_string(), queue, metrics, stop, task }
+        Self { url: shown, queue, metrics, stop, task }
     }
 
     pub fn push(&self, alerts: Vec<Alert>) {

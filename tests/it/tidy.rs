@@ -1,5 +1,7 @@
 //! The house rules that no compiler knows: the tables of ARCHITECTURE.md against the code, headers of files.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

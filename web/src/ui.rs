@@ -37,12 +37,12 @@ pub(crate) fn router() -> Router<Arc<Api>> {
     for (old, new) in
         [("/classic/graph", "/query"), ("/rules", "/alerts"), ("/service-discovery", "/targets")]
     {
-        router = router.route(old, get(move |uri: OriginalUri| redirect(uri, old, new)));
+        router = router.route(old, get(async move |OriginalUri(uri): OriginalUri| redirect(&uri, old, new)));
     }
     router
 }
 
-async fn redirect(OriginalUri(uri): OriginalUri, old: &'static str, new: &'static str) -> Redirect {
+fn redirect(uri: &http::Uri, old: &str, new: &str) -> Redirect {
     Redirect::temporary(&uri.to_string().replacen(old, new, 1))
 }
 

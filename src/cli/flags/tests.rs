@@ -11,7 +11,7 @@ fn flags(args: &[&str]) -> anyhow::Result<Flags> {
 fn defaults_are_those_of_prometheus() {
     let flags = flags(&[]).unwrap();
     assert_eq!(flags.config_file.to_str(), Some("prometheus.yml"));
-    assert_eq!(flags.storage.options.retention.or_default().time, Some(Duration::from_secs(15 * 86_400)));
+    assert_eq!(flags.storage.options.retention.or_default().time, Some(Duration::from_hours(15 * 24)));
     assert_eq!(flags.storage.options.wal_segment_bytes, 128 << 20);
     assert_eq!(flags.web.listen[0].port(), 9090);
     assert!(flags.warnings.is_empty(), "{:?}", flags.warnings);

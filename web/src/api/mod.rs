@@ -61,17 +61,17 @@ pub fn router(api: Arc<Api>, extra: Router) -> Router {
         .route("/metrics", get(metrics))
         .route("/version", get(version))
         .merge(ui::router());
+    let prefix = api.options.route_prefix.clone();
     let compressed = guarded
         .merge(open)
         .with_state(Arc::clone(&api))
         .merge(extra)
         .layer(CompressionLayer::new().gzip(true).deflate(true))
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), cors))
+        .layer(middleware::from_fn_with_state(api, cors))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
-    if api.options.route_prefix.is_empty() {
+    if prefix.is_empty() {
         return compressed;
     }
-    let prefix = api.options.route_prefix.clone();
     let home = format!("{prefix}/");
     Router::new().nest(&prefix, compressed).route("/", any(move || async move { Redirect::temporary(&home) }))
 }

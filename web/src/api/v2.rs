@@ -17,6 +17,7 @@ use model::{Matcher, Regex};
 
 /// Which alerts a request wants to see.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a parameter of the request")]
 pub struct AlertQuery {
     pub active: bool,
     pub silenced: bool,

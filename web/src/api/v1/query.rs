@@ -139,6 +139,7 @@ fn truncate(value: &mut Value, limit: usize) -> bool {
 fn write_stats(out: &mut Vec<u8>, stats: &promql::Stats) {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
+    #[expect(clippy::struct_field_names, reason = "the names are upstream's")]
     struct Timings {
         eval_total_time: f64,
         result_sort_time: f64,
@@ -149,6 +150,7 @@ fn write_stats(out: &mut Vec<u8>, stats: &promql::Stats) {
     }
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
+    #[expect(clippy::struct_field_names, reason = "the names are upstream's")]
     struct Samples {
         total_queryable_samples: usize,
         samples_read: usize,
