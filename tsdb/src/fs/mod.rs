@@ -43,6 +43,8 @@ impl File {
 
     /// Creates a file for reading and writing; an existing one is emptied.
     pub fn create(path: &Path) -> Result<Self> {
+        #[cfg(test)]
+        fault::admit_change(path).map_err(Error::io("create", path))?;
         let inner = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -146,8 +148,17 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Renames and makes the new name durable.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    #[cfg(test)]
+    fault::admit_change(from).map_err(Error::io("rename", from))?;
     std::fs::rename(from, to).map_err(Error::io("rename", from))?;
     to.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Gives the file at `from` a second name; the directory is left to the caller.
+pub fn link(from: &Path, to: &Path) -> Result<()> {
+    #[cfg(test)]
+    fault::admit_change(from).map_err(Error::io("link", from))?;
+    std::fs::hard_link(from, to).map_err(Error::io("link", from))
 }
 
 /// Makes the names in a directory durable.
@@ -161,6 +172,8 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
 }
 
 pub fn remove_file(path: &Path) -> Result<()> {
+    #[cfg(test)]
+    fault::admit_change(path).map_err(Error::io("remove", path))?;
     std::fs::remove_file(path).map_err(Error::io("remove", path))
 }
 

@@ -152,8 +152,8 @@ fn a_log_torn_at_any_byte_of_its_last_page_loses_the_torn_record_only() {
     }
 }
 
-#[test]
-fn repair_keeps_what_is_sound_and_puts_the_rest_aside() {
+/// Segments 0 to 2, a flipped bit in the sixth record of segment 1, and how much of that segment is sound.
+fn corrupt_log() -> (tempfile::TempDir, usize) {
     let dir = tempfile::tempdir().unwrap();
     let writer = Writer::open(dir.path(), options(PAGE_LEN as u64, false)).unwrap();
     for i in 0..90 {
@@ -172,13 +172,48 @@ fn repair_keeps_what_is_sound_and_puts_the_rest_aside() {
     };
     assert_eq!(corruption.offset, 5 * 1007);
     let sound = records.sound_len();
+    (dir, sound)
+}
+
+#[track_caller]
+fn check_repaired(dir: &Path) {
+    assert_eq!(segment::list(dir).unwrap(), [0, 1]);
+    assert_eq!(read_all(dir).len(), 32 + 5);
+    assert_eq!(fs::list(dir).unwrap(), ["00000000", "00000001", "00000001.corrupt", "00000002.corrupt"]);
+}
+
+#[test]
+fn repair_keeps_what_is_sound_and_puts_the_rest_aside() {
+    let (dir, sound) = corrupt_log();
+    // What an older repair left goes.
+    fs::write(&dir.path().join("00000000.corrupt"), b"").unwrap();
     repair::repair(dir.path(), 1, sound).unwrap();
-    assert_eq!(segment::list(dir.path()).unwrap(), [0, 1]);
-    assert_eq!(read_all(dir.path()).len(), 32 + 5);
-    assert_eq!(
-        fs::list(dir.path()).unwrap(),
-        ["00000000", "00000001", "00000001.corrupt", "00000002.corrupt"]
-    );
+    check_repaired(dir.path());
+}
+
+#[test]
+fn a_repair_that_was_interrupted_anywhere_is_done_again() {
+    for changes in 0.. {
+        let (dir, sound) = corrupt_log();
+        let whole = fs::read(&segment::path(dir.path(), 1)).unwrap();
+        fs::fault::limit_changes(dir.path(), changes);
+        let finished = repair::repair(dir.path(), 1, sound).is_ok();
+        fs::fault::heal(dir.path());
+        // The log is still one: no number is missing, and nothing that was sound is lost.
+        let segments = segment::list(dir.path()).unwrap();
+        assert!(segments == [0, 1] || segments == [0, 1, 2], "after {changes} changes: {segments:?}");
+        let kept = fs::read(&segment::path(dir.path(), 1)).unwrap();
+        assert!(kept == whole || kept == whole[..sound], "after {changes} changes");
+        if kept == whole {
+            repair::repair(dir.path(), 1, sound).unwrap();
+        }
+        check_repaired(dir.path());
+        assert_eq!(fs::read(&dir.path().join("00000001.corrupt")).unwrap(), whole);
+        if finished {
+            assert!(changes >= 4, "the repair takes at least a rename, a write, a link and a rename");
+            return;
+        }
+    }
 }
 
 #[test]
