@@ -74,10 +74,44 @@ impl Matcher {
         self.matches(b"")
     }
 
+    /// The values on which the matcher's verdict is `verdict`, as far as that is known without trying them.
+    /// Looking values up, or not looking at all, is what makes a selection cheap.
+    pub fn values(&self, verdict: bool) -> Values<'_> {
+        // The text of the matcher describes what a positive one accepts and a negative one refuses.
+        let is_described = self.op.is_negative() != verdict;
+        let Some(regex) = &self.regex else {
+            return match (is_described, &*self.value) {
+                (true, value) => Values::One(value),
+                (false, b"") => Values::All,
+                (false, _) => Values::Prefixed(b""),
+            };
+        };
+        if regex.matches_all() || regex.matches_all_but_empty() {
+            return if is_described { Values::All } else { Values::None };
+        }
+        match (is_described, regex.set_matches()) {
+            (true, Some(set)) => Values::Set(set),
+            (true, None) => Values::Prefixed(regex.prefix().unwrap_or_default()),
+            (false, _) => Values::Prefixed(b""),
+        }
+    }
+
     /// The compiled pattern of a `Re` or `Nre` matcher.
     pub fn regex(&self) -> Option<&Regex> {
         self.regex.as_deref()
     }
+}
+
+/// Which values of its label a matcher picks out. No series carries an empty value, so it does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values<'m> {
+    None,
+    One(&'m [u8]),
+    /// Sorted, each once.
+    Set(&'m [Box<[u8]>]),
+    /// Among those that begin so; each has to be tried.
+    Prefixed(&'m [u8]),
+    All,
 }
 
 impl PartialEq for Matcher {
@@ -128,6 +162,42 @@ mod tests {
         assert!(matches(MatchOp::Nre, "a|b", "ab") && !matches(MatchOp::Nre, "a|b", "b"));
         assert!(Matcher::new(MatchOp::Nre, "l", "a").unwrap().matches_empty());
         assert!(!Matcher::new(MatchOp::Re, "l", ".+").unwrap().matches_empty());
+    }
+
+    #[test]
+    fn values_are_told_without_trying_them() {
+        let patterns = [
+            "", "a", "a|b", "a|", "a.*", "ab?c", "a+", "ab{2}", ".*", ".+", ".*b.*", "(a|b).", "[^a]",
+            "(?i)a",
+        ];
+        let values = ["a", "b", "ab", "ac", "abc", "abb", "A", "aab", "c\n"];
+        for op in [MatchOp::Eq, MatchOp::Ne, MatchOp::Re, MatchOp::Nre] {
+            for pattern in patterns {
+                let matcher = Matcher::new(op, "l", pattern).unwrap();
+                for (value, verdict) in
+                    values.iter().flat_map(|v| [(v.as_bytes(), true), (v.as_bytes(), false)])
+                {
+                    let said = match matcher.values(verdict) {
+                        Values::None => false,
+                        Values::One(one) => one == value,
+                        Values::Set(set) => set.iter().any(|one| **one == *value),
+                        Values::Prefixed(prefix) => {
+                            value.starts_with(prefix) && matcher.matches(value) == verdict
+                        }
+                        Values::All => true,
+                    };
+                    assert_eq!(said, matcher.matches(value) == verdict, "{matcher} {verdict} {value:?}");
+                }
+            }
+        }
+        let verdicts = |op, pattern: &str| {
+            let matcher = Matcher::new(op, "l", pattern).unwrap();
+            [true, false].map(|verdict| format!("{:?}", matcher.values(verdict)))
+        };
+        assert_eq!(verdicts(MatchOp::Re, ".+"), ["All", "None"]);
+        assert_eq!(verdicts(MatchOp::Nre, "(.*)"), ["None", "All"]);
+        assert_eq!(verdicts(MatchOp::Ne, ""), ["All", "One([])"]);
+        assert_eq!(verdicts(MatchOp::Re, "x.*")[0], "Prefixed([120])");
     }
 
     #[test]

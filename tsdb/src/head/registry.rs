@@ -9,7 +9,8 @@ use std::hash::BuildHasher;
 use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use model::{Labels, MatchOp, Matcher, TimeRange};
+use model::matcher::Values;
+use model::{Labels, Matcher, TimeRange};
 use roaring::RoaringBitmap;
 
 use super::Slot;
@@ -226,10 +227,6 @@ impl Registry {
             }
         }
         for matcher in subtracting {
-            // `=~".*"` passes every value, so there is nothing to subtract and no value to look at.
-            if matcher.op == MatchOp::Re && &*matcher.value == b".*" {
-                continue;
-            }
             let mut ids = RoaringBitmap::new();
             self.each_value_where(matcher, false, &mut |pair| pair.postings.add_to(&mut ids));
             found -= ids;
@@ -239,26 +236,17 @@ impl Registry {
 
     /// Visits the pairs of the matcher's name on whose value it says `verdict`, each value judged once.
     fn each_value_where<'a>(&'a self, matcher: &Matcher, verdict: bool, visit: &mut dyn FnMut(&'a Pair)) {
-        // Where the values are known it takes a look-up each instead of a walk over all values.
-        let exact: Option<Vec<&[u8]>> = match (matcher.op, verdict) {
-            (MatchOp::Eq, true) | (MatchOp::Ne, false) => Some(vec![&matcher.value]),
-            (MatchOp::Re, true) | (MatchOp::Nre, false) => {
-                matcher.regex().and_then(|re| re.set_matches()).map(|set| set.iter().map(|v| &**v).collect())
-            }
-            _ => None,
-        };
-        if let Some(mut values) = exact {
-            values.sort_unstable();
-            values.dedup();
-            for pair in values.into_iter().filter_map(|value| self.find_pair(&matcher.name, value)) {
+        let mut look_up = |value: &[u8]| {
+            if let Some(pair) = self.find_pair(&matcher.name, value) {
                 visit(&self.pairs[pair]);
             }
-            return;
-        }
-        let takes_all = match (matcher.op, &*matcher.value) {
-            (MatchOp::Re, b".+") | (MatchOp::Ne, b"") => verdict,
-            (MatchOp::Nre, b".+" | b".*") | (MatchOp::Eq, b"") => !verdict,
-            _ => false,
+        };
+        let takes_all = match matcher.values(verdict) {
+            Values::None => return,
+            Values::One(value) => return look_up(value),
+            Values::Set(values) => return values.iter().for_each(|value| look_up(value)),
+            Values::Prefixed(_) => false,
+            Values::All => true,
         };
         for &id in self.pairs_of(&matcher.name) {
             let pair = &self.pairs[id];

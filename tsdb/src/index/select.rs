@@ -7,7 +7,8 @@
 //!
 //! Compat: prometheus `tsdb/querier.go`, `PostingsForMatchers`.
 
-use model::{MatchOp, Matcher};
+use model::Matcher;
+use model::matcher::Values;
 
 use super::postings::{self, Postings};
 
@@ -66,9 +67,7 @@ pub fn postings<'a, S: PostingsSource + ?Sized>(
         if found.is_empty() {
             break;
         }
-        if !matches_everything(matcher) {
-            found = postings::subtract(found, &carrying(source, matcher, false)?);
-        }
+        found = postings::subtract(found, &carrying(source, matcher, false)?);
     }
     Ok(found)
 }
@@ -79,57 +78,26 @@ fn carrying<'a, S: PostingsSource + ?Sized>(
     matcher: &Matcher,
     passing: bool,
 ) -> Result<Postings<'a>, S::Error> {
-    // The values named by the matcher are those that pass a positive one and fail a negative one.
-    let wants_named = matcher.op.is_negative() != passing;
-    if wants_named {
-        match (matcher.op, matcher.regex().and_then(model::Regex::set_matches)) {
-            (MatchOp::Eq | MatchOp::Ne, _) => return source.postings(&matcher.name, &matcher.value),
-            (MatchOp::Re | MatchOp::Nre, Some(values)) => {
-                let lists: Result<Vec<_>, _> =
-                    values.iter().map(|value| source.postings(&matcher.name, value)).collect();
-                return Ok(postings::union(lists?));
-            }
-            _ => {}
+    let name = &*matcher.name;
+    let lists = match matcher.values(passing) {
+        Values::None => return Ok(Postings::EMPTY),
+        Values::One(value) => return source.postings(name, value),
+        Values::Set(values) => {
+            values.iter().map(|value| source.postings(name, value)).collect::<Result<_, _>>()?
         }
-    }
-    let is_regex = matches!(matcher.op, MatchOp::Re | MatchOp::Nre);
-    let lists = if is_regex && &*matcher.value == b".+" {
-        // All values are named: all of them, or none.
-        if !wants_named {
-            return Ok(Postings::EMPTY);
+        Values::Prefixed(prefix) => {
+            source.postings_where(name, prefix, &mut |value| matcher.matches(value) == passing)?
         }
-        source.postings_where(&matcher.name, b"", &mut |_| true)?
-    } else {
-        let prefix = if is_regex && wants_named { literal_prefix(&matcher.value) } else { b"" };
-        source.postings_where(&matcher.name, prefix, &mut |value| matcher.matches(value) == passing)?
+        Values::All => source.postings_where(name, b"", &mut |_| true)?,
     };
     Ok(postings::union(lists))
 }
 
 /// What a narrowing matcher costs: a look-up, several, or a walk over all values.
 fn cost(matcher: &Matcher) -> u8 {
-    match matcher.regex() {
-        None if matcher.op == MatchOp::Eq => 0,
-        Some(regex) if matcher.op == MatchOp::Re && regex.set_matches().is_some() => 1,
-        _ => 2,
-    }
-}
-
-fn matches_everything(matcher: &Matcher) -> bool {
-    matcher.op == MatchOp::Re && &*matcher.value == b".*"
-}
-
-/// Bytes with which every value must begin to match the pattern; none if in doubt.
-pub fn literal_prefix(pattern: &[u8]) -> &[u8] {
-    if pattern.contains(&b'|') {
-        return b"";
-    }
-    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-/: ".contains(b);
-    let plain = pattern.iter().take_while(|b| is_plain(b)).count();
-    let (prefix, rest) = pattern.split_at(plain);
-    match rest.first() {
-        // The last byte is optional or repeated.
-        Some(b'*' | b'?' | b'{') => prefix.split_last().map_or(b"", |(_, prefix)| prefix),
-        _ => prefix,
+    match matcher.values(true) {
+        Values::None | Values::One(_) => 0,
+        Values::Set(_) => 1,
+        Values::Prefixed(_) | Values::All => 2,
     }
 }
