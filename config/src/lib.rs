@@ -7,6 +7,20 @@
 //!
 //! Compat: prometheus `config` (3.14), alertmanager `config` (0.34), go.yaml.in/yaml/v2 `UnmarshalStrict`.
 
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::format_collect,
+        clippy::format_push_string,
+        clippy::items_after_statements,
+        clippy::needless_pass_by_value,
+        clippy::needless_raw_string_hashes,
+        clippy::semicolon_if_nothing_returned,
+        reason = "tests: expectations are written by a tool, and speed is no concern"
+    )
+)]
+
 pub mod alertmanager;
 mod error;
 pub mod http_client;

@@ -24,7 +24,7 @@ pub const DEFAULT_REPLACEMENT: &str = "$1";
 pub const DEFAULT_SEPARATOR: &str = ";";
 
 static DEFAULT_REGEX: LazyLock<Arc<Regex>> = LazyLock::new(|| {
-    Arc::new(Regex::anchored(DEFAULT_PATTERN.as_bytes()).expect("the default pattern compiles"))
+    Arc::new(Regex::wrapped(DEFAULT_PATTERN.as_bytes()).expect("the default pattern compiles"))
 });
 
 #[derive(Clone, Debug)]
@@ -248,49 +248,9 @@ impl Rule {
 
     /// `template` with the groups of a match of `value` filled in, or `None` without a match.
     fn expand(&self, value: &[u8], template: &str) -> Option<Vec<u8>> {
-        let groups = self.regex.captures(value)?;
         let mut out = Vec::with_capacity(template.len() + value.len());
-        let mut rest = template;
-        while let Some(dollar) = rest.find('$') {
-            out.extend_from_slice(&rest.as_bytes()[..dollar]);
-            rest = &rest[dollar + 1..];
-            if let Some(after) = rest.strip_prefix('$') {
-                out.push(b'$');
-                rest = after;
-                continue;
-            }
-            let Some((name, after)) = group_reference(rest) else {
-                out.push(b'$');
-                continue;
-            };
-            rest = after;
-            let span = if name.bytes().all(|b| b.is_ascii_digit()) {
-                name.parse().ok().and_then(|index| groups.get_group(index))
-            } else {
-                groups.get_group_by_name(name)
-            };
-            out.extend(span.into_iter().flat_map(|span| &value[span.start..span.end]));
-        }
-        out.extend_from_slice(rest.as_bytes());
-        Some(out)
+        self.regex.expand(value, template.as_bytes(), &mut out).then_some(out)
     }
-}
-
-/// Splits `name` or `{name}` off what follows a dollar sign; `None` if neither is there.
-/// The name is the longest run of word characters, so `$1x` asks for a group called `1x`.
-///
-/// Compat: Go `regexp`, `extract`.
-fn group_reference(text: &str) -> Option<(&str, &str)> {
-    let (braced, body) = match text.strip_prefix('{') {
-        Some(body) => (true, body),
-        None => (false, text),
-    };
-    let end = body.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(body.len());
-    let (name, rest) = body.split_at(end);
-    if name.is_empty() {
-        return None;
-    }
-    Some((name, if braced { rest.strip_prefix('}')? } else { rest }))
 }
 
 /// The last eight bytes of the MD5 of `value`, big endian.

@@ -98,16 +98,6 @@ fn parse_json(text: &str) -> Result<Vec<TargetGroup>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::needless_raw_string_hashes,
-        clippy::needless_pass_by_value,
-        clippy::items_after_statements,
-        clippy::format_collect,
-        clippy::format_push_string,
-        clippy::semicolon_if_nothing_returned,
-        reason = "tests: expectations are written by a tool, and speed is no concern"
-    )]
-
     use std::path::Path;
 
     use expect_test::{Expect, expect};

@@ -1,75 +1,10 @@
-//! Durations and sizes as users write them and as they are printed back.
+//! Sizes as users write them and as they are printed back; durations, which `model` reads, from YAML.
 //!
-//! Compat: prometheus/common `model`, `ParseDuration`; alecthomas/units `Base2Bytes`.
+//! Compat: alecthomas/units `Base2Bytes`.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use model::quote::go_quote;
-
 use crate::yaml::{Decode, Decoded, Decoder, Issue, Node};
-
-/// Unit and its length in ms, in the order in which they may be written.
-const UNITS: [(&str, u64); 7] = [
-    ("y", 365 * 24 * 3_600_000),
-    ("w", 7 * 24 * 3_600_000),
-    ("d", 24 * 3_600_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
-
-/// What Go's signed nanoseconds can hold: 292 years.
-const DURATION_MS_MAX: u64 = i64::MAX.unsigned_abs() / 1_000_000;
-
-/// Reads `1d12h`: whole numbers with units in descending order, each at most once, or a bare `0`.
-///
-/// # Errors
-/// The text is empty, not of that form or too long a time; the message is upstream's.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let invalid = || format!("not a valid duration string: {}", go_quote(text.as_bytes()));
-    match text {
-        "" => return Err("empty duration string".to_owned()),
-        "0" => return Ok(Duration::ZERO),
-        _ => {}
-    }
-    let mut ms: u64 = 0;
-    let mut units = UNITS.iter();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, tail) = rest.split_at(digits);
-        let unit = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, tail) = tail.split_at(unit);
-        let (_, length) = units.find(|(name, _)| *name == unit).filter(|_| digits > 0).ok_or_else(invalid)?;
-        let span = number.parse().ok().and_then(|n: u64| n.checked_mul(*length));
-        ms = span.and_then(|span| ms.checked_add(span)).ok_or("duration out of range")?;
-        rest = tail;
-    }
-    if ms > DURATION_MS_MAX {
-        return Err("duration out of range".to_owned());
-    }
-    Ok(Duration::from_millis(ms))
-}
-
-/// Prints with the largest units; years and weeks only where nothing remains, since `90d` reads better than
-/// `12w6d`.
-pub fn format_duration(duration: Duration) -> String {
-    let mut ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    if ms == 0 {
-        return "0s".to_owned();
-    }
-    let mut out = String::new();
-    for (unit, length) in UNITS {
-        let only_exact = matches!(unit, "y" | "w");
-        if ms >= length && (!only_exact || ms.is_multiple_of(length)) {
-            let _ = write!(out, "{}{unit}", ms / length);
-            ms %= length;
-        }
-    }
-    out
-}
 
 impl Decode for Duration {
     const GO_TYPE: &'static str = "string";
@@ -79,7 +14,7 @@ impl Decode for Duration {
             return Ok(Some(Self::ZERO));
         }
         let Some(text) = String::decode(decoder, node)? else { return Ok(None) };
-        parse_duration(&text).map(Some).map_err(|text| Issue::new(node.pos, text))
+        model::duration::parse(&text).map(Some).map_err(|e| Issue::new(node.pos, e.to_string()))
     }
 }
 
@@ -172,31 +107,7 @@ impl Decode for Size {
 
 #[cfg(test)]
 mod tests {
-    use super::{Size, format_duration, format_size, parse_duration};
-
-    #[test]
-    fn durations() {
-        for (text, printed) in [
-            ("0", "0s"),
-            ("0s", "0s"),
-            ("324ms", "324ms"),
-            ("90d", "90d"),
-            ("14d", "2w"),
-            ("12w6d", "90d"),
-            ("365d", "1y"),
-            ("4d1h0m", "4d1h"),
-            ("1y2w3d4h5m6s7ms", "382d4h5m6s7ms"),
-            ("60m", "1h"),
-        ] {
-            assert_eq!(format_duration(parse_duration(text).unwrap()), printed, "{text}");
-        }
-        for text in ["1", "1y1m1d", "-1w", "1.5d", "d", "1s1s", "294y", "200y10400w", "5 m", "1d-1h"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-        assert_eq!(parse_duration("1x").unwrap_err(), "not a valid duration string: \"1x\"");
-        assert_eq!(parse_duration("294y").unwrap_err(), "duration out of range");
-        assert_eq!(parse_duration("").unwrap_err(), "empty duration string");
-    }
+    use super::{Size, format_size};
 
     #[test]
     fn sizes() {

@@ -4,6 +4,8 @@
 //!
 //! Compat: prometheus `promql` and `promql/parser` (3.14).
 
+#![forbid(unsafe_code)]
+
 pub mod annotations;
 pub mod engine;
 mod exec;

@@ -37,18 +37,9 @@ pub struct Fingerprint(pub u64);
 impl Fingerprint {
     /// FNV-1a over names and values in order of name, each ended by 0xff.
     pub fn of(labels: &LabelSet) -> Self {
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        let mut add = |b: u8| {
-            hash ^= u64::from(b);
-            hash = hash.wrapping_mul(0x0100_0000_01b3);
-        };
-        for (name, value) in labels {
-            name.bytes().for_each(&mut add);
-            add(0xff);
-            value.bytes().for_each(&mut add);
-            add(0xff);
-        }
-        Self(hash)
+        const END: &[u8] = &[0xff];
+        let parts = labels.iter().flat_map(|(name, value)| [name.as_bytes(), END, value.as_bytes(), END]);
+        Self(model::fnv1a(parts))
     }
 }
 

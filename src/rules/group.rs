@@ -150,7 +150,7 @@ impl Group {
         }
         for rule in &self.rules {
             if let Some(before) = past.get_mut(&identity(rule)).and_then(Vec::pop) {
-                *rule.previous.lock() = before.previous.lock().clone();
+                rule.previous.lock().clone_from(&before.previous.lock());
                 *rule.alerts.lock() = before.alerts.lock().clone();
                 rule.restored.store(before.restored.load(Ordering::Acquire), Ordering::Release);
             }
@@ -164,11 +164,7 @@ impl Group {
 
     /// The offset of the group's slots inside its interval, in ms: stable over restarts, spread over groups.
     fn phase_ms(&self) -> i64 {
-        // FNV-1a, 64 bit.
-        let hash = self
-            .key
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash = model::fnv1a([self.key.as_bytes()]);
         let interval_ms = u64::try_from(millis(self.interval)).expect("a span is not negative").max(1);
         i64::try_from(hash % interval_ms).expect("a remainder of an i64 fits")
     }
@@ -311,7 +307,7 @@ fn write(ctx: &Context, rule: &Rule, samples: &[Element], t: Timestamp) -> Resul
             Ok(series) => drop(written.insert(labels.clone(), series)),
             Err(AppendError::OutOfOrder | AppendError::TooOld | AppendError::Duplicate) => n_refused += 1,
             Err(e) => {
-                tracing::warn!(rule = rule.name(), series = %labels, error = %e, "writing a rule's sample failed")
+                tracing::warn!(rule = rule.name(), series = %labels, error = %e, "writing a rule's sample failed");
             }
         }
     }

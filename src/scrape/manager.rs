@@ -24,7 +24,7 @@ use super::metadata::Table;
 use super::metrics::Metrics;
 use super::pool::Pool;
 use super::runner::Shared;
-use super::target::{Health, fnv64a};
+use super::target::Health;
 use crate::discovery::TargetSets;
 use crate::http_client;
 
@@ -148,7 +148,7 @@ impl Manager {
         let metrics = &self.shared.metrics;
         let host = rustix::system::uname();
         let external = config.global.external_labels.to_string();
-        let seed = fnv64a(&[host.nodename().to_bytes(), external.as_bytes()]);
+        let seed = model::fnv1a([host.nodename().to_bytes(), external.as_bytes()]);
         let mut errors = Vec::new();
         let mut state = self.state.lock();
         let wanted: BTreeMap<&str, &Arc<ScrapeConfig>> =

@@ -131,7 +131,7 @@ impl Metrics {
             |name: &str, help: &str, all: &BTreeMap<Duration, Summary>, out: &mut Exposition| {
                 out.family(name, help, Kind::Summary);
                 for (interval, summary) in all {
-                    let interval = config::units::format_duration(*interval);
+                    let interval = model::duration::format(*interval);
                     summary.expose(name, ("interval", &interval), out);
                 }
             };

@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use config::TargetGroup;
 use config::prometheus::ScrapeConfig;
-use config::units::{format_duration, parse_duration};
 use model::quote::go_quote;
-use model::{Labels, LabelsBuilder, Timestamp};
+use model::{Labels, LabelsBuilder, Timestamp, duration, fnv1a};
 use parking_lot::Mutex;
 
 use super::metadata::Table;
@@ -75,8 +74,8 @@ impl Origin {
             }
         };
         preset(b"job", &config.job_name);
-        preset(INTERVAL, &format_duration(config.scrape_interval));
-        preset(TIMEOUT, &format_duration(config.scrape_timeout));
+        preset(INTERVAL, &duration::format(config.scrape_interval));
+        preset(TIMEOUT, &duration::format(config.scrape_timeout));
         preset(PATH, &config.metrics_path);
         preset(SCHEME, &config.scheme);
         for (name, _) in HISTOGRAM_LABELS {
@@ -137,7 +136,7 @@ pub(super) fn from_origin(origin: &Origin, config: &ScrapeConfig) -> Result<Opti
     let duration = |name: &[u8], what: &str| {
         let text = text(&labels, name);
         let parsed =
-            parse_duration(&text).map_err(|error| format!("error parsing scrape {what}: {error}"))?;
+            duration::parse(&text).map_err(|error| format!("error parsing scrape {what}: {error}"))?;
         if parsed.is_zero() { Err(format!("scrape {what} cannot be 0")) } else { Ok((parsed, text)) }
     };
     let (interval, interval_text) = duration(INTERVAL, "interval")?;
@@ -168,14 +167,8 @@ pub(super) fn from_origin(origin: &Origin, config: &ScrapeConfig) -> Result<Opti
     let url = Url::of_target(&labels, &address, config);
     labels.retain(|name, _| !name.starts_with(b"__"));
     let labels = labels.build();
-    let hash = fnv64a(&[labels.as_bytes(), url.text().as_bytes()]);
+    let hash = fnv1a([labels.as_bytes(), url.text().as_bytes()]);
     Ok(Some(Target { labels, url, hash, interval, timeout, state: Arc::default() }))
-}
-
-/// FNV-1a over the parts one after the other.
-pub(super) fn fnv64a(parts: &[&[u8]]) -> u64 {
-    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    parts.iter().flat_map(|part| part.iter()).fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// The URL of a target in one piece of text and the places of its parts.

@@ -70,7 +70,7 @@ impl RawRule {
                 "regex" => {
                     raw.has_pattern = true;
                     if let Some(pattern) = String::decode(decoder, value)? {
-                        let regex = Regex::anchored(pattern.as_bytes())
+                        let regex = Regex::wrapped(pattern.as_bytes())
                             .map_err(|e| Issue::new(value.pos, e.to_string()))?;
                         (rule.pattern, rule.regex) = (pattern, Arc::new(regex));
                     }

@@ -1,13 +1,3 @@
-#![allow(
-    clippy::needless_raw_string_hashes,
-    clippy::needless_pass_by_value,
-    clippy::items_after_statements,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::semicolon_if_nothing_returned,
-    reason = "tests: expectations are written by a tool, and speed is no concern"
-)]
-
 use expect_test::{Expect, expect};
 use model::{Labels, LabelsBuilder};
 

@@ -1,13 +1,3 @@
-#![allow(
-    clippy::needless_raw_string_hashes,
-    clippy::needless_pass_by_value,
-    clippy::items_after_statements,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::semicolon_if_nothing_returned,
-    reason = "tests: expectations are written by a tool, and speed is no concern"
-)]
-
 use std::path::Path;
 
 use expect_test::{Expect, expect};
@@ -147,7 +137,7 @@ fn types_and_keys() {
     check(
         "groups:\n- name: g\n  interval: 1x\n",
         expect![[r#"
-        r.yml: not a valid duration string: "1x"
+        r.yml: unknown unit "x" in duration "1x"
     "#]],
     );
     check(

@@ -2,7 +2,6 @@
 //!
 //! Compat: prometheus `template`, `Expander`, and `rules`, where the variables before the text come from.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -172,7 +171,9 @@ impl Functions for AlertFunctions<'_> {
             "urlQueryEscape" => Ok(query_escape(text(0)).into()),
             "externalURL" => Ok(self.data.external_url.into()),
             "pathPrefix" => Ok(path_of(self.data.external_url).into()),
-            "parseDuration" => parse_duration(text(0)).map(Value::Float),
+            "parseDuration" => model::duration::parse_signed_ms(text(0))
+                .map(|ms| Value::Float(ms as f64 / 1000.0))
+                .map_err(|e| e.to_string()),
             "title" => Ok(title(text(0)).into()),
             "stripPort" => Ok(strip_port(text(0)).into()),
             "stripDomain" => Ok(strip_domain(text(0)).into()),
@@ -287,44 +288,4 @@ fn strip_domain(text: &str) -> String {
 
 fn path_of(url: &str) -> String {
     url::Url::parse(url).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
-}
-
-/// Seconds of a Prometheus duration (`1h30m`), perhaps behind a minus.
-fn parse_duration(text: &str) -> Result<f64, String> {
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let quoted = || format!("not a valid duration string: {}", model::quote::go_quote(text.as_bytes()));
-    match unsigned {
-        "" => return Err("empty duration string".to_owned()),
-        "0" => return Ok(0.0),
-        _ => {}
-    }
-    let units: BTreeMap<&str, (u8, u64)> = BTreeMap::from([
-        ("y", (0, 365 * 86_400_000)),
-        ("w", (1, 7 * 86_400_000)),
-        ("d", (2, 86_400_000)),
-        ("h", (3, 3_600_000)),
-        ("m", (4, 60_000)),
-        ("s", (5, 1_000)),
-        ("ms", (6, 1)),
-    ]);
-    let mut rest = unsigned;
-    let mut last = None;
-    let mut ms: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(quoted)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| quoted())?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let &(rank, factor) = units.get(&rest[..unit]).ok_or_else(quoted)?;
-        // Units descend and none comes twice.
-        if last.is_some_and(|last| rank <= last) {
-            return Err(quoted());
-        }
-        last = Some(rank);
-        rest = &rest[unit..];
-        let add = number.checked_mul(factor).and_then(|add| ms.checked_add(add));
-        ms = add.ok_or_else(|| "duration out of range".to_owned())?;
-    }
-    let seconds = ms as f64 / 1000.0;
-    Ok(if text.starts_with('-') { -seconds } else { seconds })
 }

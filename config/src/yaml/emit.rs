@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use super::scalar::{self, Value};
-use crate::units;
 
 /// Text is folded at the first blank beyond this column.
 const LINE_WIDTH: usize = 80;
@@ -43,7 +42,7 @@ impl From<u64> for Out {
 
 impl From<Duration> for Out {
     fn from(value: Duration) -> Self {
-        Self::Text(units::format_duration(value))
+        Self::Text(model::duration::format(value))
     }
 }
 

@@ -12,7 +12,8 @@ use model::labels::METRIC_NAME;
 pub(crate) fn replace(series: &mut [Series], dst: &[u8], replacement: &[u8], src: &[u8], regex: &Regex) {
     for s in series {
         let source = s.labels.get(src).unwrap_or_default();
-        if let Some(value) = expand(regex, source, replacement) {
+        let mut value = Vec::new();
+        if regex.expand(source, replacement, &mut value) {
             set(s, dst, &value);
         }
     }
@@ -33,56 +34,6 @@ fn set(series: &mut Series, name: &[u8], value: &[u8]) {
     if name == METRIC_NAME {
         series.drop_name = false;
     }
-}
-
-/// The template with the groups of a match of all of `value`; `None` if it does not match.
-///
-/// `$1`, `$name`, `${name}` and `$$`, a name as long as it can be; unknown groups are empty and a `$`
-/// that introduces nothing stands for itself.
-/// Compat: Go `regexp`, `Expand`.
-fn expand(regex: &Regex, value: &[u8], template: &[u8]) -> Option<Vec<u8>> {
-    let captures = regex.captures(value)?;
-    let mut out = Vec::with_capacity(template.len());
-    let mut rest = template;
-    while let Some(at) = rest.iter().position(|&b| b == b'$') {
-        out.extend_from_slice(&rest[..at]);
-        rest = &rest[at + 1..];
-        if rest.first() == Some(&b'$') {
-            out.push(b'$');
-            rest = &rest[1..];
-            continue;
-        }
-        let Some((name, after)) = group_name(rest) else {
-            out.push(b'$');
-            continue;
-        };
-        rest = after;
-        let span = match name.parse::<usize>() {
-            Ok(i) => captures.get_group(i),
-            Err(_) => captures.get_group_by_name(name),
-        };
-        if let Some(span) = span {
-            out.extend_from_slice(&value[span.start..span.end]);
-        }
-    }
-    out.extend_from_slice(rest);
-    Some(out)
-}
-
-/// The group name at the start of `text`, behind the dollar sign, and what follows it.
-fn group_name(text: &[u8]) -> Option<(&str, &[u8])> {
-    let (braced, inner) = match text.strip_prefix(b"{") {
-        Some(inner) => (true, inner),
-        None => (false, text),
-    };
-    let valid = inner.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    let len: usize = valid.chars().take_while(|&c| c.is_alphanumeric() || c == '_').map(char::len_utf8).sum();
-    if len == 0 {
-        return None;
-    }
-    let rest = &inner[len..];
-    let rest = if braced { rest.strip_prefix(b"}")? } else { rest };
-    Some((&valid[..len], rest))
 }
 
 /// Compares label by label in the order of `names`; equal in all of them, the whole sets decide.
@@ -135,27 +86,6 @@ fn number(run: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn templates_expand_as_in_go() {
-        let regex = Regex::anchored(b"(?P<name>.)(.)").expect("the pattern is valid");
-        let cases = [
-            ("$1-$2", "a-b"),
-            ("${1}x", "ax"),
-            ("$1x", ""),
-            ("$name", "a"),
-            ("${name}$$", "a$"),
-            ("$", "$"),
-            ("${", "${"),
-            ("${ }", "${ }"),
-            ("$9", ""),
-        ];
-        for (template, expected) in cases {
-            let got = expand(&regex, b"ab", template.as_bytes()).expect("the value matches");
-            assert_eq!(String::from_utf8_lossy(&got), expected, "{template}");
-        }
-        assert!(expand(&regex, b"abc", b"x").is_none());
-    }
 
     #[test]
     fn values_sort_naturally() {

@@ -52,7 +52,7 @@ struct Builder {
 }
 
 /// Functions whose value depends on the step even when their arguments do not.
-const STEP_DEPENDENT: [&str; 15] = [
+pub(crate) const STEP_DEPENDENT: [&str; 15] = [
     "days_in_month",
     "day_of_month",
     "day_of_week",
@@ -359,7 +359,7 @@ impl Builder {
                     Error::Execution(format!("{what} in label_replace(): {}", String::from_utf8_lossy(of)))
                 };
                 let regex =
-                    Regex::anchored(&pattern).map_err(|_| failure("invalid regular expression", &pattern))?;
+                    Regex::wrapped(&pattern).map_err(|_| failure("invalid regular expression", &pattern))?;
                 if !is_valid_label(&dst) {
                     return Err(failure("invalid destination label name", &dst));
                 }

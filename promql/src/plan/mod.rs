@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use model::{Matcher, TimeRange, Timestamp};
 
-pub(crate) use build::{Scope, build};
+pub(crate) use build::{STEP_DEPENDENT, Scope, build};
 
 use crate::parse::ast::{AggregateOp, BinaryOp, Span, VectorMatching};
 

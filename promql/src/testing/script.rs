@@ -18,6 +18,7 @@ use crate::annotations::Annotations;
 use crate::engine::{Engine, Error, QueryOptions, QueryResult, RangeParams, Value};
 use crate::parse::ast::{At, Expr};
 use crate::parse::series::{self, SequenceValue};
+use crate::plan::STEP_DEPENDENT;
 
 /// What came of a script.
 #[derive(Debug, Default)]
@@ -48,25 +49,6 @@ impl Report {
 
 const HISTOGRAMS: &str = "native histogram";
 const START_TIMESTAMPS: &str = "start timestamp";
-
-/// Functions that keep an evaluation from being repeated at other times.
-const STEP_DEPENDENT: [&str; 15] = [
-    "days_in_month",
-    "day_of_month",
-    "day_of_week",
-    "day_of_year",
-    "end",
-    "hour",
-    "minute",
-    "month",
-    "year",
-    "predict_linear",
-    "range",
-    "start",
-    "step",
-    "time",
-    "timestamp",
-];
 
 /// Runs `text` on `engine`; `name` goes into the failures.
 pub fn run(engine: &Engine, name: &str, text: &str) -> Report {

@@ -3,7 +3,10 @@
 //! Imports nothing of ours, knows nothing of HTTP, YAML, PromQL or files, and has no async code.
 //! `promql` and `tsdb` meet only here, so they build and are tested apart.
 
+#![forbid(unsafe_code)]
+
 pub mod duration;
+pub mod fnv;
 pub mod labels;
 pub mod matcher;
 pub mod number;
@@ -14,6 +17,7 @@ pub mod storage;
 pub mod time;
 pub mod wire;
 
+pub use fnv::fnv1a;
 pub use labels::{Labels, LabelsBuilder};
 pub use matcher::{MatchOp, Matcher};
 pub use regex::Regex;
