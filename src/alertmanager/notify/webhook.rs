@@ -3,10 +3,10 @@
 //! Compat: alertmanager `notify/webhook` (payload version 4, 0.34).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::time::Duration;
 
 use config::alertmanager::Webhook;
-use config::http_client::{HttpClient, SecretSource};
+use config::http_client::SecretSource;
 use config::template::Mode;
 use config::template::notification::{Alert, quote_meta};
 use jiff::Timestamp;
@@ -15,9 +15,13 @@ use serde::Serialize;
 use super::email::read_secret;
 use super::{Failure, Message};
 use crate::alertmanager::clock;
+use crate::http_client::{self, Client};
 
 /// As much of an answer as an error shows.
 const ERROR_BYTES_MAX: usize = 512;
+
+/// For a webhook without a timeout of its own; the deadline of the whole notification is shorter as a rule.
+const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The body, fields in upstream's order.
 #[derive(Debug, Serialize)]
@@ -102,26 +106,16 @@ pub(super) async fn send(config: &Webhook, message: &Message<'_>) -> Result<(), 
         return Err(Failure::last("webhook URL is empty after templating"));
     }
     let body = payload(message, config.max_alerts).map_err(|e| Failure::last(e.to_string()))?;
-    let mut request = client(&config.http)?
-        .post(&url)
+    let url = url::Url::parse(&url).map_err(|e| Failure::last(format!("parse webhook URL: {e}")))?;
+    let timeout = if config.timeout.is_zero() { TIMEOUT } else { config.timeout };
+    // Made for each message: they are rare, and files of the configuration are read anew.
+    let client = Client::new(&config.http, timeout).map_err(|e| unusable(&e))?;
+    let request = client
+        .request(http::Method::POST, url)
+        .map_err(|e| unusable(&e))?
         .header("Content-Type", "application/json")
         .header("User-Agent", concat!("Alertmanager/", env!("CARGO_PKG_VERSION")))
         .body(body);
-    if let Some(basic) = &config.http.basic_auth {
-        request = request.basic_auth(&basic.username, Some(read_secret(&basic.password).await?));
-    }
-    if let Some(auth) = &config.http.authorization {
-        let secret = read_secret(&auth.credentials).await?;
-        request = request.header("Authorization", format!("{} {secret}", auth.kind));
-    }
-    for (name, values) in &config.http.headers {
-        for value in values {
-            request = request.header(name, value.expose());
-        }
-    }
-    if !config.timeout.is_zero() {
-        request = request.timeout(config.timeout);
-    }
     // The URL may hold a secret: errors do not show it.
     let answer = request.send().await.map_err(|e| {
         let retry = !e.is_builder();
@@ -145,6 +139,12 @@ pub(super) async fn send(config: &Webhook, message: &Message<'_>) -> Result<(), 
     Err(Failure { message, retry: status.is_server_error(), reason })
 }
 
+/// A missing file may come back, so only what the configuration itself says is final.
+fn unusable(error: &http_client::Error) -> Failure {
+    let message = format!("set up the webhook's HTTP client: {error}");
+    Failure { message, retry: matches!(error, http_client::Error::File { .. }), reason: "other" }
+}
+
 /// The beginning of an answer's body, on one line.
 async fn first_bytes(mut answer: reqwest::Response) -> String {
     let mut bytes = Vec::new();
@@ -155,91 +155,4 @@ async fn first_bytes(mut answer: reqwest::Response) -> String {
     }
     bytes.truncate(ERROR_BYTES_MAX);
     String::from_utf8_lossy(&bytes).replace(['\r', '\n'], " ").trim().to_owned()
-}
-
-fn client(config: &HttpClient) -> Result<reqwest::Client, Failure> {
-    let redirects = if config.follow_redirects {
-        reqwest::redirect::Policy::limited(10)
-    } else {
-        reqwest::redirect::Policy::none()
-    };
-    let mut builder = reqwest::Client::builder().redirect(redirects).tls_backend_preconfigured(tls(config)?);
-    if !config.enable_http2 {
-        builder = builder.http1_only();
-    }
-    builder.build().map_err(|e| Failure::last(format!("set up HTTP client: {e}")))
-}
-
-fn tls(config: &HttpClient) -> Result<rustls::ClientConfig, Failure> {
-    use rustls_pki_types::pem::PemObject;
-    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-    let bad = |e: &dyn std::fmt::Display| Failure::last(format!("set up TLS: {e}"));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    match &config.tls.ca_file {
-        Some(path) => {
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| bad(&e))? {
-                roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| bad(&e))?
-        .with_root_certificates(roots);
-    let mut tls = match (&config.tls.cert_file, &config.tls.key_file) {
-        (Some(cert), Some(key)) => {
-            let chain = CertificateDer::pem_file_iter(cert).map_err(|e| bad(&e))?;
-            let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|e| bad(&e))?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(&e))?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| bad(&e))?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    if config.tls.insecure_skip_verify {
-        tls.dangerous().set_certificate_verifier(Arc::new(AcceptAny(provider)));
-    }
-    Ok(tls)
-}
-
-/// `insecure_skip_verify`: any certificate, but real signatures.
-#[derive(Debug)]
-struct AcceptAny(Arc<rustls::crypto::CryptoProvider>);
-
-impl rustls::client::danger::ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _: &rustls_pki_types::CertificateDer<'_>,
-        _: &[rustls_pki_types::CertificateDer<'_>],
-        _: &rustls_pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls_pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls_pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls_pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
