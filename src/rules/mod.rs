@@ -86,3 +86,6 @@ fn elements(value: Value) -> Result<Vec<Element>, String> {
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
