@@ -263,7 +263,12 @@ impl Smtp {
             "auth_password_file" => self.auth_password_file = decode_path(decoder, base, value)?,
             "auth_secret" => decoder.set(value, &mut self.auth_secret)?,
             "auth_secret_file" => self.auth_secret_file = decode_path(decoder, base, value)?,
-            "auth_identity" => decoder.set(value, &mut self.auth_identity)?,
+            "auth_identity" => {
+                decoder.set(value, &mut self.auth_identity)?;
+                if !self.auth_identity.is_empty() {
+                    decoder.warn(value.pos, &format!("{key} has no effect: it is not supported yet"));
+                }
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -733,6 +738,12 @@ impl RawEmail {
         }
         if smtp.from.is_empty() {
             return Err(Issue::new(self.pos, "no global SMTP from set"));
+        }
+        let has_secret = !smtp.auth_secret.is_empty() || !smtp.auth_secret_file.is_empty();
+        let has_password = !smtp.auth_password.is_empty() || !smtp.auth_password_file.is_empty();
+        if !smtp.auth_username.is_empty() && has_secret && !has_password {
+            let text = "auth_secret without auth_password in email config: CRAM-MD5 is not supported yet";
+            return Err(Issue::new(self.pos, text));
         }
         let mut email = self.config;
         let defaults =

@@ -1,13 +1,3 @@
-#![allow(
-    clippy::needless_raw_string_hashes,
-    clippy::needless_pass_by_value,
-    clippy::items_after_statements,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::semicolon_if_nothing_returned,
-    reason = "tests: expectations are written by a tool, and speed is no concern"
-)]
-
 use std::path::Path;
 
 use expect_test::{Expect, expect};
@@ -493,4 +483,26 @@ fn upstream_files() {
     }
     println!("alertmanager: {good} good, {bad} bad, {} unsupported: {unsupported:?}", unsupported.len());
     assert_eq!(bad, BAD.len());
+}
+
+#[test]
+fn mail_authentication_that_is_not_spoken_is_said() {
+    let load = |auth: &str| {
+        let text = format!(
+            "route: {{receiver: a}}\nreceivers:\n- name: a\n  email_configs:\n\
+             \x20 - {{to: x@y, from: z@y, smarthost: 'y:25', auth_username: u, {auth}}}\n"
+        );
+        parse(&text, Path::new("am.yml"))
+    };
+    for auth in ["auth_secret: s", "auth_secret_file: /s"] {
+        let refusal = load(auth).unwrap_err().to_string();
+        let expected =
+            "am.yml:5:5: auth_secret without auth_password in email config: CRAM-MD5 is not supported yet";
+        assert_eq!(refusal, expected, "{auth}");
+    }
+    assert!(load("auth_secret: s, auth_password: p").unwrap().warnings.is_empty());
+    assert_eq!(
+        load("auth_identity: i, auth_password: p").unwrap().warnings,
+        ["line 5: auth_identity has no effect: it is not supported yet"]
+    );
 }

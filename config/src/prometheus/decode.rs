@@ -304,7 +304,10 @@ impl RawGlobal {
                     global.external_labels = pairs.unwrap_or_default();
                 }
                 "metric_name_validation_scheme" => global.scheme = decode_scheme(decoder, value)?,
-                "metric_name_escaping_scheme" => decoder.set(value, &mut escaping)?,
+                "metric_name_escaping_scheme" => {
+                    decoder.set(value, &mut escaping)?;
+                    warn_of_escaping(decoder, value, &escaping);
+                }
                 _ => {
                     return Ok(decode_limit(decoder, key, value, &mut global.limits)?
                         || decode_flag(decoder, key, value, &mut global.flags)?);
@@ -364,11 +367,23 @@ fn unknown_escaping(whose: &str, got: &str) -> String {
     )
 }
 
+fn warn_of_escaping(decoder: &mut Decoder, node: &Node, escaping: &str) {
+    if !matches!(escaping, "" | "allow-utf-8") {
+        let text = "metric_name_escaping_scheme has no effect: names are taken as targets send them";
+        decoder.warn(node.pos, text);
+    }
+}
+
 fn decode_scheme(decoder: &mut Decoder, node: &Node) -> Result<Option<NameScheme>, Issue> {
     match String::decode(decoder, node)?.as_deref() {
         None | Some("") => Ok(None),
         Some("utf8") => Ok(Some(NameScheme::Utf8)),
-        Some("legacy") => Ok(Some(NameScheme::Legacy)),
+        Some("legacy") => {
+            let text = "metric_name_validation_scheme: legacy applies to relabelling only: \
+                        scraped names are not checked yet";
+            decoder.warn(node.pos, text);
+            Ok(Some(NameScheme::Legacy))
+        }
         Some(other) => {
             let other = go_quote(other.as_bytes());
             Err(Issue::new(node.pos, format!("unrecognized ValidationScheme: {other}")))
@@ -745,7 +760,10 @@ impl RawScrape {
                     }
                 }
                 "metric_name_validation_scheme" => raw.scheme = decode_scheme(decoder, value)?,
-                "metric_name_escaping_scheme" => decoder.set(value, &mut raw.escaping)?,
+                "metric_name_escaping_scheme" => {
+                    decoder.set(value, &mut raw.escaping)?;
+                    warn_of_escaping(decoder, value, &raw.escaping);
+                }
                 "relabel_configs" => raw.relabel = decode_list(decoder, value)?.unwrap_or_default(),
                 "metric_relabel_configs" => {
                     raw.metric_relabel = decode_list(decoder, value)?.unwrap_or_default();

@@ -1,13 +1,3 @@
-#![allow(
-    clippy::needless_raw_string_hashes,
-    clippy::needless_pass_by_value,
-    clippy::items_after_statements,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::semicolon_if_nothing_returned,
-    reason = "tests: expectations are written by a tool, and speed is no concern"
-)]
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -127,7 +117,7 @@ fn refusals_name_the_place() {
     refuse(
         "global:\n  scrape_interval: 1x\n",
         expect![[
-            r#"prometheus.yml:2:20: parsing YAML file prometheus.yml: not a valid duration string: "1x""#
+            r#"prometheus.yml:2:20: parsing YAML file prometheus.yml: unknown unit "x" in duration "1x""#
         ]],
     );
     refuse(
@@ -469,4 +459,20 @@ proptest! {
         let cut = (0..=cut.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap();
         let _ = parse(&text[..cut], Path::new(""));
     }
+}
+
+#[test]
+fn name_schemes_that_scraping_does_not_heed_are_said() {
+    let warnings = |text: &str| parse(text, Path::new("/")).unwrap().warnings;
+    let legacy = "metric_name_validation_scheme: legacy applies to relabelling only: scraped names are not checked yet";
+    let escaping = "metric_name_escaping_scheme has no effect: names are taken as targets send them";
+    assert_eq!(
+        warnings("global:\n  metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: dots\n"),
+        [format!("line 2: {legacy}"), format!("line 3: {escaping}")]
+    );
+    assert_eq!(
+        warnings("scrape_configs:\n- job_name: a\n  metric_name_escaping_scheme: values\n"),
+        [format!("line 3: {escaping}")]
+    );
+    assert!(warnings("global: {metric_name_escaping_scheme: allow-utf-8}\n").is_empty());
 }
