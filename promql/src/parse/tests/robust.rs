@@ -206,6 +206,42 @@ fn the_highest_tree_is_parsed_printed_and_dropped() {
     });
 }
 
+/// Half of what the smallest thread has, so that there is room for its callers.
+#[test]
+fn every_construct_nests_up_to_the_limit_in_half_a_small_stack() {
+    let nest = |open: &str, close: &str, n: usize| format!("{}a{}", open.repeat(n), close.repeat(n));
+    let constructs = [
+        ("(", ")"),
+        ("abs(", ")"),
+        ("sum by (x) (", ")"),
+        ("topk(1, ", ")"),
+        ("label_replace(", ", 'a', 'b', 'c', 'd')"),
+        ("max_over_time(", "[1m:])"),
+        ("a + on(x) group_left (y) (", ")"),
+        ("-(", ")"),
+        ("a ^ ", ""),
+    ];
+    let run = move || {
+        for (open, close) in constructs {
+            // A sign or an operator opens an expression of its own besides the parenthesis, and a duration is
+            // one inside the innermost.
+            let deepest = match open {
+                "-(" | "a + on(x) group_left (y) (" => (NESTING_MAX - 1) / 2,
+                "max_over_time(" => NESTING_MAX - 2,
+                _ => NESTING_MAX - 1,
+            };
+            let expr = parse(&nest(open, close, deepest)).unwrap_or_else(|e| panic!("{open}: {e}"));
+            drop(expr.clone());
+            for n in [deepest + 1, 3 * NESTING_MAX] {
+                let error = parse(&nest(open, close, n)).unwrap_err();
+                let expected = "expression is nested too deeply, the limit is 100 levels";
+                assert_eq!(error.message, expected, "{open} {n}");
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
+}
+
 #[test]
 fn a_text_is_limited_in_size() {
     let padded = |n: usize| format!("a{}", " ".repeat(n - 1));
