@@ -221,9 +221,9 @@ impl Engine {
     }
 
     /// Makes every query parallel, in morsels of `rows`: what tests need to see that nothing depends on it.
-    #[doc(hidden)]
+    #[cfg(test)]
     #[must_use]
-    pub fn with_morsels_of(mut self, rows: usize) -> Self {
+    pub(crate) fn with_morsels_of(mut self, rows: usize) -> Self {
         self.morsel_rows = rows.max(1);
         self.inline_work_max = Some(0);
         self
