@@ -279,7 +279,7 @@ impl TlsSource {
         provider: Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         if self.tls.insecure_skip_verify {
-            return Ok(Arc::new(Unverified(provider)));
+            return Ok(Arc::new(Foregone { provider, verdict: Verdict::Accept }));
         }
         let (roots, pinned) = match &files.ca {
             Some((path, pem)) => {
@@ -299,7 +299,7 @@ impl TlsSource {
         };
         if roots.is_empty() && pinned.is_empty() {
             // A host without any roots may still talk to targets that need no verification.
-            return Ok(Arc::new(Rootless(provider)));
+            return Ok(Arc::new(Foregone { provider, verdict: Verdict::Refuse }));
         }
         let chain = WebPkiServerVerifier::builder_with_provider(roots, provider)
             .build()
@@ -418,50 +418,31 @@ impl ServerCertVerifier for Verified {
     }
 }
 
-/// `insecure_skip_verify`: anything goes, certificates that webpki cannot even parse among them.
+/// One verdict on every certificate, whatever it says.
 #[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
+struct Foregone {
+    provider: Arc<CryptoProvider>,
+    verdict: Verdict,
+}
 
-/// A host without roots: every certificate is refused.
-#[derive(Debug)]
-struct Rootless(Arc<CryptoProvider>);
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    /// `insecure_skip_verify`: anything goes, certificates that webpki cannot even parse among them.
+    Accept,
+    /// A host without roots.
+    Refuse,
+}
 
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+impl Foregone {
+    fn verdict<T>(&self, accepted: T) -> Result<T, rustls::Error> {
+        match self.verdict {
+            Verdict::Accept => Ok(accepted),
+            Verdict::Refuse => Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+        }
     }
 }
 
-impl ServerCertVerifier for Rootless {
+impl ServerCertVerifier for Foregone {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -470,7 +451,7 @@ impl ServerCertVerifier for Rootless {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
+        self.verdict(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -479,7 +460,7 @@ impl ServerCertVerifier for Rootless {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
+        self.verdict(HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls13_signature(
@@ -488,11 +469,11 @@ impl ServerCertVerifier for Rootless {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
+        self.verdict(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
