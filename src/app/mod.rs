@@ -193,7 +193,12 @@ impl App {
     async fn open_and_run(self: &Arc<Self>, files: Files) -> anyhow::Result<()> {
         let mut signals = Signals::new()?;
         let mut opening = {
-            let (path, options) = (self.flags.storage.path.clone(), self.flags.storage.options.clone());
+            let path = self.flags.storage.path.clone();
+            // What the file says comes first: the first maintenance must not delete what it wants to keep.
+            let options = tsdb::db::Options {
+                retention: self.retention(&files.config),
+                ..self.flags.storage.options.clone()
+            };
             let replay = Arc::clone(&self.replay);
             tokio::task::spawn_blocking(move || Db::open(&path, &options, &replay))
         };

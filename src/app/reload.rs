@@ -55,10 +55,14 @@ impl App {
     pub(super) async fn apply(&self, files: Files, is_first: bool) -> anyhow::Result<()> {
         let _turn = self.reloads.gate.lock().await;
         check(&files)?;
-        for warning in &files.config.warnings {
+        let of_alertmanager = files.alertmanager.iter().flat_map(|config| &config.warnings);
+        for warning in files.config.warnings.iter().chain(of_alertmanager) {
             tracing::warn!("{warning}");
         }
         let config = files.config;
+        if let Some(db) = self.store.get() {
+            db.set_retention(self.retention(&config));
+        }
         self.engine.set_default_subquery_step(config.global.evaluation_interval);
         if let Err(errors) = self.scrape.apply(&config) {
             let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -90,6 +94,21 @@ impl App {
     }
 }
 
+impl App {
+    /// What the store shall keep: what the file says goes before the flags, each bound by itself.
+    pub(super) fn retention(&self, config: &config::Config) -> tsdb::db::Retention {
+        merged(self.flags.storage.options.retention, config.storage.retention.as_ref())
+    }
+}
+
+fn merged(flags: tsdb::db::Retention, file: Option<&config::prometheus::Retention>) -> tsdb::db::Retention {
+    let Some(file) = file else { return flags };
+    tsdb::db::Retention {
+        time: Some(file.time).filter(|time| !time.is_zero()).or(flags.time),
+        size_bytes: Some(file.size_bytes).filter(|&size| size > 0).or(flags.size_bytes),
+    }
+}
+
 /// Makes every HTTP client that the configuration asks for, which is all of it that may fail after loading.
 fn check(files: &Files) -> anyhow::Result<()> {
     for job in &files.config.scrape_configs {
@@ -101,4 +120,28 @@ fn check(files: &Files) -> anyhow::Result<()> {
             .with_context(|| format!("error creating HTTP client for Alertmanagers {key}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tsdb::db::Retention;
+
+    use super::merged;
+
+    #[test]
+    fn retention_of_the_file_goes_before_the_flags() {
+        let flags = Retention { time: Some(Duration::from_hours(24)), size_bytes: Some(7) };
+        assert_eq!(merged(flags, None), flags);
+        let file = |hours, size_bytes| config::prometheus::Retention {
+            time: Duration::from_hours(hours),
+            size_bytes,
+            percentage: 0.0,
+        };
+        assert_eq!(merged(flags, Some(&file(0, 0))), flags);
+        assert_eq!(merged(flags, Some(&file(48, 0))).time, Some(Duration::from_hours(48)));
+        assert_eq!(merged(flags, Some(&file(48, 0))).size_bytes, Some(7));
+        assert_eq!(merged(Retention::default(), Some(&file(0, 9))).size_bytes, Some(9));
+    }
 }

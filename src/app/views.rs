@@ -320,7 +320,7 @@ impl view::StatusSource for App {
 
 impl App {
     fn retention_text(&self) -> String {
-        let retention = self.flags.storage.options.retention.or_default();
+        let retention = self.retention(&self.config.load()).or_default();
         let time = retention.time.map(model::duration::format);
         let size = retention.size_bytes.map(config::units::format_size);
         [time, size].into_iter().flatten().collect::<Vec<_>>().join(" or ")
