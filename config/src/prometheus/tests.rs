@@ -462,13 +462,17 @@ proptest! {
 }
 
 #[test]
-fn name_schemes_that_scraping_does_not_heed_are_said() {
+fn settings_that_are_not_heeded_are_said() {
     let warnings = |text: &str| parse(text, Path::new("/")).unwrap().warnings;
     let legacy = "metric_name_validation_scheme: legacy applies to relabelling only: scraped names are not checked yet";
     let escaping = "metric_name_escaping_scheme has no effect: names are taken as targets send them";
     assert_eq!(
         warnings("global:\n  metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: dots\n"),
         [format!("line 2: {legacy}"), format!("line 3: {escaping}")]
+    );
+    assert_eq!(
+        warnings("global: {query_log_file: q.log}\n"),
+        ["line 1: query_log_file has no effect: it is not supported yet"]
     );
     assert_eq!(
         warnings("scrape_configs:\n- job_name: a\n  metric_name_escaping_scheme: values\n"),
