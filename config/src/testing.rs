@@ -23,13 +23,13 @@ pub(crate) fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// A program of the reference projects, or `None` after saying so.
+/// A program of the reference projects, from `bin` below the folder that `FERULA_PEERS` names, or `None` after saying so.
 pub(crate) fn peer(test: &str, name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("FERULA_PEERS").map(PathBuf::from).or_else(|| {
         let home = std::env::var_os("HOME")?;
-        Some(Path::new(&home).join(".cache/ferula-peers/bin"))
+        Some(Path::new(&home).join(".cache/ferula-peers"))
     });
-    let path = root.map(|root| root.join(name)).filter(|path| path.exists());
+    let path = root.map(|root| root.join("bin").join(name)).filter(|path| path.exists());
     if path.is_none() {
         eprintln!("SKIPPED {test}: {name} is not there (set FERULA_PEERS)");
     }

@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -13,7 +12,9 @@ use super::*;
 use crate::bytes::{put_uvarint, put_varint};
 use crate::compact::SeriesSource;
 use crate::compact::merge::BlockMerge;
-use crate::compact::testing::{Model, ModelSource, collect, labels, model, peer, read_block, write_block};
+use crate::compact::testing::{
+    Model, ModelSource, collect, labels, model, peer, read_block, upstream, write_block,
+};
 use crate::db::paths;
 use crate::fs::{self, fault};
 
@@ -368,15 +369,7 @@ fn promtool_reads_our_blocks() {
 
 #[test]
 fn reads_the_block_of_upstreams_tests() {
-    let upstream = std::env::var_os("FERULA_UPSTREAM").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/upstream"),
-        std::path::PathBuf::from,
-    );
-    let dir = upstream.join("tsdb/index_format_v1");
-    if !dir.is_dir() {
-        eprintln!("SKIPPED reads_the_block_of_upstreams_tests: no {} (set FERULA_UPSTREAM)", dir.display());
-        return;
-    }
+    let Some(dir) = upstream("tsdb/index_format_v1", "reads_the_block_of_upstreams_tests") else { return };
     let found = read_block(&dir);
     assert_eq!(found.len(), 102);
     assert_eq!(found.values().map(BTreeMap::len).sum::<usize>(), 102);

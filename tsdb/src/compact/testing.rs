@@ -96,16 +96,27 @@ pub(crate) fn read_block(dir: &Path) -> Model {
     collect(&block.select(&[], TimeRange::ALL).unwrap(), TimeRange::ALL).into_iter().collect()
 }
 
-/// The folder of real servers' binaries, or a loud word that the calling test is skipped.
+/// A program of a reference server, from `bin` below the folder that `FERULA_PEERS` names, or a loud word that
+/// the calling test is skipped.
 pub(crate) fn peer(name: &str, test: &str) -> Option<PathBuf> {
-    let dir = std::env::var_os("FERULA_PEERS").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers/bin"),
+    let root = std::env::var_os("FERULA_PEERS").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers"),
         PathBuf::from,
     );
-    let path = dir.join(name);
-    if !path.is_file() {
-        eprintln!("SKIPPED {test}: no {} (set FERULA_PEERS to the folder that holds it)", path.display());
-        return None;
+    present(root.join("bin").join(name), test, "FERULA_PEERS")
+}
+
+/// `rel` below the reference projects' test data, or a loud word that the calling test is skipped.
+pub(crate) fn upstream(rel: &str, test: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("FERULA_UPSTREAM")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/upstream"), PathBuf::from);
+    present(root.join(rel), test, "FERULA_UPSTREAM")
+}
+
+fn present(path: PathBuf, test: &str, variable: &str) -> Option<PathBuf> {
+    if path.exists() {
+        return Some(path);
     }
-    Some(path)
+    eprintln!("SKIPPED {test}: {} is not there (set {variable})", path.display());
+    None
 }

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::select::{self, PostingsSource as _};
 use super::*;
+use crate::compact::testing::upstream;
 use crate::fs::{self, Mmap};
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -218,21 +219,11 @@ proptest! {
     }
 }
 
-fn upstream() -> Option<PathBuf> {
-    let path = std::env::var_os("FERULA_UPSTREAM")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/upstream"), PathBuf::from);
-    let found = path.join("tsdb").is_dir();
-    if !found {
-        eprintln!("SKIPPED: no upstream test data at {} (set FERULA_UPSTREAM)", path.display());
-    }
-    found.then_some(path)
-}
-
 #[test]
 fn reads_the_index_of_prometheus_2_1_once_repaired() {
-    let Some(upstream) = upstream() else { return };
+    let rel = "tsdb/repair_index_version/01BZJ9WJQPWHGNC2W4J9TA62KC/index";
+    let Some(source) = upstream(rel, "reads_the_index_of_prometheus_2_1_once_repaired") else { return };
     let dir = TempDir::new().unwrap();
-    let source = upstream.join("tsdb/repair_index_version/01BZJ9WJQPWHGNC2W4J9TA62KC/index");
     let mut content = fs::read(&source).unwrap();
     content[4] = VERSION;
     let path = dir.path().join("index");
@@ -248,8 +239,8 @@ fn reads_the_index_of_prometheus_2_1_once_repaired() {
 
 #[test]
 fn reads_format_1() {
-    let Some(upstream) = upstream() else { return };
-    let reader = open(&upstream.join("tsdb/index_format_v1/index")).unwrap();
+    let Some(path) = upstream("tsdb/index_format_v1/index", "reads_format_1") else { return };
+    let reader = open(&path).unwrap();
     let found: Vec<Labels> =
         reader.all().unwrap().iter().map(|r| reader.labels(r, &mut Vec::new()).unwrap()).collect();
     assert_eq!(found.len(), 102);

@@ -1,28 +1,15 @@
 //! Against the real server: what it wrote before a kill -9 is what we read, what we wrote is what it reads.
 //!
-//! Needs `prometheus` and `promtool` in the directory that `FERULA_PEERS` names (default
-//! `~/.cache/ferula-peers/bin`); without them each test says so and passes.
+//! Needs `prometheus` and `promtool` in `bin` below the folder that `FERULA_PEERS` names (default
+//! `~/.cache/ferula-peers`); without them each test says so and passes.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
-
-fn peer(name: &str, test: &str) -> Option<PathBuf> {
-    let dir = std::env::var_os("FERULA_PEERS").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers/bin"),
-        PathBuf::from,
-    );
-    let path = dir.join(name);
-    if !path.exists() {
-        println!("SKIPPED {test}: no {} (set FERULA_PEERS)", path.display());
-        return None;
-    }
-    Some(path)
-}
+use crate::compact::testing::peer;
 
 struct Server {
     child: Child,
