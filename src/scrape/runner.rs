@@ -298,7 +298,7 @@ fn makes_other_series(old: &ScrapeConfig, new: &ScrapeConfig) -> bool {
         || labels(old) != labels(new)
 }
 
-/// Writes what came of a scrape, or that nothing did, as one batch; returns the target's error.
+/// Writes what came of a scrape, or that nothing did, as one batch; returns the error that its target shows.
 fn record(
     shared: &Shared,
     order: &Order,
@@ -349,10 +349,10 @@ fn record(
         Ok(()) => batch.commit().map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    if let Err(error) = committed {
-        tracing::error!(target = target.url.text(), %error, "scrape could not be stored");
-    }
-    error
+    let Err(unstored) = committed else { return error };
+    tracing::error!(target = target.url.text(), error = unstored, "scrape could not be stored");
+    // A target that looks healthy while nothing of it is kept would hide a full disk.
+    error.or_else(|| Some(format!("scrape could not be stored: {unstored}")))
 }
 
 /// Why a scrape failed, for the counters.

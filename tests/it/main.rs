@@ -7,6 +7,7 @@
     reason = "small numbers of the tests' own"
 )]
 
+mod bad_input;
 mod directory;
 mod kill;
 mod mail;
