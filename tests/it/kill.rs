@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::process::{Home, Server, now, pairs, until_true};
+use crate::process::{Home, now, pairs, until_true};
 use crate::scripted::Scripted;
 
 const N_TARGETS: usize = 4;
 const N_SERIES: u32 = 100;
 const N_ROUNDS: usize = 4;
+/// All samples.
+const QUERY: &str = "k[10m]";
 
 /// A target whose values count its scrapes, each series with a shape of its own.
 fn target() -> Scripted {
@@ -26,11 +28,6 @@ fn target() -> Scripted {
 }
 
 type Pairs = BTreeMap<String, Vec<(String, String)>>;
-
-/// All samples up to `end`.
-fn samples(server: &Server, end: f64) -> Pairs {
-    pairs(&server.query("k[10m]", end))
-}
 
 /// Every pair of `before` is in `after`; answers how many there were.
 fn assert_kept(before: &Pairs, after: &Pairs, round: usize) -> usize {
@@ -54,7 +51,7 @@ fn survives(args: &[&str], seconds: f64) {
     for round in 0..=N_ROUNDS {
         let server = home.start(args);
         if round > 0 {
-            let after = samples(&server, end);
+            let after = pairs(&server.query(QUERY, end));
             n_before = assert_kept(&before, &after, round);
         }
         let started = now();
@@ -64,8 +61,10 @@ fn survives(args: &[&str], seconds: f64) {
                     == Some(N_TARGETS as f64 * f64::from(N_SERIES))
         });
         end = now();
-        before = samples(&server, end);
+        // Killed at once, so that the last samples shown are the last in the log.
+        let text = server.query_text(QUERY, end);
         server.kill();
+        before = pairs(&serde_json::from_str::<serde_json::Value>(&text).unwrap()["data"]);
     }
     let n_series = N_TARGETS * N_SERIES as usize;
     assert_eq!(before.len(), n_series);

@@ -159,6 +159,11 @@ fn send(request: reqwest::RequestBuilder) -> Option<(u16, String)> {
     })
 }
 
+fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
+    let url = reqwest::Url::parse_with_params(&format!("http://host{path}"), parameters).unwrap();
+    url.as_str().trim_start_matches("http://host").to_owned()
+}
+
 impl Server {
     pub(crate) fn start(name: &str, command: &mut Command, ready_path: &str) -> Self {
         let mut process = Process::spawn(name, command);
@@ -196,13 +201,19 @@ impl Server {
 
     /// The `data` that an endpoint of the query API answers with.
     pub(crate) fn data(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), parameters).unwrap();
-        let tail = url.as_str().strip_prefix(&self.url).unwrap();
-        self.json(tail)["data"].take()
+        self.json(&with_parameters(path, parameters))["data"].take()
     }
 
     pub(crate) fn query(&self, expr: &str, time: f64) -> Value {
         self.data("/api/v1/query", &[("query", expr), ("time", &format!("{time:.3}"))])
+    }
+
+    /// The answer to a query as it comes, for those who are in a hurry.
+    pub(crate) fn query_text(&self, expr: &str, time: f64) -> String {
+        let parameters = [("query", expr), ("time", &format!("{time:.3}"))];
+        let (status, body) = self.get(&with_parameters("/api/v1/query", &parameters));
+        assert_eq!(status, 200, "{expr}: {body}");
+        body
     }
 
     pub(crate) fn query_range(&self, expr: &str, start: f64, end: f64, step: &str) -> Value {
