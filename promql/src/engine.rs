@@ -5,6 +5,8 @@
 //!
 //! Compat: prometheus `promql/engine.go`, `Engine`, `NewInstantQuery`, `NewRangeQuery` (3.14).
 
+mod metrics;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -179,6 +181,7 @@ pub struct Engine {
     pool: Option<rayon::ThreadPool>,
     threads: usize,
     gate: Gate,
+    metrics: metrics::Metrics,
     default_subquery_step_ms: AtomicI64,
     morsel_rows: usize,
     inline_work_max: Option<usize>,
@@ -210,6 +213,7 @@ impl Engine {
         };
         let pool = if threads > 1 { build() } else { None };
         Self {
+            metrics: metrics::Metrics::default(),
             gate: Gate { max: options.max_concurrency, running: Mutex::new(0), freed: Condvar::new() },
             threads: if pool.is_some() { threads } else { 1 },
             pool,
@@ -320,8 +324,11 @@ impl Engine {
         let timeout = opts.timeout.unwrap_or(self.options.timeout).min(self.options.timeout);
         let deadline =
             started.checked_add(timeout).unwrap_or_else(|| started + Duration::from_hours(24 * 365));
-        let _turn = self.gate.enter(deadline, &opts.cancel)?;
+        let _current = self.metrics.begin();
+        let turn = self.gate.enter(deadline, &opts.cancel);
         let queue_time = started.elapsed();
+        self.metrics.queued(queue_time);
+        let _turn = turn?;
         let run = || {
             catch_unwind(AssertUnwindSafe(|| self.run(storage, expr, range, opts, deadline))).unwrap_or_else(
                 |panic| Err(Error::Internal(format!("unexpected error: {}", text_of(&*panic)))),
@@ -340,6 +347,7 @@ impl Engine {
             run()?
         };
         result.stats.queue_time = queue_time;
+        self.metrics.ended(&result.stats);
         Ok(result)
     }
 

@@ -294,11 +294,13 @@ impl App {
 
     /// Where the routes lie: empty or `/prefix`.
     fn route_prefix(&self) -> String {
-        self.flags.web.route_prefix.clone().unwrap_or_else(|| {
-            let path =
-                url::Url::parse(&self.external_url).map(|url| url.path().trim_end_matches('/').to_owned());
-            path.unwrap_or_default()
-        })
+        self.flags.web.route_prefix.clone().unwrap_or_else(|| self.external_path())
+    }
+
+    /// The path of the external URL: empty or `/prefix`.
+    fn external_path(&self) -> String {
+        let url = url::Url::parse(&self.external_url);
+        url.map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Last {
     pub(super) is_success: bool,
     /// Of the last success.
     pub(super) succeeded_at: Option<Timestamp>,
+    /// Of the last attempt, if it failed.
+    pub(super) failed_at: Option<Timestamp>,
 }
 
 impl Reloads {
@@ -45,7 +47,10 @@ impl App {
         tracing::info!(filename = %self.flags.config_file.display(), "Loading configuration file");
         let outcome = async { self.apply(Files::load(&self.flags)?, false).await }.await;
         if let Err(e) = &outcome {
-            self.reloads.last.lock().is_success = false;
+            let mut last = self.reloads.last.lock();
+            last.is_success = false;
+            last.failed_at = Some(now());
+            drop(last);
             tracing::error!(error = format!("{e:#}"), "Error reloading config");
         }
         outcome
@@ -88,7 +93,7 @@ impl App {
                 .context("apply the Alertmanager's configuration")?;
         }
         self.config.store(config);
-        *self.reloads.last.lock() = Last { is_success: true, succeeded_at: Some(now()) };
+        *self.reloads.last.lock() = Last { is_success: true, succeeded_at: Some(now()), failed_at: None };
         tracing::info!(filename = %self.flags.config_file.display(), "Completed loading of configuration file");
         Ok(())
     }

@@ -8,6 +8,7 @@ use axum::Router;
 use futures_util::future::BoxFuture;
 use model::wire::expose::{Expose, Exposition};
 use model::{Labels, Matcher, Timestamp};
+use tokio::sync::Semaphore;
 use web::api::v2::{AlertQuery, Json, Refusal};
 use web::view;
 
@@ -17,6 +18,12 @@ use crate::notifier;
 use crate::rules::alerting::{Alert, AlertState};
 use crate::rules::group::{Group, Report, Rule};
 use crate::{discovery, telemetry};
+
+/// Threads that may block for queries of users; scrapes and rules need some, too.
+const QUERY_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 2;
+
+/// Threads that may block for questions about series and labels.
+const LOOKUP_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 8;
 
 /// The time before all times, as Go prints it.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -30,9 +37,16 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         rules: Arc::clone(app) as Arc<dyn view::RuleSource>,
         status: Arc::clone(app) as Arc<dyn view::StatusSource>,
         lifecycle: Arc::clone(app) as Arc<dyn view::Lifecycle>,
+        metrics: Arc::default(),
+        queries: Arc::new(Semaphore::new(match app.flags.query.concurrency_max {
+            0 => QUERY_THREADS_MAX,
+            n => n.min(QUERY_THREADS_MAX),
+        })),
+        lookups: Arc::new(Semaphore::new(LOOKUP_THREADS_MAX)),
         options: web::api::Options {
             enable_lifecycle: app.flags.web.enable_lifecycle,
             route_prefix: app.route_prefix(),
+            external_path: app.external_path(),
             cors_origin: app.flags.web.cors_origin.clone(),
             now,
         },
@@ -41,7 +55,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         .alertmanager
         .as_ref()
         .map(|alertmanager| web::api::v2::router(Arc::new(AlertmanagerView(Arc::clone(alertmanager)))));
-    web::router(Arc::new(api), alertmanager.unwrap_or_default())
+    web::router(Arc::new(api), alertmanager)
 }
 
 fn time_text(t: Option<Timestamp>) -> String {
@@ -275,6 +289,34 @@ impl view::StatusSource for App {
         view::WalReplay { min: read(&replay.min), max: read(&replay.max), current: read(&replay.current) }
     }
 
+    fn blocks(&self) -> Vec<Vec<u8>> {
+        let blocks = self.store.get().map(|db| db.blocks()).unwrap_or_default();
+        blocks.iter().map(json).collect()
+    }
+
+    fn notifications(&self) -> Vec<view::Notification> {
+        let active = |text: &str, since: Timestamp| view::Notification {
+            text: text.to_owned(),
+            date: notifier::alert::rfc3339(since),
+            active: true,
+        };
+        let (is_ready, is_stopping) =
+            (view::StatusSource::is_ready(self), view::StatusSource::is_stopping(self));
+        let mut list = Vec::new();
+        if !is_ready && !is_stopping {
+            let text = "Prometheus is starting and replaying the write-ahead log (WAL).";
+            list.push(active(text, self.started_at));
+        }
+        if let Some(failed_at) = self.reloads.last().failed_at {
+            list.push(active("Configuration reload has failed.", failed_at));
+        }
+        if is_stopping {
+            let text = "Prometheus is shutting down and gracefully stopping all operations.";
+            list.push(active(text, now()));
+        }
+        list
+    }
+
     fn alertmanagers(&self) -> view::Alertmanagers {
         let urls = self.notifier.urls();
         let list = |urls: Vec<String>| urls.into_iter().map(|url| view::AlertmanagerUrl { url }).collect();
@@ -306,6 +348,7 @@ impl view::StatusSource for App {
         if let Some(db) = self.store.get() {
             db.expose(&mut out);
         }
+        self.engine.expose(&mut out);
         self.scrape.expose(&mut out);
         let (scrape, notify) = (self.scrape_discovery.metrics(), self.notify_discovery.metrics());
         discovery::Exposed(&[&scrape, &notify]).expose(&mut out);

@@ -1,7 +1,7 @@
 //! The face: the HTTP API of the server and of the built-in Alertmanager, and the page.
 //!
 //! Reading order: [`view`] (what may be shown, and the traits that the server implements to show it),
-//! [`params`] (requests), [`api`] (the routes), [`json`] (answers), [`server`] (connections).
+//! [`params`] (requests), [`routes`] (their table), [`api`] (who answers), [`json`] (answers), [`server`] (connections).
 //! Never sees live state of the server: it asks through the traits of [`view`] and gets owned structs.
 //!
 //! Compat: prometheus `web` and `web/api/v1` (3.14).
@@ -11,7 +11,9 @@
 pub mod api;
 pub mod error;
 pub mod json;
+pub mod metrics;
 pub mod params;
+mod routes;
 pub mod server;
 pub mod ui;
 pub mod view;

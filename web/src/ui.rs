@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{OriginalUri, Path};
-use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::api::Api;
+use crate::routes::{GET, Routes, redirect};
 
 /// A file of the page: as it is served, and as it is stored.
 struct Asset {
@@ -27,23 +26,38 @@ struct Asset {
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// The views of the page, which reads its own URL.
-const VIEWS: [&str; 6] = ["/", "/query", "/graph", "/targets", "/alerts", "/status"];
+const VIEWS: [&str; 4] = ["/query", "/targets", "/alerts", "/status"];
 
-pub(crate) fn router() -> Router<Arc<Api>> {
-    let mut router = Router::new().route("/assets/{*path}", get(asset)).route("/favicon.svg", get(favicon));
+/// Views of Prometheus' page, and where ours shows the same.
+const MOVED: [(&str, &str); 8] = [
+    ("/graph", "/query"),
+    ("/classic/graph", "/query"),
+    ("/rules", "/alerts"),
+    ("/service-discovery", "/targets"),
+    ("/alertmanager-discovery", "/status"),
+    ("/config", "/status"),
+    ("/flags", "/status"),
+    ("/tsdb-status", "/status"),
+];
+
+pub(crate) fn routes(mut routes: Routes) -> Routes {
+    routes = routes.on(GET, "/assets/{*path}", asset).on(GET, "/favicon.svg", favicon).on(GET, "/", home);
     for view in VIEWS {
-        router = router.route(view, get(index));
+        routes = routes.on(GET, view, index);
     }
-    for (old, new) in
-        [("/classic/graph", "/query"), ("/rules", "/alerts"), ("/service-discovery", "/targets")]
-    {
-        router = router.route(old, get(async move |OriginalUri(uri): OriginalUri| redirect(&uri, old, new)));
+    for (old, new) in MOVED {
+        routes = routes.on(GET, old, move |api, query| moved(api, query, new));
     }
-    router
+    routes
 }
 
-fn redirect(uri: &http::Uri, old: &str, new: &str) -> Redirect {
-    Redirect::temporary(&uri.to_string().replacen(old, new, 1))
+async fn home(State(api): State<Arc<Api>>) -> Response {
+    redirect(StatusCode::FOUND, &format!("{}/query", api.options.external_path))
+}
+
+async fn moved(State(api): State<Arc<Api>>, RawQuery(query): RawQuery, new: &'static str) -> Response {
+    let query = query.unwrap_or_default();
+    redirect(StatusCode::FOUND, &format!("{}{new}?{query}", api.options.external_path))
 }
 
 async fn index(headers: HeaderMap) -> Response {

@@ -247,6 +247,14 @@ pub struct WalReplay {
     pub current: u64,
 }
 
+/// Something users should know.
+#[derive(Clone, Debug, Serialize)]
+pub struct Notification {
+    pub text: String,
+    pub date: TimeText,
+    pub active: bool,
+}
+
 /// Everything about the server itself.
 pub trait StatusSource: Send + Sync {
     /// The store has been replayed and the server is not stopping.
@@ -260,6 +268,10 @@ pub trait StatusSource: Send + Sync {
     /// The `limit` largest entries of each list.
     fn tsdb_status(&self, limit: usize) -> TsdbStatus;
     fn wal_replay(&self) -> WalReplay;
+    /// The blocks' own descriptions, a JSON document each, oldest first.
+    fn blocks(&self) -> Vec<Vec<u8>>;
+    /// What users should know about the server right now.
+    fn notifications(&self) -> Vec<Notification>;
     fn alertmanagers(&self) -> Alertmanagers;
     /// The server's own metrics in the text format.
     fn metrics(&self) -> Vec<u8>;

@@ -10,14 +10,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{any, get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use model::Regex;
 use model::storage::Queryable;
+use model::wire::expose::{Expose, Exposition};
+use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
+use crate::metrics::Metrics;
 use crate::params::FORM_BYTES_MAX;
+use crate::routes::{GET, GET_HEAD, GET_POST_PUT, Routes, not_found, redirect, text_error};
 use crate::ui;
 use crate::view::{Lifecycle, RuleSource, StatusSource, TargetSource};
 
@@ -29,6 +33,11 @@ pub struct Api {
     pub rules: Arc<dyn RuleSource>,
     pub status: Arc<dyn StatusSource>,
     pub lifecycle: Arc<dyn Lifecycle>,
+    pub metrics: Arc<Metrics>,
+    /// So many queries at most are on threads that may block, whoever else needs those.
+    pub queries: Arc<Semaphore>,
+    /// The same for questions about series and labels.
+    pub lookups: Arc<Semaphore>,
     pub options: Options,
 }
 
@@ -39,6 +48,8 @@ pub struct Options {
     pub enable_lifecycle: bool,
     /// The path under which everything lies: empty or `/prefix`.
     pub route_prefix: String,
+    /// The path under which users find it, which a proxy may have changed: empty or `/prefix`.
+    pub external_path: String,
     /// Origins that may read answers, anchored; `None` for all.
     pub cors_origin: Option<Arc<Regex>>,
     /// The clock, in ms since the epoch.
@@ -48,76 +59,105 @@ pub struct Options {
 type Shared = State<Arc<Api>>;
 
 /// Everything the server answers; `extra` routes (the Alertmanager's) stand beside ours.
-pub fn router(api: Arc<Api>, extra: Router) -> Router {
-    let guarded = Router::new()
-        .nest("/api/v1", v1::router())
-        .route("/-/reload", post(reload).put(reload))
-        .route("/-/quit", post(quit).put(quit))
-        .route("/-/ready", get(ready).head(ready))
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), require_ready));
-    let open = Router::new()
-        .route("/api/v1/status/walreplay", get(v1::status::walreplay))
-        .route("/-/healthy", get(healthy).head(healthy))
-        .route("/metrics", get(metrics))
-        .route("/version", get(version))
-        .merge(ui::router());
+pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
     let prefix = api.options.route_prefix.clone();
-    let compressed = guarded
-        .merge(open)
+    let ready = middleware::from_fn_with_state(Arc::clone(&api), require_ready);
+    let cors = middleware::from_fn_with_state(Arc::clone(&api), cors);
+    let v1 = v1::routes(Routes::new(&api, "/api/v1"))
+        .into_router()
+        .route_layer(ready.clone())
+        .route_layer(CompressionLayer::new().gzip(true).deflate(true))
+        .merge(v1::early_routes(Routes::new(&api, "/api/v1")).into_router())
+        .route_layer(cors.clone())
+        .merge(v1::receivers(Routes::new(&api, "/api/v1")).into_router().route_layer(ready.clone()));
+    let guarded = Routes::new(&api, "")
+        .on(GET_POST_PUT, "/-/reload", reload)
+        .on(GET_POST_PUT, "/-/quit", quit)
+        .on(GET_HEAD, "/-/ready", is_ready)
+        .into_router()
+        .route_layer(ready);
+    let open = Routes::new(&api, "").on(GET_HEAD, "/-/healthy", healthy).on(GET, "/version", version);
+    let metrics = Routes::new(&api, "")
+        .on(GET, "/metrics", metrics)
+        .into_router()
+        .route_layer(CompressionLayer::new().gzip(true));
+    let extra = extra.map_or_else(Router::new, |extra| {
+        let extra = if prefix.is_empty() { extra } else { Router::new().nest(&prefix, extra) };
+        extra.route_layer(CompressionLayer::new().gzip(true)).route_layer(cors)
+    });
+    let router = v1
+        .merge(guarded)
+        .merge(ui::routes(open).into_router())
+        .merge(metrics)
         .with_state(Arc::clone(&api))
         .merge(extra)
-        .layer(CompressionLayer::new().gzip(true).deflate(true))
-        .layer(middleware::from_fn_with_state(api, cors))
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(api, preflight))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+    let v1_root = format!("{prefix}/api/v1/");
+    let to_root = move || async move { redirect(StatusCode::MOVED_PERMANENTLY, &v1_root) };
+    let router = router.route(&format!("{prefix}/api/v1"), get(to_root));
     if prefix.is_empty() {
-        return compressed;
+        return router;
     }
     let home = format!("{prefix}/");
-    Router::new().nest(&prefix, compressed).route("/", any(move || async move { Redirect::temporary(&home) }))
+    let to_home = move || async move { redirect(StatusCode::MOVED_PERMANENTLY, &home) };
+    let to_prefix = {
+        let prefix = prefix.clone();
+        move || async move { redirect(StatusCode::FOUND, &prefix) }
+    };
+    router.route(&prefix, get(to_home)).route("/", get(to_prefix))
 }
 
 async fn healthy() -> &'static str {
     "Prometheus Server is Healthy.\n"
 }
 
-async fn ready() -> &'static str {
+async fn is_ready() -> &'static str {
     "Prometheus Server is Ready.\n"
 }
 
 async fn metrics(State(api): Shared) -> Response {
     let content_type =
         HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
-    ([(header::CONTENT_TYPE, content_type)], api.status.metrics()).into_response()
+    let mut out = Exposition::default();
+    api.metrics.expose(&mut out);
+    let mut body = api.status.metrics();
+    body.append(&mut out.into_body());
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
 async fn version(State(api): Shared) -> Response {
     let mut body = Vec::new();
     crate::json::write_serialized(&mut body, &api.status.build_info());
-    crate::json::response(StatusCode::OK, body)
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
-async fn reload(State(api): Shared) -> Response {
-    if !api.options.enable_lifecycle {
-        return lifecycle_disabled();
+async fn reload(State(api): Shared, method: Method) -> Response {
+    if let Some(refusal) = lifecycle_refusal(&api, &method) {
+        return refusal;
     }
     match api.lifecycle.reload().await {
         Ok(()) => StatusCode::OK.into_response(),
-        Err(e) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {e}\n")).into_response()
-        }
+        Err(e) => text_error(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {e}\n")),
     }
 }
 
-async fn quit(State(api): Shared) -> Response {
-    if !api.options.enable_lifecycle {
-        return lifecycle_disabled();
+async fn quit(State(api): Shared, method: Method) -> Response {
+    if let Some(refusal) = lifecycle_refusal(&api, &method) {
+        return refusal;
     }
     api.lifecycle.quit();
     "Requesting termination... Goodbye!".into_response()
 }
 
-fn lifecycle_disabled() -> Response {
-    (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response()
+fn lifecycle_refusal(api: &Api, method: &Method) -> Option<Response> {
+    if *method == Method::GET {
+        return Some((StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed").into_response());
+    }
+    let is_enabled = api.options.enable_lifecycle;
+    (!is_enabled).then(|| (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response())
 }
 
 /// Until the store is replayed, and while the server stops, nothing that needs them answers.
@@ -130,13 +170,27 @@ async fn require_ready(State(api): Shared, request: Request, next: Next) -> Resp
     (StatusCode::SERVICE_UNAVAILABLE, stopping, "Service Unavailable").into_response()
 }
 
+/// Answers what browsers ask before they ask something of the API, whatever the path.
+async fn preflight(State(api): Shared, request: Request, next: Next) -> Response {
+    let rest = request.uri().path().strip_prefix(api.options.route_prefix.as_str());
+    let is_api = rest.is_some_and(|path| path.starts_with("/api/v1/") || path.starts_with("/api/v2/"));
+    if *request.method() != Method::OPTIONS || !is_api {
+        return next.run(request).await;
+    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let origin = request.headers().get(header::ORIGIN);
+    set_cors(response.headers_mut(), origin, api.options.cors_origin.as_deref());
+    response
+}
+
 /// Lets pages of the allowed origins read the answers.
 async fn cors(State(api): Shared, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let is_preflight = *request.method() == Method::OPTIONS && request.uri().path().contains("/api/");
-    let mut response =
-        if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
-    set_cors(response.headers_mut(), origin.as_ref(), api.options.cors_origin.as_deref());
+    let mut response = next.run(request).await;
+    // Requests that no handler took are not the API's.
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        set_cors(response.headers_mut(), origin.as_ref(), api.options.cors_origin.as_deref());
+    }
     response
 }
 
@@ -150,11 +204,10 @@ fn set_cors(headers: &mut HeaderMap, origin: Option<&HeaderValue>, allowed: Opti
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    match allowed {
-        None => drop(headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))),
-        Some(allowed) if allowed.is_match(origin.as_bytes()) => {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        }
-        Some(_) => {}
+    if allowed.is_none_or(|allowed| allowed.is_match(origin.as_bytes())) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,44 +6,60 @@ mod metadata;
 mod query;
 mod rules;
 mod series;
-pub(super) mod status;
+mod status;
 mod targets;
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::response::Response;
-use axum::routing::get;
 use serde::Serialize;
 
-use super::Api;
 use crate::error::ApiError;
 use crate::json;
+use crate::routes::{GET, GET_POST, POST, POST_PUT, Routes};
 
 /// The answer of a handler; the error writes itself.
 type Answer = Result<Response, ApiError>;
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/query", get(query::query).post(query::query))
-        .route("/query_range", get(query::query_range).post(query::query_range))
-        .route("/format_query", get(query::format_query).post(query::format_query))
-        .route("/parse_query", get(query::parse_query).post(query::parse_query))
-        .route("/series", get(series::series).post(series::series))
-        .route("/labels", get(series::labels).post(series::labels))
-        .route("/label/{name}/values", get(series::label_values))
-        .route("/metadata", get(metadata::metadata))
-        .route("/targets", get(targets::targets))
-        .route("/targets/metadata", get(metadata::target_metadata))
-        .route("/scrape_pools", get(targets::scrape_pools))
-        .route("/rules", get(rules::rules))
-        .route("/alerts", get(rules::alerts))
-        .route("/alertmanagers", get(status::alertmanagers))
-        .route("/status/config", get(status::config))
-        .route("/status/flags", get(status::flags))
-        .route("/status/runtimeinfo", get(status::runtime_info))
-        .route("/status/buildinfo", get(status::build_info))
-        .route("/status/tsdb", get(status::tsdb))
+/// What is answered once the server is ready.
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .on(GET_POST, "/query", query::query)
+        .on(GET_POST, "/query_range", query::query_range)
+        .on(GET_POST, "/query_exemplars", query::query_exemplars)
+        .on(GET_POST, "/format_query", query::format_query)
+        .on(GET_POST, "/parse_query", query::parse_query)
+        .on(GET_POST, "/series", series::series)
+        .on(GET_POST, "/labels", series::labels)
+        .on(GET, "/label/{name}/values", series::label_values)
+        .on(GET, "/metadata", metadata::metadata)
+        .on(GET, "/targets", targets::targets)
+        .on(GET, "/targets/metadata", metadata::target_metadata)
+        .on(GET, "/scrape_pools", targets::scrape_pools)
+        .on(GET, "/rules", rules::rules)
+        .on(GET, "/alerts", rules::alerts)
+        .on(GET, "/alertmanagers", status::alertmanagers)
+        .on(GET, "/status/config", status::config)
+        .on(GET, "/status/flags", status::flags)
+        .on(GET, "/status/runtimeinfo", status::runtime_info)
+        .on(GET, "/status/buildinfo", status::build_info)
+        .on(GET, "/status/tsdb", status::tsdb)
+        .on(GET, "/status/tsdb/blocks", status::blocks)
+        .on(POST_PUT, "/admin/tsdb/delete_series", status::admin_disabled)
+        .on(POST_PUT, "/admin/tsdb/clean_tombstones", status::admin_disabled)
+        .on(POST_PUT, "/admin/tsdb/snapshot", status::admin_disabled)
+}
+
+/// What only other programs send, not pages of other origins.
+pub(super) fn receivers(routes: Routes) -> Routes {
+    routes.on(POST, "/write", status::remote_write_disabled).on(
+        POST,
+        "/otlp/v1/metrics",
+        status::otlp_disabled,
+    )
+}
+
+/// What is answered before, too.
+pub(super) fn early_routes(routes: Routes) -> Routes {
+    routes.on(GET, "/status/walreplay", status::walreplay).on(GET, "/notifications", status::notifications)
 }
 
 /// A successful answer whose data is small enough for the general encoder.

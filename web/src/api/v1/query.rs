@@ -1,8 +1,13 @@
 //! `/query`, `/query_range`, `/format_query` and `/parse_query`.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use model::TimeRange;
+use promql::parse::ast::Expr;
 use promql::{CancelFlag, QueryOptions, QueryResult, RangeParams, Value};
 
 use super::{Answer, truncation_warning};
@@ -85,16 +90,27 @@ impl Drop for CancelOnDrop {
 }
 
 async fn run(
-    api: std::sync::Arc<Api>,
+    api: Arc<Api>,
     params: Params,
     limit: usize,
-    options: QueryOptions,
+    mut options: QueryOptions,
     evaluate: impl FnOnce(&Api, &str, &QueryOptions) -> Result<QueryResult, promql::Error> + Send + 'static,
 ) -> Answer {
     let _guard = CancelOnDrop(options.cancel.clone());
+    let began = Instant::now();
+    let longest = api.engine.options().timeout.min(options.timeout.unwrap_or(Duration::MAX));
+    let Ok(turn) = tokio::time::timeout(longest, Arc::clone(&api.queries).acquire_owned()).await else {
+        return Err(promql::Error::Timeout("query queue".to_owned()).into());
+    };
+    let turn = turn.expect("the semaphore is never closed");
+    let queued = began.elapsed();
+    options.timeout = Some(longest.saturating_sub(queued));
     tokio::task::spawn_blocking(move || {
+        // Given back when the thread is free, even if nobody waits for the answer any more.
+        let _turn = turn;
         let text = params.get("query");
-        let result = evaluate(&api, text, &options)?;
+        let mut result = evaluate(&api, text, &options)?;
+        result.stats.queue_time += queued;
         Ok(respond(result, text, limit, params.get("stats")))
     })
     .await
@@ -183,6 +199,32 @@ fn write_stats(out: &mut Vec<u8>, stats: &promql::Stats) {
             },
         },
     );
+}
+
+/// Exemplars are not stored yet, which is what Prometheus answers without its feature, too.
+pub(super) async fn query_exemplars(State(api): Shared, params: Params) -> Answer {
+    let TimeRange { mint, maxt } = params.range()?;
+    if maxt < mint {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
+    }
+    let expr = api.engine.parse(params.get("query")).map_err(|e| ApiError::bad_data(e.to_string()))?;
+    if !has_selector(&expr) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    super::ok::<[(); 0]>(&[])
+}
+
+fn has_selector(expr: &Expr) -> bool {
+    match expr {
+        Expr::Number(_) | Expr::String(_) => false,
+        Expr::Vector(_) | Expr::Matrix(_) => true,
+        Expr::Subquery(e) => has_selector(&e.expr),
+        Expr::Call(e) => e.args.iter().any(has_selector),
+        Expr::Aggregate(e) => has_selector(&e.expr) || e.param.as_ref().is_some_and(|p| has_selector(p)),
+        Expr::Binary(e) => has_selector(&e.lhs) || has_selector(&e.rhs),
+        Expr::Unary(e) => has_selector(&e.expr),
+        Expr::Paren(e) => has_selector(&e.expr),
+    }
 }
 
 pub(super) async fn format_query(State(api): Shared, params: Params) -> Answer {

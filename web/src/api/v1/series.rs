@@ -1,6 +1,7 @@
 //! `/series`, `/labels` and `/label/…/values`: what there is to ask for.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -15,12 +16,17 @@ use crate::params::Params;
 
 /// Runs `ask` on a thread that may block.
 async fn blocking(
-    api: std::sync::Arc<crate::Api>,
+    api: Arc<crate::Api>,
     ask: impl FnOnce(&dyn Queryable) -> Result<Response, ApiError> + Send + 'static,
 ) -> Answer {
-    tokio::task::spawn_blocking(move || ask(api.storage.as_ref()))
-        .await
-        .map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))?
+    let turn = Arc::clone(&api.lookups).acquire_owned().await.expect("the semaphore is never closed");
+    tokio::task::spawn_blocking(move || {
+        // Given back when the thread is free, even if nobody waits for the answer any more.
+        let _turn = turn;
+        ask(api.storage.as_ref())
+    })
+    .await
+    .map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))?
 }
 
 pub(super) async fn series(State(api): Shared, params: Params) -> Answer {

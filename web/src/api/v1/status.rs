@@ -1,11 +1,15 @@
 //! `/status/…`: what the server runs with and how it does.
 
 use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
 
 use super::{Answer, ok};
 use crate::api::Shared;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorKind};
+use crate::json;
 use crate::params::Params;
+use crate::routes::text_error;
 
 pub(super) async fn config(State(api): Shared) -> Answer {
     #[derive(serde::Serialize)]
@@ -40,10 +44,41 @@ pub(super) async fn tsdb(State(api): Shared, params: Params) -> Answer {
 }
 
 /// Answers before the server is ready.
-pub(in crate::api) async fn walreplay(State(api): Shared) -> Answer {
+pub(super) async fn walreplay(State(api): Shared) -> Answer {
     ok(&api.status.wal_replay())
 }
 
 pub(super) async fn alertmanagers(State(api): Shared) -> Answer {
     ok(&api.status.alertmanagers())
+}
+
+/// The blocks as their `meta.json` describe them.
+pub(super) async fn blocks(State(api): Shared) -> Response {
+    let write = |out: &mut Vec<u8>| {
+        out.extend_from_slice(b"{\"blocks\":");
+        json::write_list(out, api.status.blocks(), |out, block| out.extend_from_slice(&block));
+        out.push(b'}');
+    };
+    json::success(write, &[], &[])
+}
+
+/// What the page should tell its users about the server.
+pub(super) async fn notifications(State(api): Shared) -> Answer {
+    ok(&api.status.notifications())
+}
+
+// === what cannot be switched on yet ===
+
+pub(super) async fn remote_write_disabled() -> Response {
+    let text = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
+    text_error(StatusCode::NOT_FOUND, text)
+}
+
+pub(super) async fn otlp_disabled() -> Response {
+    let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n";
+    text_error(StatusCode::NOT_FOUND, text)
+}
+
+pub(super) async fn admin_disabled() -> ApiError {
+    ApiError::new(ErrorKind::Unavailable, "admin APIs disabled")
 }

@@ -1,0 +1,359 @@
+//! The routes against a store in memory: what all share, and what only a slow or broken store shows.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Method, Request, StatusCode, header};
+use model::storage::{Error, Querier, Queryable};
+use model::{Labels, TimeRange};
+use promql::testing::Storage;
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use super::{Api, Options, router};
+use crate::view;
+
+/// A server of which every part can be told what to do.
+#[derive(Default)]
+struct Server {
+    is_starting: AtomicBool,
+    reloads: AtomicUsize,
+    groups: Mutex<Vec<view::RuleGroup>>,
+}
+
+impl view::TargetSource for Server {
+    fn targets(&self) -> view::Targets {
+        view::Targets::default()
+    }
+
+    fn pools(&self) -> Vec<String> {
+        vec!["a".to_owned()]
+    }
+
+    fn metadata(&self) -> Vec<view::TargetMetadata> {
+        Vec::new()
+    }
+}
+
+impl view::RuleSource for Server {
+    fn groups(&self) -> Vec<view::RuleGroup> {
+        self.groups.lock().unwrap().clone()
+    }
+}
+
+impl view::StatusSource for Server {
+    fn is_ready(&self) -> bool {
+        !self.is_starting.load(Ordering::Relaxed)
+    }
+
+    fn is_stopping(&self) -> bool {
+        false
+    }
+
+    fn config_text(&self) -> String {
+        String::new()
+    }
+
+    fn flags(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn runtime_info(&self) -> view::RuntimeInfo {
+        unimplemented!("no test asks for it")
+    }
+
+    fn build_info(&self) -> view::BuildInfo {
+        unimplemented!("no test asks for it")
+    }
+
+    fn tsdb_status(&self, _: usize) -> view::TsdbStatus {
+        unimplemented!("no test asks for it")
+    }
+
+    fn wal_replay(&self) -> view::WalReplay {
+        view::WalReplay { min: 1, max: 3, current: 2 }
+    }
+
+    fn blocks(&self) -> Vec<Vec<u8>> {
+        vec![b"{\"ulid\":\"1\"}".to_vec(), b"{\"ulid\":\"2\"}".to_vec()]
+    }
+
+    fn notifications(&self) -> Vec<view::Notification> {
+        Vec::new()
+    }
+
+    fn alertmanagers(&self) -> view::Alertmanagers {
+        view::Alertmanagers::default()
+    }
+
+    fn metrics(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+impl view::Lifecycle for Server {
+    fn reload(&self) -> futures_util::future::BoxFuture<'_, Result<(), String>> {
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { Err("no such file".to_owned()) })
+    }
+
+    fn quit(&self) {}
+}
+
+/// A store that answers only once it is let go.
+#[derive(Default)]
+struct Slow {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    n_waiting: AtomicUsize,
+}
+
+impl Slow {
+    fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+impl Queryable for Slow {
+    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, Error> {
+        self.n_waiting.fetch_add(1, Ordering::SeqCst);
+        let is_open = self.is_open.lock().unwrap();
+        drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+        Storage::default().querier(range)
+    }
+}
+
+/// Eight series, one sample each at 0.
+fn stored() -> Arc<Storage> {
+    let mut storage = Storage::default();
+    for i in 0..8 {
+        storage.append(&Labels::from_pairs([("__name__", "up"), ("i", &i.to_string())]), [(0, 1.0)]);
+    }
+    Arc::new(storage)
+}
+
+fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) -> Arc<Api> {
+    Arc::new(Api {
+        engine: Arc::new(promql::Engine::new(promql::EngineOptions {
+            timeout: Duration::from_secs(5),
+            ..promql::EngineOptions::default()
+        })),
+        storage,
+        targets: Arc::clone(server) as Arc<dyn view::TargetSource>,
+        rules: Arc::clone(server) as Arc<dyn view::RuleSource>,
+        status: Arc::clone(server) as Arc<dyn view::StatusSource>,
+        lifecycle: Arc::clone(server) as Arc<dyn view::Lifecycle>,
+        metrics: Arc::default(),
+        queries: Arc::new(Semaphore::new(queries_max)),
+        lookups: Arc::new(Semaphore::new(1)),
+        options: Options {
+            enable_lifecycle: true,
+            route_prefix: String::new(),
+            external_path: String::new(),
+            cors_origin: None,
+            now: || 0,
+        },
+    })
+}
+
+fn serving(storage: Arc<dyn Queryable>) -> (Router, Arc<Server>) {
+    let server = Arc::default();
+    (router(api(&server, storage, 4), None), server)
+}
+
+async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, http::HeaderMap, String) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn get(router: &Router, path: &str) -> (StatusCode, String) {
+    let (status, _, body) = ask(router, Request::get(path).body(Body::empty()).unwrap()).await;
+    (status, body)
+}
+
+fn form(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(body.into())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn only_some_paths_answer_before_the_server_is_ready() {
+    let (router, server) = serving(stored());
+    server.is_starting.store(true, Ordering::Relaxed);
+    for path in ["/api/v1/query?query=1", "/api/v1/rules", "/-/ready"] {
+        let (status, headers, body) = ask(&router, Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (status, body.as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+            "{path}"
+        );
+        assert_eq!(headers["x-prometheus-stopping"], "false", "{path}");
+    }
+    for path in ["/-/healthy", "/metrics", "/api/v1/status/walreplay", "/api/v1/notifications", "/query"] {
+        assert_eq!(get(&router, path).await.0, StatusCode::OK, "{path}");
+    }
+    server.is_starting.store(false, Ordering::Relaxed);
+    assert_eq!(get(&router, "/-/ready").await, (StatusCode::OK, "Prometheus Server is Ready.\n".to_owned()));
+}
+
+#[tokio::test]
+async fn a_form_may_be_large_but_not_without_bounds() {
+    let (router, _) = serving(stored());
+    let (status, _, body) =
+        ask(&router, form("/api/v1/query", format!("query=1{}", "+".repeat(100_000)))).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let too_much = vec![b'+'; crate::params::FORM_BYTES_MAX + 1];
+    let (status, _, body) = ask(&router, form("/api/v1/query", too_much)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("error parsing form values"), "{body}");
+}
+
+#[tokio::test]
+async fn limits_cut_lists_and_say_so() {
+    let (router, _) = serving(stored());
+    let warning = "\"warnings\":[\"results truncated due to limit\"]";
+    for (path, n, is_cut) in [
+        ("/api/v1/query?query=up&limit=3", 3, true),
+        ("/api/v1/query?query=up&limit=8", 8, false),
+        ("/api/v1/query?query=up&limit=0", 8, false),
+        ("/api/v1/series?match[]=up&limit=7", 7, true),
+        ("/api/v1/series?match[]=up&limit=8", 8, false),
+        ("/api/v1/series?match[]=up&match[]=up&limit=5", 5, true),
+    ] {
+        let (status, body) = get(&router, path).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert_eq!((body.matches("\"i\":").count(), body.contains(warning)), (n, is_cut), "{path}: {body}");
+    }
+    let (_, body) = get(&router, "/api/v1/label/i/values?limit=2").await;
+    assert_eq!(body, format!("{{\"status\":\"success\",\"data\":[\"0\",\"1\"],{warning}}}"));
+}
+
+/// Waits, without blocking the event loop, until `is_so`.
+async fn until(is_so: impl Fn() -> bool) {
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("it comes to be in time");
+}
+
+#[tokio::test]
+async fn slow_queries_hold_up_nothing_else() {
+    let slow = Arc::new(Slow::default());
+    let server = Arc::default();
+    let router = router(api(&server, Arc::clone(&slow) as Arc<dyn Queryable>, 2), None);
+    let asking: Vec<_> = (0..5)
+        .map(|_| {
+            let router = router.clone();
+            tokio::spawn(async move { get(&router, "/api/v1/query?query=up").await.0 })
+        })
+        .collect();
+    until(|| slow.n_waiting.load(Ordering::SeqCst) == 2).await;
+    // The event loop of this test has one thread: had a query it, this would not return.
+    assert_eq!(get(&router, "/-/healthy").await.0, StatusCode::OK);
+    assert_eq!(get(&router, "/api/v1/rules").await.0, StatusCode::OK);
+    assert_eq!(slow.n_waiting.load(Ordering::SeqCst), 2, "the others wait without a thread");
+    slow.open();
+    for answer in asking {
+        assert_eq!(answer.await.unwrap(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_gets_no_turn_times_out() {
+    let slow = Arc::new(Slow::default());
+    let server = Arc::default();
+    let router = router(api(&server, Arc::clone(&slow) as Arc<dyn Queryable>, 1), None);
+    let first = tokio::spawn({
+        let router = router.clone();
+        async move { get(&router, "/api/v1/query?query=up").await.0 }
+    });
+    until(|| slow.n_waiting.load(Ordering::SeqCst) == 1).await;
+    let (status, body) = get(&router, "/api/v1/query?query=up&timeout=20ms").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(body, r#"{"status":"error","errorType":"timeout","error":"query timed out in query queue"}"#);
+    slow.open();
+    assert_eq!(first.await.unwrap(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_query() {
+    let server = Arc::default();
+    let api = api(&server, stored(), 1);
+    let router = router(Arc::clone(&api), None);
+    let leaving = tokio::spawn(async move {
+        // Runs into the engine's timeout of 5 s unless it is cancelled.
+        let query = "max_over_time(sum_over_time(vector(time())[1h:1s])[10h:1s])";
+        get(&router, &format!("/api/v1/query?query={query}")).await
+    });
+    until(|| api.queries.available_permits() == 0).await;
+    leaving.abort();
+    assert!(leaving.await.unwrap_err().is_cancelled());
+    let began = std::time::Instant::now();
+    until(|| api.queries.available_permits() == 1).await;
+    assert!(began.elapsed() < Duration::from_secs(4), "it ran on for {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_pattern() {
+    let (router, _) = serving(stored());
+    get(&router, "/api/v1/label/i/values").await;
+    get(&router, "/api/v1/label/j/values").await;
+    get(&router, "/api/v1/query?query=(").await;
+    get(&router, "/nothing").await;
+    let (_, text) = get(&router, "/metrics").await;
+    for line in [
+        "prometheus_http_requests_total{code=\"200\",handler=\"/api/v1/label/:name/values\"} 2",
+        "prometheus_http_requests_total{code=\"200\",handler=\"/api/v1/query\"} 0",
+        "prometheus_http_requests_total{code=\"400\",handler=\"/api/v1/query\"} 1",
+        "prometheus_http_requests_total{code=\"200\",handler=\"/api/v1/query_range\"} 0",
+        "prometheus_http_request_duration_seconds_count{handler=\"/api/v1/query\"} 1",
+        "prometheus_http_request_duration_seconds_bucket{handler=\"/\",le=\"120\"} 0",
+        "prometheus_http_response_size_bytes_bucket{handler=\"/api/v1/query\",le=\"100\"} 0",
+        "prometheus_http_response_size_bytes_bucket{handler=\"/api/v1/query\",le=\"1000\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("nothing"));
+}
+
+#[tokio::test]
+async fn methods_are_those_of_the_table() {
+    let (router, server) = serving(stored());
+    let with =
+        |method: Method, path: &str| Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+    let (status, headers, body) = ask(&router, with(Method::DELETE, "/api/v1/query")).await;
+    assert_eq!((status, body.as_str()), (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"));
+    assert_eq!(headers[header::ALLOW], "GET, OPTIONS, POST");
+    assert_eq!(ask(&router, with(Method::HEAD, "/api/v1/query")).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(ask(&router, with(Method::HEAD, "/-/healthy")).await.0, StatusCode::OK);
+    let (status, _, body) = ask(&router, with(Method::GET, "/-/reload")).await;
+    assert_eq!(
+        (status, body.as_str()),
+        (StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed")
+    );
+    let (status, _, body) = ask(&router, with(Method::PUT, "/-/reload")).await;
+    assert_eq!(
+        (status, body.as_str()),
+        (StatusCode::INTERNAL_SERVER_ERROR, "failed to reload config: no such file\n")
+    );
+    assert_eq!(server.reloads.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn blocks_keep_the_order_of_their_keys() {
+    let (router, _) = serving(stored());
+    let (_, body) = get(&router, "/api/v1/status/tsdb/blocks").await;
+    assert_eq!(body, r#"{"status":"success","data":{"blocks":[{"ulid":"1"},{"ulid":"2"}]}}"#);
+}

@@ -1,0 +1,126 @@
+//! The table of routes: which methods each takes, and what every route has in common.
+//!
+//! A method that a route does not take, and a path that none has, get the answers of Go's routers. Requests
+//! that reach a handler are counted under the route's pattern.
+//!
+//! Compat: julienschmidt/httprouter as prometheus `common/route` sets it up.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::api::Api;
+use crate::metrics;
+
+pub(crate) const GET: &[Method] = &[Method::GET];
+pub(crate) const GET_HEAD: &[Method] = &[Method::GET, Method::HEAD];
+pub(crate) const GET_POST: &[Method] = &[Method::GET, Method::POST];
+pub(crate) const POST: &[Method] = &[Method::POST];
+pub(crate) const POST_PUT: &[Method] = &[Method::POST, Method::PUT];
+/// All that a handler which refuses some itself can be asked.
+pub(crate) const GET_POST_PUT: &[Method] = &[Method::GET, Method::POST, Method::PUT];
+
+/// Routes under construction.
+pub(crate) struct Routes {
+    /// In front of every pattern, but not in the counts.
+    prefix: String,
+    /// In front of every pattern, in the counts too.
+    base: &'static str,
+    metrics: Arc<metrics::Metrics>,
+    router: Router<Arc<Api>>,
+}
+
+/// One route as its layer sees it.
+#[derive(Clone)]
+struct Route {
+    methods: &'static [Method],
+    metrics: Arc<metrics::Handler>,
+}
+
+impl Routes {
+    pub(crate) fn new(api: &Api, base: &'static str) -> Self {
+        Self {
+            prefix: api.options.route_prefix.clone(),
+            base,
+            metrics: Arc::clone(&api.metrics),
+            router: Router::new(),
+        }
+    }
+
+    /// Adds a route; its pattern is written as axum does.
+    pub(crate) fn on<H, T>(mut self, methods: &'static [Method], pattern: &str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Api>>,
+        T: 'static,
+    {
+        let pattern = format!("{}{pattern}", self.base);
+        let route = Route { methods, metrics: self.metrics.handler(&counted_as(&pattern)) };
+        let handler = any(handler).layer(middleware::from_fn_with_state(route, pass));
+        self.router = self.router.route(&format!("{}{pattern}", self.prefix), handler);
+        self
+    }
+
+    pub(crate) fn into_router(self) -> Router<Arc<Api>> {
+        self.router
+    }
+}
+
+/// `/label/{name}/values` as upstream's router spells it: `/label/:name/values`.
+fn counted_as(pattern: &str) -> String {
+    pattern.replace("{*", "*").replace('{', ":").replace('}', "")
+}
+
+async fn pass(State(route): State<Route>, request: Request, next: Next) -> Response {
+    if route.methods.contains(request.method()) {
+        let began = Instant::now();
+        let response = next.run(request).await;
+        route.metrics.count(&response, began.elapsed());
+        return response;
+    }
+    let mut allowed: Vec<_> = route.methods.iter().map(Method::as_str).chain(["OPTIONS"]).collect();
+    allowed.sort_unstable();
+    let allowed = HeaderValue::from_str(&allowed.join(", ")).expect("methods are ASCII");
+    let mut response = if *request.method() == Method::OPTIONS {
+        StatusCode::OK.into_response()
+    } else {
+        text_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+    };
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
+/// The answer where there is no route.
+pub(crate) async fn not_found() -> Response {
+    text_error(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// An error as Go's `http.Error` writes it.
+pub(crate) fn text_error(status: StatusCode, text: impl Into<String>) -> Response {
+    let no_sniffing =
+        [(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"))];
+    (status, no_sniffing, text.into()).into_response()
+}
+
+/// A redirect as Go's `http.Redirect` writes it.
+pub(crate) fn redirect(status: StatusCode, to: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(to) else {
+        return text_error(StatusCode::BAD_REQUEST, "400 Bad Request\n");
+    };
+    let shown = to
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;");
+    let text = status.canonical_reason().unwrap_or_default();
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    let headers = [(header::LOCATION, location), (header::CONTENT_TYPE, html)];
+    (status, headers, format!("<a href=\"{shown}\">{text}</a>.\n\n")).into_response()
+}
