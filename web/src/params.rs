@@ -71,8 +71,17 @@ impl Params {
     pub fn time(&self, name: &str, default: Timestamp) -> Result<Timestamp, ApiError> {
         match self.get(name) {
             "" => Ok(default),
-            text => parse_time(text).map_err(|e| ApiError::parameter(name, e)),
+            text => parse_time(text)
+                .map_err(|e| ApiError::parameter(name, format!("invalid time value for '{name}': {e}"))),
         }
+    }
+
+    /// The time `name`, which must be given.
+    ///
+    /// # Errors
+    /// It is not given, or neither a number of seconds nor RFC 3339.
+    pub fn required_time(&self, name: &str) -> Result<Timestamp, ApiError> {
+        parse_time(self.get(name)).map_err(|e| ApiError::parameter(name, e))
     }
 
     /// The span `start` to `end`, unbounded where not given.
@@ -94,13 +103,13 @@ impl Params {
                 Ok(n) => {
                     usize::try_from(n).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
                 }
-                Err(_) => Err(ApiError::parameter(
-                    "limit",
-                    format!(
-                        "strconv.Atoi: parsing {}: invalid syntax",
-                        model::quote::go_quote(text.as_bytes())
-                    ),
-                )),
+                Err(e) => {
+                    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+                    let is_out_of_range = matches!(e.kind(), NegOverflow | PosOverflow);
+                    let why = if is_out_of_range { "value out of range" } else { "invalid syntax" };
+                    let quoted = model::quote::go_quote(text.as_bytes());
+                    Err(ApiError::parameter("limit", format!("strconv.Atoi: parsing {quoted}: {why}")))
+                }
             },
         }
     }

@@ -38,7 +38,7 @@ pub fn success(data: impl FnOnce(&mut Vec<u8>), warnings: &[String], infos: &[St
 
 /// Appends `value` as Go's encoder would write it.
 pub fn write_serialized<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    let mut serializer = serde_json::Serializer::with_formatter(out, HtmlSafe);
+    let mut serializer = serde_json::Serializer::with_formatter(out, HtmlSafe::default());
     value.serialize(&mut serializer).expect("a view has string keys and a Vec takes every write");
 }
 
@@ -102,15 +102,64 @@ pub fn write_labels(out: &mut Vec<u8>, labels: &model::Labels) {
     out.push(b'}');
 }
 
-/// Go's escaping of `encoding/json`: HTML characters and the two line separators on top of JSON's own.
-struct HtmlSafe;
+/// Keys of label sets in the views, which Prometheus writes with its own encoder: nothing escaped for HTML.
+const LABEL_SETS: [&str; 4] = ["annotations", "discoveredLabels", "labels", "target"];
+
+/// Go's `encoding/json`: HTML characters and the two line separators escaped on top of JSON's own, floats
+/// without a needless fraction.
+#[derive(Default)]
+struct HtmlSafe {
+    depth: usize,
+    is_key: bool,
+    /// The key read last names a label set.
+    is_label_set: bool,
+    /// The depth of the label set that is being written.
+    raw_from: Option<usize>,
+}
 
 impl serde_json::ser::Formatter for HtmlSafe {
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.is_key = true;
+        if first { Ok(()) } else { writer.write_all(b",") }
+    }
+
+    fn end_object_key<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.is_key = false;
+        Ok(())
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        if self.is_label_set && self.raw_from.is_none() {
+            self.raw_from = Some(self.depth);
+        }
+        self.is_label_set = false;
+        writer.write_all(b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        if self.raw_from == Some(self.depth) {
+            self.raw_from = None;
+        }
+        self.depth -= 1;
+        writer.write_all(b"}")
+    }
+
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, v: f64) -> io::Result<()> {
+        writer.write_all(model::number::format_json(v).replace("e-0", "e-").as_bytes())
+    }
+
     fn write_string_fragment<W: ?Sized + io::Write>(
         &mut self,
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        if self.raw_from.is_some() {
+            return writer.write_all(fragment.as_bytes());
+        }
+        if self.is_key {
+            self.is_label_set = LABEL_SETS.contains(&fragment);
+        }
         let mut rest = fragment;
         while let Some(i) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             writer.write_all(&rest.as_bytes()[..i])?;

@@ -3,10 +3,10 @@
 //! Compat: prometheus `web/api/v1/json_codec.go`.
 
 use model::Timestamp;
-use model::number::append_json_into;
+use model::number::{append_f_into, append_json_into};
 use promql::Value;
 
-use super::{write_labels, write_list, write_raw};
+use super::{write_escaped, write_labels, write_list};
 
 /// Appends `"resultType":…,"result":…`, the inside of a query's data.
 pub fn write_value(out: &mut Vec<u8>, value: &Value) {
@@ -20,12 +20,19 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\",\"result\":");
     match value {
-        Value::Scalar(sample) => write_point(out, sample.t, sample.v),
+        // Upstream's general encoder writes these two, not the one of series.
+        Value::Scalar(sample) => {
+            out.push(b'[');
+            write_timestamp(out, sample.t);
+            out.extend_from_slice(b",\"");
+            append_f_into(sample.v, out);
+            out.extend_from_slice(b"\"]");
+        }
         Value::String { t, value } => {
             out.push(b'[');
             write_timestamp(out, *t);
             out.push(b',');
-            write_raw(out, value);
+            write_escaped(out, value);
             out.push(b']');
         }
         Value::Vector(samples) => write_list(out, samples, |out, sample| {

@@ -43,11 +43,7 @@ pub(super) async fn query_range(State(api): Shared, params: Params) -> Answer {
 }
 
 fn range_params(params: &Params) -> Result<RangeParams, ApiError> {
-    let required = |name| match params.get(name) {
-        "" => Err(ApiError::parameter(name, "cannot parse \"\" to a valid timestamp")),
-        _ => params.time(name, 0),
-    };
-    let (start, end) = (required("start")?, required("end")?);
+    let (start, end) = (params.required_time("start")?, params.required_time("end")?);
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }

@@ -79,7 +79,7 @@ fn find_series(
 pub(super) async fn labels(State(api): Shared, params: Params) -> Answer {
     let limit = params.limit()?;
     let range = params.range()?;
-    let selectors = params.selectors()?;
+    let selectors = unnamed(params.selectors())?;
     blocking(api, move |storage| {
         let querier = storage.querier(range)?;
         names_or_values(&selectors, limit, |matchers, limit| querier.label_names(matchers, limit))
@@ -94,7 +94,7 @@ pub(super) async fn label_values(State(api): Shared, Path(name): Path<String>, p
     }
     let limit = params.limit()?;
     let range = params.range()?;
-    let selectors = params.selectors()?;
+    let selectors = unnamed(params.selectors())?;
     blocking(api, move |storage| {
         let querier = storage.querier(range)?;
         names_or_values(&selectors, limit, |matchers, limit| {
@@ -102,6 +102,16 @@ pub(super) async fn label_values(State(api): Shared, Path(name): Path<String>, p
         })
     })
     .await
+}
+
+/// Only `/series` says in its errors which parameter they are about.
+fn unnamed<T>(selectors: Result<T, ApiError>) -> Result<T, ApiError> {
+    selectors.map_err(|mut e| {
+        if let Some(message) = e.message.strip_prefix("invalid parameter \"match[]\": ") {
+            e.message = message.to_owned();
+        }
+        e
+    })
 }
 
 /// The union over the selectors of what `ask` gives, as a sorted list of strings.

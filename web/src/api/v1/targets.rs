@@ -26,7 +26,6 @@ pub(super) async fn targets(State(api): Shared, params: Params) -> Answer {
     if !pool.is_empty() {
         targets.active.retain(|target| target.scrape_pool == pool);
         targets.dropped.retain(|target| target.scrape_pool == pool);
-        targets.dropped_counts.retain(|name, _| name == pool);
     }
     let wants = |which| matches!(state.as_str(), "" | "any") || state == which;
     ok(&Listed {
