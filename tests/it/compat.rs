@@ -587,7 +587,7 @@ fn take_in(program: &Path, folder: &Path, data: &Path, itself: bool) {
     let global = "global: {scrape_interval: 1s}\nscrape_configs:\n";
     let job = |name: &str, address: &str| {
         format!(
-            "  - job_name: {name}\n    honor_labels: true\n    static_configs: [{{targets: [\"{address}\"]}}]\n"
+            "  - job_name: {name}\n    honor_labels: true\n    static_configs: [{{targets: [\"{address}\"], labels: {{instance: {name}}}}}]\n"
         )
     };
     std::fs::write(&config, format!("{global}{}", job("fixed", &target))).unwrap();

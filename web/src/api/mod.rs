@@ -130,6 +130,7 @@ async fn metrics(State(api): Shared) -> Response {
 async fn version(State(api): Shared) -> Response {
     let mut body = Vec::new();
     crate::json::write_serialized(&mut body, &api.status.build_info());
+    body.push(b'\n');
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }

@@ -7,6 +7,7 @@ use model::{Labels, Matcher};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::series::unnamed;
 use super::{Answer, ok};
 use crate::api::Shared;
 use crate::error::ApiError;
@@ -64,7 +65,15 @@ impl Filter {
         let exclude_alerts = match params.get("exclude_alerts").to_lowercase().as_str() {
             "" | "0" | "f" | "false" => false,
             "1" | "t" | "true" => true,
-            _ => return Err(ApiError::parameter("exclude_alerts", "not a boolean")),
+            text => {
+                let quoted = model::quote::go_quote(text.as_bytes());
+                return Err(ApiError::parameter(
+                    "exclude_alerts",
+                    format!(
+                        "error converting exclude_alerts: strconv.ParseBool: parsing {quoted}: invalid syntax"
+                    ),
+                ));
+            }
         };
         let all = |name| params.all(name).map(str::to_owned).collect();
         Ok(Self {
@@ -73,7 +82,7 @@ impl Filter {
             names: all("rule_name[]"),
             groups: all("rule_group[]"),
             files: all("file[]"),
-            selectors: params.selectors()?,
+            selectors: unnamed(params.selectors())?,
             exclude_alerts,
         })
     }
@@ -120,7 +129,7 @@ impl Page {
         let limit = match params.url("group_limit") {
             "" if !token.is_empty() => {
                 return Err(ApiError::parameter(
-                    "group_limit",
+                    "group_next_token",
                     "group_limit needs to be present in order to paginate over the groups",
                 ));
             }

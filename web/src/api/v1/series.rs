@@ -104,8 +104,8 @@ pub(super) async fn label_values(State(api): Shared, Path(name): Path<String>, p
     .await
 }
 
-/// Only `/series` says in its errors which parameter they are about.
-fn unnamed<T>(selectors: Result<T, ApiError>) -> Result<T, ApiError> {
+/// Of the routes that take selectors only `/series` says in errors which parameter they are about.
+pub(super) fn unnamed<T>(selectors: Result<T, ApiError>) -> Result<T, ApiError> {
     selectors.map_err(|mut e| {
         if let Some(message) = e.message.strip_prefix("invalid parameter \"match[]\": ") {
             e.message = message.to_owned();

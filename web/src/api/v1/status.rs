@@ -36,8 +36,8 @@ pub(super) async fn tsdb(State(api): Shared, params: Params) -> Answer {
         "" => 10,
         text => match text.parse::<usize>() {
             Ok(limit @ 1..=10_000) => limit,
-            Ok(0) | Err(_) => return Err(ApiError::parameter("limit", "limit must be a positive number")),
-            Ok(_) => return Err(ApiError::parameter("limit", "limit must not exceed 10000")),
+            Ok(0) | Err(_) => return Err(ApiError::bad_data("limit must be a positive number")),
+            Ok(_) => return Err(ApiError::bad_data("limit must not exceed 10000")),
         },
     };
     ok(&api.status.tsdb_status(limit))
