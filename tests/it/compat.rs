@@ -43,30 +43,39 @@ fn fixed_data() -> String {
             }
         }
     };
-    for (n, (method, code)) in
-        [("get", "200"), ("get", "500"), ("post", "200"), ("post", "404")].iter().enumerate()
+    // In label order, so that answers do not depend on whether the head or a block gives them.
+    series("{\"compat.dotted name\",\"a label\"=\"x\",job=\"web\"}", "", &|i| Some(i.to_string()));
+    for (instance, version) in [("a:1", "1.2.3"), ("b:1", "1.3.0")] {
+        let labels = format!("{{instance=\"{instance}\",job=\"web\",version=\"{version}\"}}");
+        series("compat_build_info", &labels, &|_| Some("1".to_owned()));
+    }
+    for (code, methods) in
+        [("200", &[("get", 3), ("post", 17)][..]), ("404", &[("post", 24)]), ("500", &[("get", 10)])]
     {
-        let slope = i64::try_from(n).unwrap() * 7 + 3;
         for instance in ["a:1", "b:1"] {
-            let labels =
-                format!("{{instance=\"{instance}\",job=\"web\",method=\"{method}\",code=\"{code}\"}}");
             // One of them starts again in the middle.
             let restart = if instance == "b:1" { 20 } else { 0 };
-            series("compat_requests_total", &labels, &|i| {
-                Some(((i - if i >= restart { restart } else { 0 }) * slope).to_string())
-            });
+            for (method, slope) in methods {
+                let labels =
+                    format!("{{code=\"{code}\",instance=\"{instance}\",job=\"web\",method=\"{method}\"}}");
+                series("compat_requests_total", &labels, &|i| {
+                    Some(((i - if i >= restart { restart } else { 0 }) * slope).to_string())
+                });
+            }
         }
     }
     for (suffix, labels, slope) in [
+        ("_bucket", "{job=\"web\",le=\"+Inf\"}", 19),
         ("_bucket", "{job=\"web\",le=\"0.1\"}", 5),
         ("_bucket", "{job=\"web\",le=\"0.5\"}", 11),
         ("_bucket", "{job=\"web\",le=\"1\"}", 17),
-        ("_bucket", "{job=\"web\",le=\"+Inf\"}", 19),
-        ("_sum", "{job=\"web\"}", 8),
         ("_count", "{job=\"web\"}", 19),
+        ("_sum", "{job=\"web\"}", 8),
     ] {
         series(&format!("compat_seconds{suffix}"), labels, &|i| Some((i * slope).to_string()));
     }
+    // Ends in the middle.
+    series("compat_short", "{job=\"web\"}", &|i| (i < 12).then(|| i.to_string()));
     for (room, values) in [
         ("attic", ["1", "2.5", "-3", "0.1"]),
         ("cellar", ["NaN", "+Inf", "-Inf", "0"]),
@@ -77,15 +86,6 @@ fn fixed_data() -> String {
             Some(values[usize::try_from(i).unwrap() % 4].to_owned())
         });
     }
-    // Ends in the middle.
-    series("compat_short", "{job=\"web\"}", &|i| (i < 12).then(|| i.to_string()));
-    series("compat_build_info", "{instance=\"a:1\",job=\"web\",version=\"1.2.3\"}", &|_| {
-        Some("1".to_owned())
-    });
-    series("compat_build_info", "{instance=\"b:1\",job=\"web\",version=\"1.3.0\"}", &|_| {
-        Some("1".to_owned())
-    });
-    series("{\"compat.dotted name\",\"a label\"=\"x\",job=\"web\"}", "", &|i| Some(i.to_string()));
     out
 }
 
@@ -439,8 +439,10 @@ impl Case {
         if self.unordered
             && let Ok(mut tree) = serde_json::from_str::<serde_json::Value>(&reply.body)
         {
-            if let Some(list) = tree.pointer_mut("/data/result").and_then(|list| list.as_array_mut()) {
-                list.sort_by_key(ToString::to_string);
+            for list in ["/data/result", "/data/alerts"] {
+                if let Some(list) = tree.pointer_mut(list).and_then(|list| list.as_array_mut()) {
+                    list.sort_by_key(ToString::to_string);
+                }
             }
             reply.body = tree.to_string();
         }
@@ -456,7 +458,7 @@ fn masked(text: &str, key: &str) -> String {
     while let Some(i) = rest.find(&key) {
         let (before, after) = rest.split_at(i + key.len());
         out.push_str(before);
-        out.push_str("MASKED");
+        out.push_str("\"MASKED\"");
         let end = if let Some(inner) = after.strip_prefix('"') {
             let mut is_escaped = false;
             let close = inner.find(|c| {
@@ -772,5 +774,10 @@ fn own_metrics_are_well_formed() {
     check.stdin.take().unwrap().write_all(reply.body.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim().is_empty(), "{}: {said}", output.status);
+    // Prometheus itself has names that its linter does not like.
+    let said: Vec<_> = said
+        .lines()
+        .filter(|line| !line.is_empty() && !line.ends_with("should not include type 'histogram'"))
+        .collect();
+    assert!(said.is_empty(), "{}: {said:?}", output.status);
 }
