@@ -518,10 +518,10 @@ const RULES: &str = r#"groups:
   - name: recording
     interval: 1s
     rules:
-      - record: compat:one
+      - record: rule:one
         expr: vector(1)
         labels: {team: "a"}
-      - record: compat:broken
+      - record: rule:broken
         expr: label_replace(vector(1), "9x", "", "", "")
   - name: alerting
     interval: 1s
