@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use model::storage::{AppendError, Appendable, Appender, Error, SeriesKey, SeriesRef};
 use model::{Labels, Timestamp};
 
+use super::grace::Epoch;
 use super::series::{ALIVE, Applied, LOGGED, SERIES_PER_SHARD_MAX, TIME_MAX};
 use super::slab::ID_LIST_MAX;
 use super::{Head, IDX_BITS, Inner, Slot, pack_ref, unpack_ref};
@@ -28,14 +29,13 @@ impl Head {
     /// As [`Appendable::appender`], without the indirect calls.
     pub fn batch(&self, affinity: u64) -> HeadAppender<'_> {
         let inner = &*self.0;
-        inner.open_appenders.fetch_add(1, SeqCst);
-        inner.metrics.active_appenders.add(1.0);
         HeadAppender {
+            // First of all: what is marked from here on waits for this appender.
+            epoch: inner.appenders.enter(),
             inner,
             home: inner.shard_of(affinity),
             bound: inner.bound(inner.max_time.load(Relaxed)),
             is_poisoned: inner.wal.read().as_ref().is_none_or(|wal| wal.poison().is_some()),
-            epoch: inner.epoch.load(SeqCst),
             slots: Vec::new(),
             refs: Vec::new(),
             ts: Vec::new(),
@@ -62,7 +62,7 @@ pub struct HeadAppender<'a> {
     home: usize,
     bound: Option<Timestamp>,
     is_poisoned: bool,
-    epoch: u32,
+    epoch: Epoch,
     slots: Vec<(Slot, u16)>,
     /// The series' names in the log.
     refs: Vec<u64>,
@@ -76,8 +76,7 @@ pub struct HeadAppender<'a> {
 
 impl Drop for HeadAppender<'_> {
     fn drop(&mut self) {
-        self.inner.open_appenders.fetch_sub(1, SeqCst);
-        self.inner.metrics.active_appenders.add(-1.0);
+        self.inner.appenders.leave(self.epoch);
     }
 }
 
@@ -115,7 +114,8 @@ impl HeadAppender<'_> {
         for _ in 0..8 {
             let (slot, generation) = self.find_or_create(labels)?;
             match self.buffer(slot, generation, t, v) {
-                Err(AppendError::UnknownSeries) => {}
+                // Whoever takes it away holds its shard until it cannot be found any more.
+                Err(AppendError::UnknownSeries) => drop(self.inner.shards[slot.shard()].state.read()),
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(pack_ref(slot, generation)),
             }
@@ -155,8 +155,7 @@ impl HeadAppender<'_> {
     fn buffer(&mut self, slot: Slot, generation: u16, t: Timestamp, v: f64) -> Result<(), AppendError> {
         let shard = self.inner.shards.get(slot.shard()).ok_or(AppendError::UnknownSeries)?;
         let line = shard.lines.get(slot.idx()).ok_or(AppendError::UnknownSeries)?;
-        line.touched.store(self.epoch, Relaxed);
-        let flags = line.flags.load(Relaxed);
+        let flags = line.claim();
         if line.generation() != generation || flags & ALIVE == 0 {
             return Err(AppendError::UnknownSeries);
         }
@@ -270,10 +269,16 @@ impl HeadAppender<'_> {
                 inner.shards[slot.shard()].line(slot.idx()).flags.fetch_or(LOGGED, Relaxed);
             }
         }
+        // Judged again, now that the shards are held: meanwhile a block may have been made of the times before.
+        let bound = inner.bound(inner.max_time.load(Relaxed)).unwrap_or(Timestamp::MIN);
         let (mut mint, mut maxt) = (Timestamp::MAX, Timestamp::MIN);
-        let (mut n_stored, mut n_late, mut n_gone) = (0, 0, 0);
+        let (mut n_stored, mut n_late, mut n_beyond, mut n_gone) = (0, 0, 0, 0);
         let mut failure = None;
         for ((&(slot, generation), &t), &v) in self.slots.iter().zip(&self.ts).zip(&self.vs) {
+            if t < bound {
+                n_beyond += 1;
+                continue;
+            }
             let shard = &inner.shards[slot.shard()];
             let state = states[slot.shard()].as_mut().expect("every touched shard was locked above");
             let place = (slot.idx(), generation);
@@ -295,6 +300,7 @@ impl HeadAppender<'_> {
         }
         inner.metrics.samples_appended.add(n_stored);
         inner.metrics.out_of_order.add(n_late);
+        inner.metrics.out_of_bounds.add(n_beyond);
         if n_gone > 0 {
             tracing::warn!(samples = n_gone, "series left the head during a commit; their samples are lost");
         }

@@ -1,8 +1,9 @@
 //! Full chunks of the head, in mapped files under `chunks_head/`.
 //!
 //! Sealed chunks gather in a small buffer that is written out when full; a read finds a chunk in the map or, for
-//! a moment, in the buffer. What the buffer holds at a kill is rebuilt from the log. A failed write
-//! keeps the buffer: on a full disk the log refuses commits, so no more chunks come meanwhile.
+//! a moment, in the buffer. What the buffer holds at a kill is rebuilt from the log. While a file cannot be
+//! created or written the buffer keeps growing, and every chunk tries again; on a full disk the log refuses
+//! commits, so not many come meanwhile.
 //!
 //! Compat: prometheus `tsdb/chunks`, `ChunkDiskMapper`.
 
@@ -59,12 +60,17 @@ pub(super) struct HeadChunks {
     tail: Mutex<Tail>,
 }
 
-#[derive(Debug, Default)]
+/// The end of what is written.
+#[derive(Debug)]
 struct Tail {
-    current: Option<(u32, Arc<ChunkFile>)>,
-    next_number: u32,
-    /// The bytes in the file.
+    /// Of the file that the buffer belongs to.
+    number: u32,
+    /// Created with the first write of the buffer.
+    file: Option<Arc<ChunkFile>>,
+    /// The bytes in the file, the magic included even before there is one.
     flushed: usize,
+    /// The time of the newest sample in the buffer.
+    maxt: Timestamp,
     buffer: Vec<u8>,
     has_failed: bool,
 }
@@ -119,7 +125,14 @@ impl HeadChunks {
             }
         }
         let next_number = files.keys().last().map_or(1, |n| n + 1);
-        let tail = Tail { next_number, ..Tail::default() };
+        let tail = Tail {
+            number: next_number,
+            file: None,
+            flushed: MAGIC.len(),
+            maxt: i64::MIN,
+            buffer: Vec::new(),
+            has_failed: false,
+        };
         let chunks =
             Self { dir: dir.to_owned(), files: RwLock::new(Arc::new(files)), tail: Mutex::new(tail) };
         Ok((chunks, loaded))
@@ -136,14 +149,17 @@ impl HeadChunks {
     ) -> Result<Sealed> {
         let mut tail = self.tail.lock();
         let len = xor::HEADER_LEN + stream.len();
-        let end = tail.flushed + tail.buffer.len();
-        if tail.current.is_none() || (end + RECORD_HEADER_LEN + len + 8 > FILE_BYTES_MAX && !tail.has_failed)
-        {
-            self.cut(&mut tail)?;
+        if tail.end() + RECORD_HEADER_LEN + len + 8 > FILE_BYTES_MAX && self.flush(&mut tail).is_ok() {
+            tail.number += 1;
+            (tail.file, tail.flushed) = (None, MAGIC.len());
         }
-        let (number, file) = tail.current.clone().expect("cut sets it");
-        let at = tail.buffer.len();
-        let offset = u32::try_from(tail.flushed + at).expect("files stay below 256 MiB");
+        if tail.end() + RECORD_HEADER_LEN + len + 8 > MAP_BYTES {
+            let full = std::io::Error::other("what could not be written fills the buffer");
+            return Err(Error::Io { path: path(&self.dir, tail.number), op: "write", source: full });
+        }
+        let (number, at) = (tail.number, tail.buffer.len());
+        let offset = u32::try_from(tail.end()).expect("files stay below 256 MiB");
+        tail.maxt = tail.maxt.max(maxt);
         let buffer = &mut tail.buffer;
         buffer.extend_from_slice(&series.to_be_bytes());
         buffer.extend_from_slice(&mint.to_be_bytes());
@@ -154,9 +170,8 @@ impl HeadChunks {
         buffer.extend_from_slice(stream);
         let crc = crc32c::crc32c(&buffer[at..]);
         buffer.extend_from_slice(&crc.to_be_bytes());
-        file.maxt.fetch_max(maxt, Ordering::Relaxed);
         if tail.buffer.len() >= BUFFER_BYTES
-            && let Err(e) = tail.flush()
+            && let Err(e) = self.flush(&mut tail)
             && !std::mem::replace(&mut tail.has_failed, true)
         {
             tracing::error!(error = %e, "head chunks cannot be written and stay in memory");
@@ -164,21 +179,35 @@ impl HeadChunks {
         Ok(Sealed { file: number, offset, mint, maxt })
     }
 
-    fn cut(&self, tail: &mut Tail) -> Result<()> {
-        tail.flush()?;
-        let number = tail.next_number;
-        let path = path(&self.dir, number);
-        let file = File::create(&path)?;
+    /// Writes the buffer out, into a new file if there is none.
+    fn flush(&self, tail: &mut Tail) -> Result<()> {
+        if tail.buffer.is_empty() {
+            return Ok(());
+        }
+        let file = match &tail.file {
+            Some(file) => Arc::clone(file),
+            None => self.create(tail.number)?,
+        };
+        tail.file = Some(Arc::clone(&file));
+        file.file.write_all_at(&tail.buffer, tail.flushed as u64)?;
+        tail.flushed += tail.buffer.len();
+        file.maxt.fetch_max(tail.maxt, Ordering::Relaxed);
+        file.map.publish(tail.flushed);
+        tail.maxt = i64::MIN;
+        tail.buffer.clear();
+        tail.buffer.shrink_to(2 * BUFFER_BYTES);
+        tail.has_failed = false;
+        Ok(())
+    }
+
+    fn create(&self, number: u32) -> Result<Arc<ChunkFile>> {
+        let file = File::create(&path(&self.dir, number))?;
         file.write_all_at(&MAGIC, 0)?;
         fs::sync_dir(&self.dir)?;
         let map = GrowingMap::new(&file, MAP_BYTES, MAGIC.len())?;
         let file = Arc::new(ChunkFile { file, map, maxt: AtomicI64::new(i64::MIN) });
-        let mut files = self.files.write();
-        Arc::make_mut(&mut files).insert(number, Arc::clone(&file));
-        tail.current = Some((number, file));
-        tail.next_number = number + 1;
-        tail.flushed = MAGIC.len();
-        Ok(())
+        Arc::make_mut(&mut self.files.write()).insert(number, Arc::clone(&file));
+        Ok(file)
     }
 
     /// The files of this moment; whoever holds them can read their chunks for ever.
@@ -188,40 +217,37 @@ impl HeadChunks {
 
     /// Hands the bytes of a chunk, its checksum verified, to `read`. `pinned` are files taken earlier.
     pub(super) fn read<T>(&self, pinned: &Files, at: Sealed, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let current;
-        let file = if let Some(file) = pinned.get(&at.file) {
-            file
-        } else {
-            current = self.files();
-            let gone = || {
-                Error::corrupt(&path(&self.dir, at.file), u64::from(at.offset), "the file of a chunk is gone")
-            };
-            &Arc::clone(current.get(&at.file).ok_or_else(gone)?)
+        let corrupt = |what: String| Error::corrupt(&path(&self.dir, at.file), u64::from(at.offset), what);
+        let written = |files: &Files| {
+            let file = files.get(&at.file)?;
+            (file.map.bytes().len() > at.offset as usize).then(|| Arc::clone(file))
         };
-        let corrupt = |what: String| Error::corrupt(file.file.path(), u64::from(at.offset), what);
-        let offset = at.offset as usize;
-        if let Some(rest) = file.map.bytes().get(offset..).filter(|rest| !rest.is_empty()) {
-            return Ok(read(parse(rest).map_err(corrupt)?.1.data));
+        let mut file = written(pinned);
+        let mut buffered = Vec::new();
+        if file.is_none() {
+            let tail = self.tail.lock();
+            file = written(&self.files());
+            if file.is_none() {
+                let start = (at.offset as usize).checked_sub(tail.flushed).filter(|_| tail.number == at.file);
+                let rest = start.and_then(|start| tail.buffer.get(start..));
+                let rest = rest.ok_or_else(|| corrupt("the file of a chunk is gone".to_owned()))?;
+                buffered.extend_from_slice(parse(rest).map_err(corrupt)?.1.data);
+            }
         }
-        let tail = self.tail.lock();
-        // Written out between the look at the map and the lock?
-        if let Some(rest) = file.map.bytes().get(offset..).filter(|rest| !rest.is_empty()) {
-            drop(tail);
-            return Ok(read(parse(rest).map_err(corrupt)?.1.data));
-        }
-        let rest = offset.checked_sub(tail.flushed).and_then(|at| tail.buffer.get(at..)).unwrap_or_default();
-        let data = parse(rest).map_err(corrupt)?.1.data.to_vec();
-        drop(tail);
-        Ok(read(&data))
+        let data = match &file {
+            Some(file) => parse(&file.map.bytes()[at.offset as usize..]).map_err(corrupt)?.1.data,
+            None => &buffered,
+        };
+        Ok(read(data))
     }
 
     /// Removes the oldest files as long as all their chunks end before `mint`.
     pub(super) fn truncate(&self, mint: Timestamp) -> Result<()> {
-        let current = self.tail.lock().current.as_ref().map(|(number, _)| *number);
+        let current = self.tail.lock().number;
         loop {
             let mut files = self.files.write();
             let Some((&number, file)) = files.first_key_value() else { return Ok(()) };
-            if file.maxt.load(Ordering::Relaxed) >= mint || Some(number) == current {
+            if file.maxt.load(Ordering::Relaxed) >= mint || number == current {
                 return Ok(());
             }
             let path = file.file.path().to_owned();
@@ -237,21 +263,15 @@ impl HeadChunks {
 
     pub(super) fn close(&self) -> Result<()> {
         let mut tail = self.tail.lock();
-        tail.flush()?;
-        tail.current.as_ref().map_or(Ok(()), |(_, file)| file.file.sync_data())
+        self.flush(&mut tail)?;
+        tail.file.as_ref().map_or(Ok(()), |file| file.file.sync_data())
     }
 }
 
 impl Tail {
-    fn flush(&mut self) -> Result<()> {
-        let Some((_, file)) = &self.current else { return Ok(()) };
-        file.file.write_all_at(&self.buffer, self.flushed as u64)?;
-        self.flushed += self.buffer.len();
-        file.map.publish(self.flushed);
-        self.buffer.clear();
-        self.buffer.shrink_to(2 * BUFFER_BYTES);
-        self.has_failed = false;
-        Ok(())
+    /// Where the next record will be.
+    fn end(&self) -> usize {
+        self.flushed + self.buffer.len()
     }
 }
 
@@ -396,6 +416,7 @@ mod tests {
         assert_eq!(loaded.by_series[&7], sealed);
         let later = chunks.write(8, 1000, 1001, 1, b"z").unwrap();
         assert_eq!(later.file, 2);
+        chunks.close().unwrap();
         let pinned = chunks.files();
         chunks.truncate(500).unwrap();
         assert_eq!(fs::list(dir.path()).unwrap(), ["000002"]);

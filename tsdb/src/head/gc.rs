@@ -3,15 +3,18 @@
 //! Compat: prometheus `tsdb`, `Head.Truncate`, `Head.gc`, `Head.truncateWAL`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::Instant;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use model::Timestamp;
 
-use super::series::{ALIVE, NEVER};
-use super::{Head, Inner};
+use super::series::{ALIVE, LEAVING, NEVER};
+use super::{Head, Inner, Slot};
 use crate::wal::{checkpoint, segment};
 use crate::{Error, Result};
+
+/// How long a truncation waits for appenders; a scrape holds one for milliseconds.
+const APPENDER_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Head {
     /// Forgets everything before `mint`; samples before it are refused from now on.
@@ -47,16 +50,31 @@ impl Inner {
 
     /// Frees chunks before `mint` and series without any; returns the time of the oldest sample left.
     pub(super) fn collect(&self, mint: Timestamp) -> Option<Timestamp> {
-        let epoch = self.epoch.fetch_add(1, SeqCst);
-        let mut oldest: Option<Timestamp> = None;
-        for shard in &self.shards {
+        let (oldest, leaving) = self.mark(mint);
+        if !leaving.is_empty() {
+            if self.appenders.outlive(APPENDER_PATIENCE) {
+                self.sweep(&leaving, mint);
+            } else {
+                tracing::warn!(
+                    series = leaving.len(),
+                    "an appender stays open; series without samples leave later"
+                );
+            }
+        }
+        oldest
+    }
+
+    /// Frees chunks before `mint` and marks the series that have no others.
+    fn mark(&self, mint: Timestamp) -> (Option<Timestamp>, Vec<Slot>) {
+        let (mut oldest, mut leaving): (Option<Timestamp>, _) = (None, Vec::new());
+        for (n, shard) in self.shards.iter().enumerate() {
             let mut state = shard.state.write();
             // Looked at under the lock: a view is made under it, too.
             let is_watched = Arc::strong_count(&self.pin) > 1;
-            let mut dead = Vec::new();
             for idx in 0..state.n_slots() {
                 let hot = shard.line(idx);
-                if hot.flags.load(Relaxed) & ALIVE == 0 {
+                let flags = hot.flags.load(Relaxed);
+                if flags & ALIVE == 0 {
                     continue;
                 }
                 state.truncate_chunks(idx, mint);
@@ -70,11 +88,28 @@ impl Inner {
                 if let Some(first) = first {
                     let first = first.max(mint);
                     oldest = Some(oldest.map_or(first, |oldest| oldest.min(first)));
-                    continue;
+                    hot.flags.fetch_and(!LEAVING, Relaxed);
+                } else {
+                    hot.flags.fetch_or(LEAVING, Relaxed);
+                    leaving.push(Slot::new(n, idx));
                 }
-                // An open appender may hold a sample for it.
-                let is_pending = self.open_appenders.load(SeqCst) > 0 && hot.touched.load(SeqCst) >= epoch;
-                if !is_pending {
+            }
+        }
+        (oldest, leaving)
+    }
+
+    /// Takes away what was marked, unless an appender opened since has claimed it or an older one gave it samples.
+    fn sweep(&self, leaving: &[Slot], mint: Timestamp) {
+        for group in leaving.chunk_by(|a, b| a.shard() == b.shard()) {
+            let shard = &self.shards[group[0].shard()];
+            let mut state = shard.state.write();
+            let is_watched = Arc::strong_count(&self.pin) > 1;
+            let mut dead = Vec::new();
+            for idx in group.iter().map(|slot| slot.idx()) {
+                let hot = shard.line(idx);
+                let line = hot.load();
+                let is_empty = line.xor.count == 0 && state.chunks(idx).next().is_none();
+                if is_empty && hot.try_end() {
                     let expiry = if line.last_t() == NEVER { mint } else { line.last_t().max(mint) };
                     self.expiries.lock().insert(line.wal_ref, expiry);
                     dead.push(state.cold[idx].id);
@@ -86,7 +121,6 @@ impl Inner {
                 self.registry.write().remove(&dead, is_watched);
             }
         }
-        oldest
     }
 
     /// Replaces the older two thirds of the log by a checkpoint.

@@ -20,7 +20,6 @@ pub(super) struct Metrics {
     pub(super) out_of_bounds: Counter,
     pub(super) truncations: Counter,
     pub(super) truncations_failed: Counter,
-    pub(super) active_appenders: Gauge,
     pub(super) chunk_corruptions: Counter,
     pub(super) replay_unknown_refs: Counter,
     pub(super) replay_skipped_records: Counter,
@@ -151,7 +150,7 @@ impl Expose for Head {
         out.gauge(
             "prometheus_tsdb_head_active_appenders",
             "Number of currently active appender transactions",
-            m.active_appenders.get(),
+            self.0.appenders.n_open() as f64,
         );
         out.gauge(
             "prometheus_tsdb_head_chunks_storage_size_bytes",

@@ -14,6 +14,7 @@
 mod append;
 mod chunks;
 mod gc;
+mod grace;
 mod metrics;
 mod postings;
 mod read;
@@ -26,7 +27,7 @@ mod source;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use foldhash::HashMap;
 use model::Timestamp;
@@ -39,6 +40,7 @@ pub use source::Source;
 
 use crate::{Result, wal};
 use chunks::HeadChunks;
+use grace::Appenders;
 use metrics::Metrics;
 use registry::Registry;
 use series::Shard;
@@ -93,9 +95,7 @@ struct Inner {
     min_valid_time: AtomicI64,
     /// Rises with every batch that shows new series, so that a select knows that it looked too early.
     published: AtomicU64,
-    open_appenders: AtomicUsize,
-    /// Rises with every truncation.
-    epoch: AtomicU32,
+    appenders: Appenders,
     /// Whoever reads samples or labels holds a clone; what they might look at is freed later.
     pin: Arc<()>,
     /// Until when the record of a series that left the head stays in checkpoints, by its ref.
@@ -181,11 +181,14 @@ impl Head {
     }
 
     /// The half-open range that the next block should cover, once the head spans more than one and a half ranges.
+    ///
+    /// Nothing is added to it any more: it ends at least half a range before the newest sample, and what is older
+    /// than that is refused, also of batches that were opened long ago. So what a source shows of it is all of it.
     pub fn compactable_range(&self) -> Option<(Timestamp, Timestamp)> {
         let (mint, maxt) = (self.min_time(), self.max_time());
         let range = self.0.options.chunk_range_ms;
         let is_due = mint <= maxt && maxt.saturating_sub(mint) > range / 2 * 3;
-        is_due.then(|| (mint, (mint / range) * range + range))
+        is_due.then(|| (mint, mint.div_euclid(range) * range + range))
     }
 
     /// The bytes of log and chunk files on disk, as retention by size counts them.

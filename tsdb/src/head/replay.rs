@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use model::{Labels, TimeRange, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
 use super::chunks::{HeadChunks, Loaded, Sealed};
+use super::grace::Appenders;
 use super::metrics::Metrics;
 use super::registry::Registry;
 use super::series::{Applied, LOGGED, Shard, TIME_MAX};
@@ -69,8 +70,7 @@ pub(super) fn open(
         max_time: AtomicI64::new(Timestamp::MIN),
         min_valid_time: AtomicI64::new(min_valid_time),
         published: AtomicU64::new(0),
-        open_appenders: AtomicUsize::new(0),
-        epoch: AtomicU32::new(1),
+        appenders: Appenders::default(),
         pin: Arc::new(()),
         expiries: Mutex::default(),
         truncating: Mutex::new(()),

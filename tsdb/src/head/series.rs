@@ -34,6 +34,8 @@ pub(super) const TIME_MAX: Timestamp = (1 << 47) - 1;
 pub(super) const LOGGED: u32 = 1;
 /// The slot is in use.
 pub(super) const ALIVE: u32 = 2;
+/// A truncation found nothing left of the series and will take it away unless an appender clears the bit before.
+pub(super) const LEAVING: u32 = 4;
 
 /// A line as plain values.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +71,6 @@ pub(super) struct HotLine {
     /// Sealed chunks, generation, leading, trailing.
     rest: AtomicU64,
     pub(super) flags: AtomicU32,
-    /// The truncation epoch in which an appender last held this series.
-    pub(super) touched: AtomicU32,
 }
 
 const _: () = assert!(size_of::<HotLine>() == 64, "a line fills one cache line");
@@ -102,7 +102,6 @@ impl HotLine {
             open: AtomicU64::new(0),
             rest: AtomicU64::new(0),
             flags: AtomicU32::new(0),
-            touched: AtomicU32::new(0),
         };
         // Generations start at 1, so that no handle is zero.
         line.store(&Line::born(0, 1));
@@ -168,6 +167,19 @@ impl HotLine {
     #[inline]
     pub(super) fn wal_ref(&self) -> u64 {
         self.wal_ref.load(Relaxed)
+    }
+
+    /// The flags, after a series that was about to leave was told to stay.
+    #[inline]
+    pub(super) fn claim(&self) -> u32 {
+        let flags = self.flags.load(Relaxed);
+        if flags & LEAVING == 0 { flags } else { self.flags.fetch_and(!LEAVING, Relaxed) }
+    }
+
+    /// Ends a series if nobody claimed it since it was marked.
+    pub(super) fn try_end(&self) -> bool {
+        let ended = |flags| (flags & LEAVING != 0).then_some(0);
+        self.flags.fetch_update(Relaxed, Relaxed, ended).is_ok()
     }
 
     #[inline]

@@ -487,6 +487,7 @@ proptest! {
         for i in 0..400_i64 {
             append(&head, &[(1, i * 1000, i as f64), (2, i * 1000, 0.0)]);
         }
+        head.close().unwrap();
         drop(head);
         let path = dir.path().join(["wal/00000000", "chunks_head/000001", "wal/00000000"][file]);
         let mut bytes = crate::fs::read(&path).unwrap();
@@ -498,4 +499,126 @@ proptest! {
             append(&head, &[(1, 1_000_000, 1.0)]);
         }
     }
+}
+
+#[test]
+fn a_batch_opened_before_a_block_was_made_adds_nothing_to_its_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open(dir.path());
+    let hour = 3_600_000;
+    append(&head, &[(1, hour, 1.0), (2, 2 * hour, 1.0)]);
+    let mut slow = head.batch(1);
+    slow.append(SeriesKey::Labels(&series(3)), 90 * hour / 60, 3.0).unwrap();
+    slow.append(SeriesKey::Labels(&series(4)), 2 * hour, 4.0).unwrap();
+    for at in [3 * hour, 4 * hour, 5 * hour] {
+        append(&head, &[(1, at, 1.0)]);
+    }
+    let (mint, maxt) = head.compactable_range().unwrap();
+    assert_eq!((mint, maxt), (hour, 2 * hour));
+    let mut source = head.series_source(mint, maxt);
+    let refused = head.0.metrics.out_of_bounds.get();
+    slow.commit().unwrap();
+    assert_eq!(head.0.metrics.out_of_bounds.get(), refused + 2, "both are older than an hour by now");
+    let mut found = Vec::new();
+    let mut it = SourceSeries::default();
+    while source.next(&mut it).unwrap() {
+        found.push(it.labels.clone());
+    }
+    let in_range: Vec<_> = select(&head, TimeRange::new(mint, maxt - 1), &[])
+        .into_iter()
+        .filter(|(_, samples)| !samples.is_empty())
+        .map(|(labels, _)| labels)
+        .collect();
+    assert_eq!((found, in_range), (vec![series(1)], vec![series(1)]));
+}
+
+#[test]
+fn a_series_that_an_open_appender_holds_is_not_taken_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open(dir.path());
+    append(&head, &[(1, 1000, 1.0), (2, 1000, 1.0), (9, 90_000, 1.0)]);
+    let mut old = head.batch(1);
+    let held = old.append(SeriesKey::Labels(&series(1)), 50_000, 5.0).unwrap();
+    std::thread::scope(|scope| {
+        let truncating = scope.spawn(|| head.truncate(10_000));
+        while head.0.shards.iter().all(|shard| {
+            (0..shard.state.read().n_slots())
+                .all(|idx| shard.line(idx).flags.load(Ordering::Relaxed) & super::series::LEAVING == 0)
+        }) {
+            std::thread::yield_now();
+        }
+        // Marked by now; who comes later claims what it wants, who was there before is waited for.
+        let mut new = head.batch(1);
+        new.append(SeriesKey::Labels(&series(2)), 60_000, 6.0).unwrap();
+        old.commit().unwrap();
+        truncating.join().unwrap().unwrap();
+        new.append(SeriesKey::Ref(held), 70_000, 7.0).unwrap();
+        new.commit().unwrap();
+    });
+    let bits = f64::to_bits;
+    let expected = [
+        (series(1), vec![(50_000, bits(5.0)), (70_000, bits(7.0))]),
+        (series(2), vec![(60_000, bits(6.0))]),
+        (series(9), vec![(90_000, bits(1.0))]),
+    ];
+    assert_eq!(dump(&head), BTreeMap::from(expected));
+}
+
+#[test]
+fn no_sample_is_lost_between_collections_and_brand_new_appenders() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open(dir.path());
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut written = 0;
+            // Each series gets a sample now and then, so that it is always about to leave.
+            for t in 1..4000_i64 {
+                let n = usize::try_from(t % 7).unwrap();
+                written += append(&head, &[(n, t, t as f64)]).iter().filter(|r| r.is_ok()).count();
+            }
+            stop.store(true, Ordering::Relaxed);
+            written
+        });
+        let mut collected = 0;
+        while !stop.load(Ordering::Relaxed) {
+            collected += u64::from(head.0.collect(head.max_time()).is_some());
+        }
+        assert!(collected > 0);
+        writer.join().unwrap()
+    });
+    assert_eq!(written, 3999);
+    assert_eq!(head.0.metrics.samples_appended.get(), 3999, "what was accepted was stored");
+    assert!(head.0.metrics.series_removed.get() > 0, "series did leave meanwhile");
+}
+
+#[test]
+fn chunks_that_no_file_takes_stay_readable_and_are_written_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open(dir.path());
+    let fill = |from: i64, to: i64| {
+        for t in from..to {
+            let samples: Vec<_> = (0..20).map(|n| (n, t * 1000, (t as f64).sin())).collect();
+            append(&head, &samples);
+        }
+    };
+    let expected = |to: i64| {
+        let samples: Samples = (0..to).map(|t| (t * 1000, (t as f64).sin().to_bits())).collect();
+        (0..20).map(|n| (series(n), samples.clone())).collect::<BTreeMap<_, _>>()
+    };
+    let chunks_dir = dir.path().join("chunks_head");
+    fault::limit_bytes(&chunks_dir, 0);
+    fill(0, 700);
+    assert_eq!(dump(&head), expected(700), "chunks wait in memory");
+    assert_eq!(head.0.chunks.files().len(), 0);
+    fault::limit_bytes(&chunks_dir, 100);
+    fill(700, 1000);
+    assert_eq!(dump(&head), expected(1000), "nor does half a file hurt");
+    fault::heal(&chunks_dir);
+    fill(1000, 1400);
+    assert_eq!(dump(&head), expected(1400));
+    head.close().unwrap();
+    assert!(crate::fs::dir_size(&chunks_dir) > 64 << 10, "written once there is space");
+    drop(head);
+    assert_eq!(dump(&open(dir.path())), expected(1400));
 }
