@@ -62,6 +62,9 @@ struct Load {
     /// Exporters compress their answers if asked to.
     #[arg(long)]
     gzip: bool,
+    /// At the end servers are killed and started again.
+    #[arg(long)]
+    restart: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -99,6 +102,10 @@ async fn measure(kind: Kind, path: PathBuf, fleet: &process::Fleet, load: Load) 
     let n_stored = server.count_series().await?;
     anyhow::ensure!(n_stored == n_series, "the fleet shows {n_series} series but the server has {n_stored}");
     let disk_bytes = server.disk_bytes()?;
+    let ready_seconds = match load.restart {
+        true => Some(server.kill_and_restart().await?.as_secs_f64()),
+        false => None,
+    };
     server.stop().await?;
     let scrapes = served_after.scrapes - served_before.scrapes;
     let expected = load.targets as u64 * load.seconds / load.interval;
@@ -109,6 +116,7 @@ async fn measure(kind: Kind, path: PathBuf, fleet: &process::Fleet, load: Load) 
         rss_anon_per_series: rss_anon_bytes as f64 / n_series as f64,
         missed_scrapes: expected.saturating_sub(scrapes),
         expected_scrapes: expected,
+        ready_seconds,
         disk_bytes_per_sample: disk_bytes as f64
             / served_after.lines.saturating_sub(server.lines_before) as f64,
     })

@@ -56,8 +56,10 @@ pub(crate) struct Server {
     pub(crate) version: String,
     /// Lines that the fleet had served before this server began.
     pub(crate) lines_before: u64,
+    path: PathBuf,
     process: Child,
     pid: u32,
+    port: u16,
     url: String,
     folder: PathBuf,
 }
@@ -80,28 +82,50 @@ impl Server {
             .unwrap_or("?")
             .to_owned();
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut process = Command::new(path)
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stderr(std::fs::File::create(folder.join("log"))?)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("start {}", path.display()))?;
-        let pid = process.id().context("a process that was just started has an id")?;
-        let url = format!("http://127.0.0.1:{port}");
         let fleet = format!("http://127.0.0.1:{fleet_port}/stats");
         let lines = reqwest::get(fleet).await?.text().await?;
         let lines_before = lines.split_once(' ').and_then(|(_, lines)| lines.parse().ok()).unwrap_or(0);
+        let process = spawn(path, &folder, port)?;
+        let pid = process.id().context("a process that was just started has an id")?;
+        let url = format!("http://127.0.0.1:{port}");
+        let mut server =
+            Self { version, lines_before, path: path.to_owned(), process, pid, port, url, folder };
+        server.until_ready().await?;
+        Ok(server)
+    }
+
+    /// Waits until the server says that it is ready; how long that took.
+    async fn until_ready(&mut self) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        while !reqwest::get(format!("{url}/-/ready")).await.is_ok_and(|answer| answer.status().is_success()) {
-            if let Some(status) = process.try_wait()? {
-                bail!("the server ended at once ({status}), its log is {}", folder.join("log").display());
+        let url = format!("{}/-/ready", self.url);
+        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+            if let Some(status) = self.process.try_wait()? {
+                bail!(
+                    "the server ended at once ({status}), its log is {}",
+                    self.folder.join("log").display()
+                );
             }
             anyhow::ensure!(started.elapsed() < PATIENCE, "the server is not ready after {PATIENCE:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Ok(Self { version, lines_before, process, pid, url, folder })
+        Ok(started.elapsed())
+    }
+
+    /// Kills the server in the middle of its work, starts it again and tells how long it took to get ready.
+    /// Samples that were acknowledged before must be there afterwards.
+    pub(crate) async fn kill_and_restart(&mut self) -> anyhow::Result<Duration> {
+        let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+        // By then scrapes that began before that moment have ended.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let query = format!("sum(count_over_time({{job=\"fleet\"}}[30m] @ {at}))");
+        let before = self.query(&query).await?;
+        self.process.kill().await?;
+        self.process = spawn(&self.path, &self.folder, self.port)?;
+        self.pid = self.process.id().context("a process that was just started has an id")?;
+        let took = self.until_ready().await?;
+        let after = self.query(&query).await?;
+        anyhow::ensure!(before == after, "{before} samples before the kill, {after} after the restart");
+        Ok(took)
     }
 
     /// User and system time of the process so far.
@@ -125,11 +149,15 @@ impl Server {
 
     /// The series of the fleet that the server has now.
     pub(crate) async fn count_series(&self) -> anyhow::Result<usize> {
-        let query = "count({job=\"fleet\",__name__!~\"up|scrape_.*\"})";
+        Ok(self.query("count({job=\"fleet\",__name__!~\"up|scrape_.*\"})").await?.parse()?)
+    }
+
+    /// The one value of the one series that the answer must be.
+    async fn query(&self, query: &str) -> anyhow::Result<String> {
         let url = url::Url::parse_with_params(&format!("{}/api/v1/query", self.url), [("query", query)])?;
         let answer: serde_json::Value = serde_json::from_slice(&reqwest::get(url).await?.bytes().await?)?;
         let text = answer.pointer("/data/result/0/value/1").and_then(serde_json::Value::as_str);
-        Ok(text.with_context(|| format!("count the series, got {answer}"))?.parse()?)
+        Ok(text.with_context(|| format!("answer {query}, got {answer}"))?.to_owned())
     }
 
     /// What the folder of the server holds.
@@ -145,6 +173,18 @@ impl Server {
         std::fs::remove_dir_all(&self.folder)?;
         Ok(())
     }
+}
+
+fn spawn(path: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
+    Command::new(path)
+        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("start {}", path.display()))
 }
 
 /// The bytes that the files below `folder` occupy on the disk.

@@ -12,6 +12,8 @@ pub(crate) struct Row {
     pub(crate) missed_scrapes: u64,
     pub(crate) expected_scrapes: u64,
     pub(crate) disk_bytes_per_sample: f64,
+    /// From the kill to the first answer that the server is ready.
+    pub(crate) ready_seconds: Option<f64>,
 }
 
 pub(crate) fn print(load: Load, rows: &[Row]) {
@@ -25,20 +27,26 @@ pub(crate) fn print(load: Load, rows: &[Row]) {
     .and_then(|()| {
         writeln!(
             out,
-            "{:<24} {:>14} {:>16} {:>16} {:>14}",
-            "server", "CPU us/sample", "RssAnon B/series", "missed scrapes", "disk B/sample"
+            "{:<24} {:>14} {:>16} {:>16} {:>14} {:>16}",
+            "server",
+            "CPU us/sample",
+            "RssAnon B/series",
+            "missed scrapes",
+            "disk B/sample",
+            "ready after kill"
         )
     })
     .and_then(|()| {
         rows.iter().try_for_each(|row| {
             writeln!(
                 out,
-                "{:<24} {:>14.3} {:>16.0} {:>16} {:>14.2}",
+                "{:<24} {:>14.3} {:>16.0} {:>16} {:>14.2} {:>16}",
                 format!("{} {}", row.server, row.version),
                 row.cpu_us_per_sample,
                 row.rss_anon_per_series,
                 format!("{} of {}", row.missed_scrapes, row.expected_scrapes),
                 row.disk_bytes_per_sample,
+                row.ready_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2} s")),
             )
         })
     });
