@@ -69,6 +69,8 @@ struct Load {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    // The HTTP client wants one even where nothing is encrypted; a second installation would be refused, this is the first.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match args.mode {
         Some(Mode::Fleet) => runtime.block_on(fleet::run(args.load)),

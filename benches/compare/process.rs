@@ -117,7 +117,7 @@ impl Server {
         let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
         // By then scrapes that began before that moment have ended.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let query = format!("sum(count_over_time({{job=\"fleet\"}}[30m] @ {at}))");
+        let query = format!("sum(count_over_time({{job=\"fleet\",__name__!~\"up|scrape_.*\"}}[30m] @ {at}))");
         let before = self.query(&query).await?;
         self.process.kill().await?;
         self.process = spawn(&self.path, &self.folder, self.port)?;
