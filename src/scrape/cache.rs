@@ -31,6 +31,14 @@ pub struct Key {
     len: u16,
 }
 
+impl Key {
+    /// The length of the line's name and labels, if that is below 2^16.
+    #[inline]
+    pub fn raw_len(self) -> usize {
+        usize::from(self.len)
+    }
+}
+
 /// Hashes lines; one per process.
 #[derive(Clone, Debug, Default)]
 pub struct Hasher(RandomState);
@@ -120,6 +128,13 @@ impl Cache {
     /// The bit of [`Slot::tracked`] that stands for pass `tick`.
     const fn bit(tick: u32) -> u8 {
         1 << (tick & 1)
+    }
+
+    /// The line that should come next, if this pass follows the last one.
+    #[inline]
+    pub fn expected(&self) -> Option<Key> {
+        let slot = self.slots.get(self.cursor).filter(|_| self.cursor < self.n_before)?;
+        Some(Key { hash: slot.hash, len: slot.len })
     }
 
     #[inline]

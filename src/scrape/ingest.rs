@@ -12,10 +12,10 @@ use config::prometheus::{ScrapeConfig, ScrapeLimits};
 use config::relabel;
 use model::labels::METRIC_NAME;
 use model::storage::{AppendError, Appender, SeriesKey, SeriesRef};
-use model::wire::parse::{Entry, Format, Parser, SeriesLine};
+use model::wire::parse::{Entry, Format, MetricType, Parser, SeriesLine};
 use model::{Labels, LabelsBuilder, STALE_NAN, Timestamp, is_stale};
 
-use super::cache::{Cache, Hasher, Lookup};
+use super::cache::{Cache, Hasher, Key, Lookup};
 use super::limits;
 use super::metadata::Memory;
 
@@ -86,7 +86,6 @@ pub fn ingest<A: Appender + ?Sized>(
     cache.begin();
     let mut pass = Pass {
         rules,
-        hasher,
         cache,
         batch,
         counts,
@@ -99,9 +98,25 @@ pub fn ingest<A: Appender + ?Sized>(
         labels: LabelsBuilder::default(),
     };
     let mut parser = Parser::new(body.bytes, body.format);
-    while let Some(entry) = parser.next() {
+    // What decides on the labels of a line besides its bytes.
+    let key_of = |raw: &[u8], kind: MetricType| {
+        let format = u8::from(body.format == Format::OpenMetrics);
+        hasher.key(raw, (format << 7) | kind as u8)
+    };
+    loop {
+        // The line that the last pass had here, which it nearly always is, need not be read byte by byte.
+        if let Some(key) = pass.cache.expected()
+            && let Some(line) = parser.next_known(key.raw_len(), |raw, kind| key_of(raw, kind) == key)
+        {
+            pass.sample(&parser, &line, key, body.t)?;
+            continue;
+        }
+        let Some(entry) = parser.next() else { break };
         match entry {
-            Ok(Entry::Series(line)) => pass.sample(&parser, &line, body.t)?,
+            Ok(Entry::Series(line)) => {
+                let key = key_of(line.raw, line.kind);
+                pass.sample(&parser, &line, key, body.t)?;
+            }
             Ok(entry) => pass.counts.metadata = pass.counts.metadata.wrapping_add(memory.hash(&entry)),
             Err(error) => return Err(Error::Parse(error.to_string())),
         }
@@ -153,7 +168,6 @@ fn mark_stale<A: Appender + ?Sized>(
 /// The state of one pass.
 struct Pass<'a, A: ?Sized> {
     rules: &'a Rules,
-    hasher: &'a Hasher,
     cache: &'a mut Cache,
     batch: &'a mut A,
     counts: &'a mut Counts,
@@ -167,11 +181,16 @@ struct Pass<'a, A: ?Sized> {
 
 impl<A: Appender + ?Sized> Pass<'_, A> {
     #[inline]
-    fn sample(&mut self, parser: &Parser<'_>, line: &SeriesLine<'_>, t: Timestamp) -> Result<(), Error> {
+    fn sample(
+        &mut self,
+        parser: &Parser<'_>,
+        line: &SeriesLine<'_>,
+        key: Key,
+        t: Timestamp,
+    ) -> Result<(), Error> {
         self.counts.scraped += 1;
         let job = &*self.rules.job;
         let own_t = if job.honor_timestamps { line.t } else { None };
-        let key = self.hasher.key(line.raw, line.kind as u8);
         let (slot, series) = match self.cache.lookup(key) {
             Lookup::Hit { slot, series, again } => {
                 if again && own_t.is_none() {

@@ -45,7 +45,14 @@ pub(super) fn scan(body: &[u8], start: usize, format: Format) -> Option<Line<'_>
     if *rest.get(at)? == b'{' {
         at = scan_labels(rest, at + 1, format)?;
     }
-    let raw = &rest[..at];
+    scan_after(body, start, at, format)
+}
+
+/// Reads the line that begins at `start` with a name and labels known to be `len` bytes long, or declines.
+#[inline]
+pub(super) fn scan_after(body: &[u8], start: usize, len: usize, format: Format) -> Option<Line<'_>> {
+    let rest = body.get(start..)?;
+    let (raw, mut at) = (rest.get(..len)?, len);
     if *rest.get(at)? != b' ' {
         return None;
     }
