@@ -1,6 +1,8 @@
 //! Builds the head from disk: chunk files, then the checkpoint, then the segments of the log.
 //!
-//! One thread unframes, decompresses and decodes, a bounded number of records ahead; this one applies.
+//! One thread unframes, decompresses and decodes, a bounded number of records ahead; this one makes the series and
+//! finds the place of every sample; a few more apply them, each to shards of its own, so that the samples of a series
+//! stay in order.
 //!
 //! Compat: prometheus `tsdb`, `Head.Init`, `Head.loadWAL`.
 
@@ -37,6 +39,20 @@ pub struct ReplayProgress {
     pub current: AtomicU64,
 }
 
+/// Records, or parts of them, that wait for each thread that applies.
+const PARTS_AHEAD: usize = 32;
+
+/// Samples whose lines and buffers are fetched together.
+const AHEAD: usize = 16;
+
+/// What a thread that applies is told.
+enum Order {
+    /// Samples for one shard; their series are told by index.
+    Apply(usize, Vec<RefSample>),
+    /// Answer once everything before is applied.
+    Answer(SyncSender<()>),
+}
+
 /// A decoded record, or the end of a file.
 enum Item {
     Series(Vec<(u64, Labels)>),
@@ -71,6 +87,7 @@ pub(super) fn open(
         min_valid_time: AtomicI64::new(min_valid_time),
         published: AtomicU64::new(0),
         appenders: Appenders::default(),
+        spare_rows: Mutex::default(),
         pin: Arc::new(()),
         expiries: Mutex::default(),
         truncating: Mutex::new(()),
@@ -130,6 +147,10 @@ impl Slots {
 
 struct Replay<'a> {
     inner: &'a Inner,
+    /// To the threads that apply; a shard belongs to the one of its number modulo theirs.
+    appliers: Vec<SyncSender<Order>>,
+    /// Samples of the present record by shard.
+    parts: Vec<Vec<RefSample>>,
     mapped: HashMap<u64, Vec<Sealed>>,
     slots: Slots,
     min_valid_time: Timestamp,
@@ -142,7 +163,8 @@ impl<'a> Replay<'a> {
     fn new(inner: &'a Inner, loaded: Loaded, min_valid_time: Timestamp) -> Self {
         let times = (Timestamp::MAX, Timestamp::MIN);
         let (mapped, slots, skipped) = (loaded.by_series, Slots::default(), HashMap::default());
-        Self { inner, mapped, slots, min_valid_time, times, skipped, n_unknown: 0 }
+        let (appliers, parts) = (Vec::new(), inner.shards.iter().map(|_| Vec::new()).collect());
+        Self { inner, appliers, parts, mapped, slots, min_valid_time, times, skipped, n_unknown: 0 }
     }
 
     fn run(mut self, progress: &ReplayProgress) -> Result<()> {
@@ -162,7 +184,24 @@ impl<'a> Replay<'a> {
             let (send, receive) = sync_channel(RECORDS_AHEAD);
             let paths: Vec<PathBuf> = files.iter().map(|(_, path)| path.clone()).collect();
             scope.spawn(move || decode(&paths, &send));
-            self.apply_all(&files, &receive, progress)
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            let inner = self.inner;
+            let mut threads = Vec::new();
+            for _ in 0..cores.min(inner.shards.len()) {
+                let (send, receive) = sync_channel(PARTS_AHEAD);
+                self.appliers.push(send);
+                threads.push(scope.spawn(move || apply(inner, &receive)));
+            }
+            let read = self.apply_all(&files, &receive, progress);
+            // Without senders the threads end.
+            self.appliers.clear();
+            let times =
+                threads.into_iter().map(|thread| thread.join().expect("BUG: a replaying thread panicked"));
+            for times in times.collect::<Vec<_>>() {
+                let (mint, maxt) = times?;
+                self.times = (self.times.0.min(mint), self.times.1.max(maxt));
+            }
+            read
         })?;
         if self.n_unknown > 0 {
             self.inner.metrics.replay_unknown_refs.add(self.n_unknown);
@@ -197,7 +236,7 @@ impl<'a> Replay<'a> {
                         }
                     }
 
-                    Item::Samples(samples) => self.samples(&samples)?,
+                    Item::Samples(samples) => self.samples(&samples),
                     Item::Tombstones(tombstones) => self.tombstones(&tombstones),
                     Item::Skipped(Kind::Other(name)) => *self.skipped.entry(name).or_default() += 1,
                     Item::Skipped(_) => *self.skipped.entry("unknown").or_default() += 1,
@@ -236,6 +275,9 @@ impl<'a> Replay<'a> {
             }
             self.slots.insert(series, slot);
             drop(registry);
+            if self.mapped.contains_key(&series) {
+                self.settle();
+            }
             self.attach(series, slot);
             return;
         }
@@ -283,10 +325,9 @@ impl<'a> Replay<'a> {
         hot.store(&line);
     }
 
-    fn samples(&mut self, samples: &[RefSample]) -> Result<()> {
-        let inner = self.inner;
-        let mut states: Vec<_> = inner.shards.iter().map(|shard| shard.state.write()).collect();
-        for sample in samples {
+    /// Hands samples to the threads that apply.
+    fn samples(&mut self, samples: &[RefSample]) {
+        for &sample in samples {
             if sample.t < self.min_valid_time || !(-TIME_MAX..=TIME_MAX).contains(&sample.t) {
                 continue;
             }
@@ -294,19 +335,29 @@ impl<'a> Replay<'a> {
                 self.n_unknown += 1;
                 continue;
             };
-            let shard = &inner.shards[slot.shard()];
-            let place = (slot.idx(), shard.line(slot.idx()).generation());
-            let state = &mut states[slot.shard()];
-            let applied =
-                shard.apply(state, &inner.chunks, inner.options.chunk_range_ms, place, sample.t, sample.v)?;
-            if applied == Applied::Stored {
-                self.times = (self.times.0.min(sample.t), self.times.1.max(sample.t));
+            self.parts[slot.shard()].push(RefSample { series: u64::from(slot.idx()), ..sample });
+        }
+        for (n, part) in self.parts.iter_mut().enumerate().filter(|(_, part)| !part.is_empty()) {
+            let room = part.len();
+            let part = std::mem::replace(part, Vec::with_capacity(room));
+            // A thread that stopped at an error tells it at the end.
+            let _ = self.appliers[n % self.appliers.len()].send(Order::Apply(n, part));
+        }
+    }
+
+    /// Waits until all samples so far are applied.
+    fn settle(&self) {
+        for applier in &self.appliers {
+            let (answer, wait) = sync_channel(1);
+            if applier.send(Order::Answer(answer)).is_ok() {
+                // A thread that stopped at an error tells it at the end.
+                let _ = wait.recv();
             }
         }
-        Ok(())
     }
 
     fn tombstones(&mut self, tombstones: &[RefTombstone]) {
+        self.settle();
         for tombstone in tombstones {
             let Some(slot) = self.slots.get(tombstone.series) else { continue };
             let shard = &self.inner.shards[slot.shard()];
@@ -332,6 +383,38 @@ impl<'a> Replay<'a> {
         self.slots.sparse.retain(|_, it| *it != slot);
         self.slots.dense.iter_mut().filter(|it| **it == slot).for_each(|it| *it = NO_SLOT);
     }
+}
+
+/// Applies samples until nobody sends any more; returns the times of the oldest and the newest.
+fn apply(inner: &Inner, orders: &Receiver<Order>) -> Result<(Timestamp, Timestamp)> {
+    let mut times = (Timestamp::MAX, Timestamp::MIN);
+    for order in orders {
+        let (shard, samples) = match order {
+            Order::Apply(shard, samples) => (&inner.shards[shard], samples),
+            Order::Answer(answer) => {
+                // Whoever asked waits for it.
+                let _ = answer.send(());
+                continue;
+            }
+        };
+        let mut state = shard.state.write();
+        for samples in samples.chunks(AHEAD) {
+            let idx = |sample: &RefSample| u32::try_from(sample.series).expect("an index was put there");
+            // What the samples will touch is asked for at once, so that the waits overlap.
+            std::hint::black_box(
+                samples.iter().fold(0, |seen, sample| seen ^ shard.peek(&state, idx(sample))),
+            );
+            for sample in samples {
+                let place = (idx(sample), shard.line(idx(sample)).generation());
+                let range = inner.options.chunk_range_ms;
+                let applied = shard.apply(&mut state, &inner.chunks, range, place, sample.t, sample.v)?;
+                if applied == Applied::Stored {
+                    times = (times.0.min(sample.t), times.1.max(sample.t));
+                }
+            }
+        }
+    }
+    Ok(times)
 }
 
 fn registry_affinity(labels: &Labels) -> u64 {
