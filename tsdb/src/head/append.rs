@@ -12,7 +12,6 @@ use super::series::{ALIVE, Applied, LOGGED, SERIES_PER_SHARD_MAX, TIME_MAX};
 use super::slab::ID_LIST_MAX;
 use super::{Head, IDX_BITS, Inner, Slot, pack_ref, unpack_ref};
 use crate::wal::record::{self, RefSample};
-use crate::wal::{self, Batch};
 
 /// A samples record is split here, so that replay shares its work well.
 const RECORD_BYTES: usize = 64 << 10;
@@ -36,15 +35,32 @@ impl Head {
             home: inner.shard_of(affinity),
             bound: inner.bound(inner.max_time.load(Relaxed)),
             is_poisoned: inner.wal.read().as_ref().is_none_or(|wal| wal.poison().is_some()),
-            slots: Vec::new(),
-            refs: Vec::new(),
-            ts: Vec::new(),
-            vs: Vec::new(),
+            rows: inner.spare_rows.lock().pop().unwrap_or_default(),
             unlogged: Vec::new(),
             shards: 0,
         }
     }
 }
+
+/// One sample of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    slot: Slot,
+    generation: u16,
+    /// The series' name in the log.
+    wal_ref: u64,
+    t: Timestamp,
+    v: f64,
+}
+
+/// As many lists of rows are kept for the batches to come; a scrape needs one for milliseconds.
+const SPARE_ROWS: usize = 8;
+
+/// Longer lists are not kept.
+const SPARE_ROWS_LEN: usize = 8 << 10;
+
+/// Samples whose lines and buffers are fetched together.
+const AHEAD: usize = 16;
 
 impl Inner {
     /// The oldest time accepted, or nothing as long as the head is empty.
@@ -54,7 +70,7 @@ impl Inner {
     }
 }
 
-/// One batch, kept as columns.
+/// One batch.
 #[derive(Debug)]
 pub struct HeadAppender<'a> {
     inner: &'a Inner,
@@ -63,11 +79,7 @@ pub struct HeadAppender<'a> {
     bound: Option<Timestamp>,
     is_poisoned: bool,
     epoch: Epoch,
-    slots: Vec<(Slot, u16)>,
-    /// The series' names in the log.
-    refs: Vec<u64>,
-    ts: Vec<Timestamp>,
-    vs: Vec<f64>,
+    rows: Vec<Row>,
     /// Slots of series whose record is not in the log yet; may repeat.
     unlogged: Vec<Slot>,
     /// One bit per shard that the batch touches.
@@ -77,6 +89,13 @@ pub struct HeadAppender<'a> {
 impl Drop for HeadAppender<'_> {
     fn drop(&mut self) {
         self.inner.appenders.leave(self.epoch);
+        self.rows.clear();
+        if (1..=SPARE_ROWS_LEN).contains(&self.rows.capacity()) {
+            let mut spare = self.inner.spare_rows.lock();
+            if spare.len() < SPARE_ROWS {
+                spare.push(std::mem::take(&mut self.rows));
+            }
+        }
     }
 }
 
@@ -173,17 +192,14 @@ impl HeadAppender<'_> {
         if flags & LOGGED == 0 {
             self.unlogged.push(slot);
         }
-        self.slots.push((slot, generation));
-        self.refs.push(line.wal_ref());
-        self.ts.push(t);
-        self.vs.push(v);
+        self.rows.push(Row { slot, generation, wal_ref: line.wal_ref(), t, v });
         self.shards |= 1 << slot.shard();
         Ok(())
     }
 
     /// As [`Appender::commit`].
     pub fn commit(mut self) -> crate::Result<()> {
-        if self.slots.is_empty() {
+        if self.rows.is_empty() {
             return Ok(());
         }
         self.unlogged.sort_unstable();
@@ -207,8 +223,10 @@ impl HeadAppender<'_> {
 
     fn log(&self, ids: &[u32]) -> crate::Result<()> {
         let inner = self.inner;
-        let mut batch = Batch::new(inner.options.wal.compress);
-        let mut bytes = Vec::with_capacity(RECORD_BYTES.min(32 + self.slots.len() * 12));
+        let wal = inner.wal.read();
+        let wal = wal.as_ref().ok_or_else(|| crate::Error::Poisoned("the store is closed".to_owned()))?;
+        let mut batch = wal.batch();
+        let mut bytes = Vec::with_capacity(RECORD_BYTES.min(32 + self.rows.len() * 12));
         if !ids.is_empty() {
             let registry = inner.registry.read();
             for part in ids.chunks(512) {
@@ -227,7 +245,7 @@ impl HeadAppender<'_> {
         }
         let mut base: Option<RefSample> = None;
         bytes.clear();
-        for ((&series, &t), &v) in self.refs.iter().zip(&self.ts).zip(&self.vs) {
+        for &Row { wal_ref: series, t, v, .. } in &self.rows {
             let sample = RefSample { series, t, v };
             let base = *base.get_or_insert_with(|| {
                 record::begin_samples(&mut bytes, sample);
@@ -244,9 +262,6 @@ impl HeadAppender<'_> {
         if bytes.len() > 17 {
             batch.push(&bytes);
         }
-        let wal = inner.wal.read();
-        let wal: &wal::Writer =
-            wal.as_ref().ok_or_else(|| crate::Error::Poisoned("the store is closed".to_owned()))?;
         wal.log(batch)
     }
 
@@ -274,24 +289,33 @@ impl HeadAppender<'_> {
         let (mut mint, mut maxt) = (Timestamp::MAX, Timestamp::MIN);
         let (mut n_stored, mut n_late, mut n_beyond, mut n_gone) = (0, 0, 0, 0);
         let mut failure = None;
-        for ((&(slot, generation), &t), &v) in self.slots.iter().zip(&self.ts).zip(&self.vs) {
-            if t < bound {
-                n_beyond += 1;
-                continue;
+        for rows in self.rows.chunks(AHEAD) {
+            // What the samples will touch is asked for at once, so that the waits overlap.
+            let mut fetched = 0;
+            for row in rows {
+                let state = states[row.slot.shard()].as_ref().expect("every touched shard was locked above");
+                fetched ^= inner.shards[row.slot.shard()].peek(state, row.slot.idx());
             }
-            let shard = &inner.shards[slot.shard()];
-            let state = states[slot.shard()].as_mut().expect("every touched shard was locked above");
-            let place = (slot.idx(), generation);
-            match shard.apply(state, &inner.chunks, inner.options.chunk_range_ms, place, t, v) {
-                Ok(Applied::Stored) => {
-                    n_stored += 1;
-                    mint = mint.min(t);
-                    maxt = maxt.max(t);
+            std::hint::black_box(fetched);
+            for &Row { slot, generation, t, v, .. } in rows {
+                if t < bound {
+                    n_beyond += 1;
+                    continue;
                 }
-                Ok(Applied::Repeated) => {}
-                Ok(Applied::OutOfOrder) => n_late += 1,
-                Ok(Applied::Gone) => n_gone += 1,
-                Err(e) => failure = Some(e),
+                let shard = &inner.shards[slot.shard()];
+                let state = states[slot.shard()].as_mut().expect("every touched shard was locked above");
+                let place = (slot.idx(), generation);
+                match shard.apply(state, &inner.chunks, inner.options.chunk_range_ms, place, t, v) {
+                    Ok(Applied::Stored) => {
+                        n_stored += 1;
+                        mint = mint.min(t);
+                        maxt = maxt.max(t);
+                    }
+                    Ok(Applied::Repeated) => {}
+                    Ok(Applied::OutOfOrder) => n_late += 1,
+                    Ok(Applied::Gone) => n_gone += 1,
+                    Err(e) => failure = Some(e),
+                }
             }
         }
         drop(states);

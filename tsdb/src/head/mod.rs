@@ -96,6 +96,8 @@ struct Inner {
     /// Rises with every batch that shows new series, so that a select knows that it looked too early.
     published: AtomicU64,
     appenders: Appenders,
+    /// Empty lists for batches to come.
+    spare_rows: Mutex<Vec<Vec<append::Row>>>,
     /// Whoever reads samples or labels holds a clone; what they might look at is freed later.
     pin: Arc<()>,
     /// Until when the record of a series that left the head stays in checkpoints, by its ref.

@@ -358,6 +358,15 @@ impl Shard {
         line.xor = xor::State { t: line.xor.t, v: line.xor.v, ..xor::State::EMPTY };
     }
 
+    /// Reads the end of the open chunk of a series, so that it is in the cache when the next sample comes.
+    #[inline]
+    pub(super) fn peek(&self, state: &State, idx: u32) -> u8 {
+        let open = self.line(idx).open.load(Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "taking packed fields apart")]
+        let (buffer, n_bits) = (open as u32, (open >> 32) as u16);
+        if buffer == NONE { 0 } else { state.buffers.peek(buffer, usize::from(n_bits / 8)) }
+    }
+
     /// Appends one sample to a series.
     #[inline]
     pub(super) fn apply(
@@ -434,6 +443,9 @@ fn predicted_cut(first: Timestamp, last: Timestamp, cut_after: u32) -> u32 {
     u32::try_from(cut).unwrap_or(cut_after)
 }
 
+/// Most samples are no longer.
+const SHORT: usize = 16;
+
 /// Puts a sample behind the open chunk, which moves to a larger buffer if need be.
 #[inline]
 fn push(buffers: &mut Slab, line: &mut Line, t: Timestamp, v: f64) {
@@ -444,7 +456,12 @@ fn push(buffers: &mut Slab, line: &mut Line, t: Timestamp, v: f64) {
     if at + len > buffers.capacity(line.buffer) {
         line.buffer = buffers.grow(line.buffer, used, at + len);
     }
-    buffers.get_mut(line.buffer)[at..at + len].copy_from_slice(&staged[..len]);
+    let buffer = buffers.get_mut(line.buffer);
+    // A copy of a length known beforehand is two instructions; what it puts behind the end is overwritten later.
+    match buffer.get_mut(at..at + SHORT) {
+        Some(end) if len <= SHORT => end.copy_from_slice(&staged[..SHORT]),
+        _ => buffer[at..at + len].copy_from_slice(&staged[..len]),
+    }
 }
 
 impl State {

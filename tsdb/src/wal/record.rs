@@ -91,7 +91,10 @@ pub fn push_sample(out: &mut Vec<u8>, base: RefSample, sample: RefSample) {
     let mut at = put_varint(&mut bytes, 0, sample.series.wrapping_sub(base.series).cast_signed());
     at = put_varint(&mut bytes, at, sample.t.wrapping_sub(base.t));
     bytes[at..at + 8].copy_from_slice(&sample.v.to_bits().to_be_bytes());
-    out.extend_from_slice(&bytes[..at + 8]);
+    // Whole and cut back: a copy of a length known beforehand is a few instructions.
+    let end = out.len() + at + 8;
+    out.extend_from_slice(&bytes);
+    out.truncate(end);
 }
 
 #[inline]

@@ -41,6 +41,10 @@ impl Default for Options {
     }
 }
 
+/// Empty batches that are kept, and how large one may have been.
+const SPARE_BATCHES: usize = 4;
+const SPARE_BATCH_BYTES: usize = 256 << 10;
+
 /// The counts of a log.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -183,6 +187,9 @@ pub struct Writer {
     shared: Arc<Shared>,
     queue: Mutex<Vec<Arc<Ticket>>>,
     tail: Mutex<Tail>,
+    compress: bool,
+    /// Empty batches to use again: the tables of the compression alone are 32 KiB each.
+    spare: Mutex<Vec<Batch>>,
     syncer: Option<JoinHandle<()>>,
 }
 
@@ -256,7 +263,27 @@ impl Writer {
         };
         let tail =
             Tail { dir: dir.to_owned(), options, file, number, len: 0, is_dirty: false, framed: Vec::new() };
-        Ok(Self { shared, queue: Mutex::default(), tail: Mutex::new(tail), syncer: Some(syncer) })
+        Ok(Self {
+            shared,
+            queue: Mutex::default(),
+            tail: Mutex::new(tail),
+            compress: options.compress,
+            spare: Mutex::default(),
+            syncer: Some(syncer),
+        })
+    }
+
+    /// An empty batch, one that was used before if there is any.
+    pub fn batch(&self) -> Batch {
+        self.spare.lock().pop().unwrap_or_else(|| Batch::new(self.compress))
+    }
+
+    fn recycle(&self, mut batch: Batch) {
+        batch.clear();
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE_BATCHES && batch.payload.capacity() <= SPARE_BATCH_BYTES {
+            spare.push(batch);
+        }
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -299,7 +326,11 @@ impl Writer {
         }
         drop(tail);
         let answer = ticket.answer.get().expect("the ticket was in the queue before the tail was locked");
-        answer.clone().map_err(Error::Refused)
+        let answer = answer.clone().map_err(Error::Refused);
+        if let Some(ticket) = Arc::into_inner(ticket) {
+            self.recycle(ticket.batch);
+        }
+        answer
     }
 
     /// Closes the open segment and starts the next one.
