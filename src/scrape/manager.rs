@@ -131,6 +131,7 @@ impl Manager {
             hasher: Hasher::default(),
             buffers: Buffers::new(2 * n_workers),
             workers: Semaphore::new(n_workers),
+            in_place: Semaphore::new(1),
             metrics: Metrics::default(),
             tolerance: options.timestamp_tolerance,
             stop,

@@ -2,16 +2,20 @@
 //!
 //! Waiting and fetching are asynchronous. Inflating, parsing, appending and committing run on a thread of
 //! the blocking pool, of which a semaphore admits a few more than there are cores: thousands of targets
-//! share them, a slow store holds up no socket, and nobody awaits between the parser and the commit.
+//! share them, and nobody awaits between the parser and the commit. A small body is taken in where it was
+//! received, which saves two changes of threads; one at a time, so that a slow store never holds up more than
+//! one of the threads that serve sockets.
 //!
 //! Compat: prometheus `scrape/scrape.go`, `scrapeLoop`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use config::prometheus::ScrapeConfig;
 use model::Timestamp;
 use model::storage::Appendable;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +30,12 @@ use super::metrics::Metrics;
 use super::report::{Extra, Refs, Report};
 use super::target::{Health, State, Target};
 
+/// A body of this size takes a fraction of a millisecond.
+const IN_PLACE_BYTES_MAX: usize = 256 << 10;
+
+/// How much larger a compressed body is thought to become.
+const GZIP_RATIO: usize = 8;
+
 /// What all loops share.
 pub(super) struct Shared {
     pub(super) appendable: Arc<dyn Appendable>,
@@ -34,6 +44,8 @@ pub(super) struct Shared {
     pub(super) buffers: Buffers,
     /// Admits ingestion.
     pub(super) workers: Semaphore,
+    /// Admits ingestion on a thread that serves sockets.
+    pub(super) in_place: Semaphore,
     pub(super) metrics: Metrics,
     /// How far a scrape may be off its slot and still be given the slot's time.
     pub(super) tolerance: Duration,
@@ -191,8 +203,12 @@ impl Scraper {
                 outcome = fetch::fetch(client, &target.url, target.timeout, connection, buffers, &mut body) => outcome,
             }
         };
+        let work = match &outcome {
+            Ok(head) if head.is_gzip => body.len().saturating_mul(GZIP_RATIO),
+            _ => body.len(),
+        };
         let error = self
-            .with_memory(move |shared, order, memory| {
+            .with_memory(work <= IN_PLACE_BYTES_MAX, move |shared, order, memory| {
                 let error = record(shared, order, memory, outcome, &body, t, start);
                 shared.buffers.give(body);
                 (error, memory.metadata.table().cloned())
@@ -219,11 +235,31 @@ impl Scraper {
         }
     }
 
-    /// Runs `work` on a worker. `None` if it panicked, after which the target starts anew.
+    /// Runs `work` on a worker, or here if it is short. `None` if it panicked, after which the target starts anew.
     async fn with_memory<T: Send + 'static>(
         &mut self,
+        is_short: bool,
         work: impl FnOnce(&Shared, &Order, &mut Memory) -> T + Send + 'static,
     ) -> Option<T> {
+        if is_short
+            && Handle::current().metrics().num_workers() > 1
+            && let Ok(_permit) = self.shared.in_place.try_acquire()
+        {
+            let mut memory = std::mem::take(&mut self.memory);
+            let (shared, order) = (&*self.shared, &self.order);
+            // What a panic leaves half done is dropped with the memory.
+            let done = catch_unwind(AssertUnwindSafe(|| (work(shared, order, &mut memory), memory)));
+            return match done {
+                Ok((output, memory)) => {
+                    self.memory = memory;
+                    Some(output)
+                }
+                Err(_) => {
+                    tracing::error!(target = self.order.target.url.text(), "BUG: scrape panicked");
+                    None
+                }
+            };
+        }
         let (shared, order) = (Arc::clone(&self.shared), self.order.clone());
         let mut memory = std::mem::take(&mut self.memory);
         let permit = self.shared.workers.acquire().await;
@@ -268,7 +304,7 @@ impl Scraper {
             () = stop.cancelled() => return,
             t = wait => t,
         };
-        self.with_memory(move |shared, order, memory| {
+        self.with_memory(false, move |shared, order, memory| {
             let mut batch = shared.appendable.appender(order.target.hash);
             memory.cache.begin();
             let written = ingest::mark_all_stale(&mut memory.cache, &mut *batch, t)

@@ -655,3 +655,13 @@ async fn target_relabelling_keeps_what_it_drops_for_the_api() {
     assert_eq!(targets.dropped[0].discovered_labels.get(b"__address__"), Some(&b"drop1:1"[..]));
     assert_eq!(bench.manager.pools(), ["j"]);
 }
+
+/// With several threads, unlike in the tests above, a small body is taken in by the thread that received it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_bodies_are_taken_in_where_they_were_received() {
+    let job = "scrape_interval: 500ms\nscrape_timeout: 500ms";
+    let (bench, _) = scrape(job, vec![text("a 1\n"), text("a 2\n7&-\n"), text("a 3\n")], 4).await;
+    assert_eq!(bench.store.values(UP)[..4], ["1", "0", "1", "1"]);
+    assert_eq!(bench.store.values(&named("scrape_samples_scraped"))[..4], ["1"; 4]);
+    assert_eq!(bench.store.values(&named("a"))[..3], ["1", "stale", "3"]);
+}
