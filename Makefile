@@ -51,7 +51,13 @@ test-ui: ui
 
 peers: ## bring the reference servers that tests compare with
 	@if [ -n "$(PEERS_SCRIPT)" ]; then $(PEERS_SCRIPT) $(FERULA_PEERS) || echo "peers: could not be had, the tests that need them will say so"; \
-	else echo "peers: no script at ../shared/bin/peers; set FERULA_PEERS to a folder with bin/prometheus and so on"; fi
+	elif [ -x $(FERULA_PEERS)/bin/node_exporter ]; then true; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "peers: no script at ../shared/bin/peers; taking node_exporter alone, from Debian"; \
+	  mkdir -p $(FERULA_PEERS)/bin && cd $(FERULA_PEERS) && apt-get -qq update && apt-get -qq download prometheus-node-exporter \
+	  && dpkg -x prometheus-node-exporter_*.deb x && ln -sf ../x/usr/bin/prometheus-node-exporter bin/node_exporter \
+	  || echo "peers: node_exporter could not be had, the tests that need it will say so"; \
+	else echo "peers: set FERULA_PEERS to a folder with bin/node_exporter, bin/prometheus and so on to run the tests that need them"; fi
 
 smtp: ## install the SMTP server that the mail tests deliver to
 	@if [ -x $(FERULA_VENV)/bin/aiosmtpd ]; then exit 0; fi; \
