@@ -104,10 +104,8 @@ async fn measure(kind: Kind, path: PathBuf, fleet: &process::Fleet, load: Load) 
     let n_stored = server.count_series().await?;
     anyhow::ensure!(n_stored == n_series, "the fleet shows {n_series} series but the server has {n_stored}");
     let disk_bytes = server.disk_bytes()?;
-    let ready_seconds = match load.restart {
-        true => Some(server.kill_and_restart().await?.as_secs_f64()),
-        false => None,
-    };
+    let ready_seconds =
+        if load.restart { Some(server.kill_and_restart().await?.as_secs_f64()) } else { None };
     server.stop().await?;
     let scrapes = served_after.scrapes - served_before.scrapes;
     let expected = load.targets as u64 * load.seconds / load.interval;

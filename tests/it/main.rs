@@ -1,4 +1,19 @@
 //! The tests that need more than one room: checks of the whole tree, and the server as a process.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of the tests' own"
+)]
+
+mod bad_input;
 mod compat;
+mod directory;
+mod kill;
+mod mail;
+mod notify;
+mod process;
+mod reload;
+mod scripted;
 mod tidy;

@@ -46,7 +46,9 @@ pub(crate) fn routes(mut routes: Routes) -> Routes {
         routes = routes.on(GET, view, index);
     }
     for (old, new) in MOVED {
-        routes = routes.on(GET, old, move |api, query| moved(api, query, new));
+        routes = routes.on(GET, old, async move |State(api): State<Arc<Api>>, RawQuery(query): RawQuery| {
+            moved(&api, query.as_deref(), new)
+        });
     }
     routes
 }
@@ -55,7 +57,7 @@ async fn home(State(api): State<Arc<Api>>) -> Response {
     redirect(StatusCode::FOUND, &format!("{}/query", api.options.external_path))
 }
 
-async fn moved(State(api): State<Arc<Api>>, RawQuery(query): RawQuery, new: &'static str) -> Response {
+fn moved(api: &Api, query: Option<&str>, new: &str) -> Response {
     let query = query.unwrap_or_default();
     redirect(StatusCode::FOUND, &format!("{}{new}?{query}", api.options.external_path))
 }
