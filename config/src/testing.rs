@@ -1,5 +1,6 @@
 //! What the tests of this crate share: the reference projects' files and programs, and loud absence.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// `rel` below the reference projects' test data, or `None` after saying so.
@@ -10,7 +11,9 @@ pub(crate) fn upstream(test: &str, rel: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("SKIPPED {test}: {} is not there (set FERULA_UPSTREAM)", path.display());
+    // Not `println!`: nobody sees what a passing test prints.
+    let _ =
+        writeln!(std::io::stderr(), "SKIPPED {test}: {} is not there (set FERULA_UPSTREAM)", path.display());
     None
 }
 
@@ -31,7 +34,8 @@ pub(crate) fn peer(test: &str, name: &str) -> Option<PathBuf> {
     });
     let path = root.map(|root| root.join("bin").join(name)).filter(|path| path.exists());
     if path.is_none() {
-        eprintln!("SKIPPED {test}: {name} is not there (set FERULA_PEERS)");
+        // Not `println!`: nobody sees what a passing test prints.
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not there (set FERULA_PEERS)");
     }
     path
 }

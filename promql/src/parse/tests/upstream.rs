@@ -1,5 +1,6 @@
 //! Upstream's own parser cases and the expressions of its `.test` scripts, read by path.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::parse;
@@ -14,7 +15,12 @@ pub(super) fn upstream(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    println!("SKIPPED {name}: no upstream test data at {} (set FERULA_UPSTREAM)", path.display());
+    // Not `println!`: nobody sees what a passing test prints.
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED {name}: no upstream test data at {} (set FERULA_UPSTREAM)",
+        path.display()
+    );
     None
 }
 

@@ -1,4 +1,5 @@
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use expect_test::expect;
@@ -148,7 +149,12 @@ fn upstream(path: &str, test: &str) -> Option<PathBuf> {
     );
     let path = root.join(path);
     if !path.exists() {
-        println!("SKIPPED {test}: {} is not there (set FERULA_UPSTREAM)", path.display());
+        // Not `println!`: nobody sees what a passing test prints.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: {} is not there (set FERULA_UPSTREAM)",
+            path.display()
+        );
         return None;
     }
     Some(path)
