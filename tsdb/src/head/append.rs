@@ -59,9 +59,6 @@ const SPARE_ROWS: usize = 8;
 /// Longer lists are not kept.
 const SPARE_ROWS_LEN: usize = 8 << 10;
 
-/// Samples whose lines and buffers are fetched together.
-const AHEAD: usize = 16;
-
 impl Inner {
     /// The oldest time accepted, or nothing as long as the head is empty.
     fn bound(&self, maxt: Timestamp) -> Option<Timestamp> {
@@ -289,33 +286,24 @@ impl HeadAppender<'_> {
         let (mut mint, mut maxt) = (Timestamp::MAX, Timestamp::MIN);
         let (mut n_stored, mut n_late, mut n_beyond, mut n_gone) = (0, 0, 0, 0);
         let mut failure = None;
-        for rows in self.rows.chunks(AHEAD) {
-            // What the samples will touch is asked for at once, so that the waits overlap.
-            let mut fetched = 0;
-            for row in rows {
-                let state = states[row.slot.shard()].as_ref().expect("every touched shard was locked above");
-                fetched ^= inner.shards[row.slot.shard()].peek(state, row.slot.idx());
+        for &Row { slot, generation, t, v, .. } in &self.rows {
+            if t < bound {
+                n_beyond += 1;
+                continue;
             }
-            std::hint::black_box(fetched);
-            for &Row { slot, generation, t, v, .. } in rows {
-                if t < bound {
-                    n_beyond += 1;
-                    continue;
+            let shard = &inner.shards[slot.shard()];
+            let state = states[slot.shard()].as_mut().expect("every touched shard was locked above");
+            let place = (slot.idx(), generation);
+            match shard.apply(state, &inner.chunks, inner.options.chunk_range_ms, place, t, v) {
+                Ok(Applied::Stored) => {
+                    n_stored += 1;
+                    mint = mint.min(t);
+                    maxt = maxt.max(t);
                 }
-                let shard = &inner.shards[slot.shard()];
-                let state = states[slot.shard()].as_mut().expect("every touched shard was locked above");
-                let place = (slot.idx(), generation);
-                match shard.apply(state, &inner.chunks, inner.options.chunk_range_ms, place, t, v) {
-                    Ok(Applied::Stored) => {
-                        n_stored += 1;
-                        mint = mint.min(t);
-                        maxt = maxt.max(t);
-                    }
-                    Ok(Applied::Repeated) => {}
-                    Ok(Applied::OutOfOrder) => n_late += 1,
-                    Ok(Applied::Gone) => n_gone += 1,
-                    Err(e) => failure = Some(e),
-                }
+                Ok(Applied::Repeated) => {}
+                Ok(Applied::OutOfOrder) => n_late += 1,
+                Ok(Applied::Gone) => n_gone += 1,
+                Err(e) => failure = Some(e),
             }
         }
         drop(states);

@@ -94,7 +94,7 @@ mod tests {
         appenders.leave(new);
         assert!(!appenders.outlive(Duration::ZERO), "the oldest is still open");
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| appenders.outlive(Duration::from_secs(60)));
+            let waiting = scope.spawn(|| appenders.outlive(Duration::from_mins(1)));
             appenders.leave(old);
             assert!(waiting.join().unwrap());
         });

@@ -42,9 +42,6 @@ pub struct ReplayProgress {
 /// Records, or parts of them, that wait for each thread that applies.
 const PARTS_AHEAD: usize = 32;
 
-/// Samples whose lines and buffers are fetched together.
-const AHEAD: usize = 16;
-
 /// What a thread that applies is told.
 enum Order {
     /// Samples for one shard; their series are told by index.
@@ -398,19 +395,13 @@ fn apply(inner: &Inner, orders: &Receiver<Order>) -> Result<(Timestamp, Timestam
             }
         };
         let mut state = shard.state.write();
-        for samples in samples.chunks(AHEAD) {
-            let idx = |sample: &RefSample| u32::try_from(sample.series).expect("an index was put there");
-            // What the samples will touch is asked for at once, so that the waits overlap.
-            std::hint::black_box(
-                samples.iter().fold(0, |seen, sample| seen ^ shard.peek(&state, idx(sample))),
-            );
-            for sample in samples {
-                let place = (idx(sample), shard.line(idx(sample)).generation());
-                let range = inner.options.chunk_range_ms;
-                let applied = shard.apply(&mut state, &inner.chunks, range, place, sample.t, sample.v)?;
-                if applied == Applied::Stored {
-                    times = (times.0.min(sample.t), times.1.max(sample.t));
-                }
+        for sample in &samples {
+            let idx = u32::try_from(sample.series).expect("an index was put there");
+            let place = (idx, shard.line(idx).generation());
+            let range = inner.options.chunk_range_ms;
+            let applied = shard.apply(&mut state, &inner.chunks, range, place, sample.t, sample.v)?;
+            if applied == Applied::Stored {
+                times = (times.0.min(sample.t), times.1.max(sample.t));
             }
         }
     }

@@ -358,15 +358,6 @@ impl Shard {
         line.xor = xor::State { t: line.xor.t, v: line.xor.v, ..xor::State::EMPTY };
     }
 
-    /// Reads the end of the open chunk of a series, so that it is in the cache when the next sample comes.
-    #[inline]
-    pub(super) fn peek(&self, state: &State, idx: u32) -> u8 {
-        let open = self.line(idx).open.load(Relaxed);
-        #[expect(clippy::cast_possible_truncation, reason = "taking packed fields apart")]
-        let (buffer, n_bits) = (open as u32, (open >> 32) as u16);
-        if buffer == NONE { 0 } else { state.buffers.peek(buffer, usize::from(n_bits / 8)) }
-    }
-
     /// Appends one sample to a series.
     #[inline]
     pub(super) fn apply(

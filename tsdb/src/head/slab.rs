@@ -208,12 +208,6 @@ impl Slab {
         &mut page.bytes[at..at + size]
     }
 
-    /// One byte of a buffer, 0 beyond its end.
-    #[inline]
-    pub(super) fn peek(&self, handle: u32, at: usize) -> u8 {
-        self.get(handle).get(at).copied().unwrap_or(0)
-    }
-
     /// Moves the first `used` bytes of a buffer to one of at least `len`.
     pub(super) fn grow(&mut self, old: u32, used: usize, len: usize) -> u32 {
         let mut bytes = [0; 1056];
