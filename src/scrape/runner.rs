@@ -249,16 +249,12 @@ impl Scraper {
             let (shared, order) = (&*self.shared, &self.order);
             // What a panic leaves half done is dropped with the memory.
             let done = catch_unwind(AssertUnwindSafe(|| (work(shared, order, &mut memory), memory)));
-            return match done {
-                Ok((output, memory)) => {
-                    self.memory = memory;
-                    Some(output)
-                }
-                Err(_) => {
-                    tracing::error!(target = self.order.target.url.text(), "BUG: scrape panicked");
-                    None
-                }
-            };
+            if let Ok((output, memory)) = done {
+                self.memory = memory;
+                return Some(output);
+            }
+            tracing::error!(target = self.order.target.url.text(), "BUG: scrape panicked");
+            return None;
         }
         let (shared, order) = (Arc::clone(&self.shared), self.order.clone());
         let mut memory = std::mem::take(&mut self.memory);
