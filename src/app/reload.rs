@@ -64,6 +64,12 @@ impl App {
         for warning in files.config.warnings.iter().chain(of_alertmanager) {
             tracing::warn!("{warning}");
         }
+        // First, because its templates are read only now: a bad one must find nothing changed.
+        if let (Some(alertmanager), Some(config)) = (&self.alertmanager, files.alertmanager) {
+            alertmanager
+                .apply(Arc::unwrap_or_clone(config))
+                .context("apply the Alertmanager's configuration")?;
+        }
         let config = files.config;
         if let Some(db) = self.store.get() {
             db.set_retention(self.retention(&config));
@@ -87,11 +93,6 @@ impl App {
             query_offset: config.global.rule_query_offset,
         };
         self.rules.apply(update, is_first).await;
-        if let (Some(alertmanager), Some(config)) = (&self.alertmanager, files.alertmanager) {
-            alertmanager
-                .apply(Arc::unwrap_or_clone(config))
-                .context("apply the Alertmanager's configuration")?;
-        }
         self.config.store(config);
         *self.reloads.last.lock() = Last { is_success: true, succeeded_at: Some(now()), failed_at: None };
         tracing::info!(filename = %self.flags.config_file.display(), "Completed loading of configuration file");

@@ -162,6 +162,28 @@ fn a_broken_file_at_a_reload_changes_nothing() {
     server.stop();
 }
 
+#[test]
+fn a_broken_mail_template_at_a_reload_changes_nothing() {
+    let target = healthy();
+    let home = Home::new(&one_job(&target));
+    home.write("alertmanager.yml", "route: {receiver: a}\nreceivers: [{name: a}]\ntemplates: [mail.tmpl]\n");
+    home.write("mail.tmpl", "{{ define \"subject\" }}fine{{ end }}");
+    let server = home.start(&["--alertmanager.config-file=alertmanager.yml"]);
+    let pools = server.data("/api/v1/scrape_pools", &[]);
+
+    home.write("mail.tmpl", "{{ define \"subject\" }}{{ end");
+    home.write("prometheus.yml", "scrape_configs: []\n");
+    let (status, body) = server.post("/-/reload", &Value::Null);
+    assert_eq!(status, 500, "{body}");
+    assert!(body.contains("template"), "{body}");
+    assert_eq!(server.data("/api/v1/scrape_pools", &[]), pools, "the job is gone although the reload failed");
+
+    home.write("mail.tmpl", "");
+    assert_eq!(server.post("/-/reload", &Value::Null).0, 200);
+    assert_ne!(server.data("/api/v1/scrape_pools", &[]), pools);
+    server.stop();
+}
+
 // === what targets answer ===
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n";
