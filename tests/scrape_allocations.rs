@@ -9,9 +9,9 @@ use std::sync::Arc;
 use ferula::scrape::cache::{Cache, Hasher};
 use ferula::scrape::ingest::{Body, Counts, Rules, ingest};
 use ferula::scrape::metadata::Memory;
-use model::Labels;
 use model::storage::{AppendError, Appender, Error, SeriesKey, SeriesRef};
 use model::wire::parse::Format;
+use model::{Labels, Value};
 
 struct Counting;
 
@@ -46,6 +46,19 @@ impl Appender for Count {
             SeriesKey::Ref(series) => series,
             SeriesKey::Labels(_) => SeriesRef(NonZeroU64::MIN.saturating_add(self.0)),
         })
+    }
+
+    fn append_value(
+        &mut self,
+        key: SeriesKey<'_>,
+        _st: i64,
+        t: i64,
+        value: Value<'_>,
+    ) -> Result<SeriesRef, AppendError> {
+        match value {
+            Value::Float(v) => self.append(key, t, v),
+            Value::Histogram(_) | Value::FloatHistogram(_) => panic!("BUG: these targets serve floats"),
+        }
     }
 
     fn commit(self: Box<Self>) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use config::TargetGroup;
 use model::storage::{AppendError, Appendable, Appender, Error as StorageError, SeriesKey, SeriesRef};
 use model::wire::expose::{Expose as _, Exposition};
-use model::{Labels, Timestamp, is_stale};
+use model::{Labels, Timestamp, Value, is_stale};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -123,6 +123,19 @@ impl Appender for Batch<'_> {
         }
         self.pending.push((series, t, v));
         Ok(series)
+    }
+
+    fn append_value(
+        &mut self,
+        key: SeriesKey<'_>,
+        _st: i64,
+        t: i64,
+        value: Value<'_>,
+    ) -> Result<SeriesRef, AppendError> {
+        match value {
+            Value::Float(v) => self.append(key, t, v),
+            Value::Histogram(_) | Value::FloatHistogram(_) => panic!("BUG: these targets serve floats"),
+        }
     }
 
     fn commit(self: Box<Self>) -> Result<(), StorageError> {

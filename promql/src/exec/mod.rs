@@ -86,7 +86,14 @@ impl Selected {
     }
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
-        self.set.samples_into(i, range, out).map_err(|e| Error::Storage(format!("expanding series: {e}")))
+        self.set.samples_into(i, range, out).map_err(|e| Error::Storage(format!("expanding series: {e}")))?;
+        if out.histograms.is_empty() {
+            return Ok(());
+        }
+        let name = self.set.labels(i);
+        Err(Error::Execution(format!(
+            "native histograms are not supported in expressions yet, selected {name}"
+        )))
     }
 }
 

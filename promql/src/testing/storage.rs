@@ -98,7 +98,7 @@ impl SeriesSet for Found {
         if let Some((_, what)) = series.unreadable.iter().find(|(span, _)| span.overlaps(range)) {
             return Err(Error::new(format!("{what} is not supported yet")));
         }
-        let SampleBatch { ts, vs } = &series.samples;
+        let SampleBatch { ts, vs, .. } = &series.samples;
         let from = ts.partition_point(|&t| t < range.mint);
         let to = ts.partition_point(|&t| t <= range.maxt).max(from);
         out.ts.extend_from_slice(&ts[from..to]);

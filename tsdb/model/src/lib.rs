@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod duration;
+pub mod exemplar;
 pub mod fnv;
+pub mod histogram;
 pub mod labels;
 pub mod matcher;
 pub mod number;
@@ -17,11 +19,13 @@ pub mod storage;
 pub mod time;
 pub mod wire;
 
+pub use exemplar::Exemplar;
 pub use fnv::fnv1a;
+pub use histogram::{AnyHistogram, FloatHistogram, Histogram, HistogramSample};
 pub use labels::{Labels, LabelsBuilder};
 pub use matcher::{MatchOp, Matcher};
 pub use regex::Regex;
-pub use sample::{STALE_NAN, Sample, SampleBatch, is_stale};
+pub use sample::{Position, STALE_NAN, Sample, SampleBatch, Value, is_stale};
 pub use time::{TimeRange, Timestamp};
 
 #[cfg(test)]

@@ -8,7 +8,10 @@
 
 use std::num::NonZeroU64;
 
-use crate::{Labels, Matcher, SampleBatch, TimeRange, Timestamp};
+use crate::exemplar::SeriesExemplars;
+use crate::histogram::InvalidHistogram;
+use crate::wire::parse::MetricType;
+use crate::{Exemplar, Labels, Matcher, SampleBatch, TimeRange, Timestamp, Value};
 
 /// A failure of the store, its text ready for the user.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,24 @@ pub enum AppendError {
     /// The label set is empty, has a duplicate name or no valid metric name.
     #[error("invalid sample")]
     InvalidLabels,
+    /// A native histogram contradicts itself.
+    #[error(transparent)]
+    InvalidHistogram(#[from] InvalidHistogram),
+    /// The start time is not before the sample.
+    #[error("ST is newer or the same as sample's timestamp, ignoring")]
+    StartNotBefore,
+    /// The series already has samples at or after the start time: expected of every counter that lives on.
+    #[error("start timestamp out of order, ignoring")]
+    StartOutOfOrder,
+    /// The exemplar is older than the newest of its series.
+    #[error("out of order exemplar")]
+    ExemplarOutOfOrder,
+    /// The labels of the exemplar are longer than [`crate::exemplar::LABEL_CHARS_MAX`].
+    #[error("label length for exemplar exceeds maximum of 128 UTF-8 characters")]
+    ExemplarTooLong,
+    /// The store keeps no exemplars.
+    #[error("exemplar storage is disabled or max exemplars is less than or equal to 0")]
+    ExemplarsDisabled,
     /// The store holds as many series as its limit allows.
     #[error("series limit reached")]
     SeriesLimit,
@@ -75,6 +96,27 @@ pub trait Appendable: Send + Sync {
     fn appender(&self, affinity: u64) -> Box<dyn Appender + '_>;
 }
 
+/// What the exposition says of a metric.
+/// Compat: prometheus `model/metadata`, `Metadata`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Metadata {
+    pub kind: MetricType,
+    pub unit: Box<str>,
+    pub help: Box<str>,
+}
+
+/// A store that can be asked for exemplars.
+pub trait ExemplarQueryable: Send + Sync {
+    /// The exemplars in `range` of the series that pass all matchers of any of the `selectors`, by label set, each
+    /// series once.
+    ///
+    /// # Errors
+    /// The store keeps no exemplars or cannot be read.
+    ///
+    /// Compat: prometheus `storage`, `ExemplarQuerier`.
+    fn exemplars(&self, range: TimeRange, selectors: &[Vec<Matcher>]) -> Result<Vec<SeriesExemplars>, Error>;
+}
+
 /// One batch of samples: visible as a whole after [`Appender::commit`], gone when dropped before.
 pub trait Appender {
     /// Buffers one sample for the series of `key`.
@@ -88,6 +130,39 @@ pub trait Appender {
     ///
     /// Compat: prometheus `storage/interface_append.go`, `AppenderV2.Append`.
     fn append(&mut self, key: SeriesKey<'_>, t: Timestamp, v: f64) -> Result<SeriesRef, AppendError>;
+
+    /// As [`Appender::append`], for a sample of any kind that counts since `st` ms (0: not known).
+    ///
+    /// # Errors
+    /// As [`Appender::append`]; a histogram that contradicts itself is refused.
+    fn append_value(
+        &mut self,
+        key: SeriesKey<'_>,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<SeriesRef, AppendError>;
+
+    /// Buffers an exemplar for a series that an earlier call of this batch named. One that repeats the newest of its
+    /// series is accepted and not stored again.
+    ///
+    /// # Errors
+    /// The exemplar alone is refused and counted. A store that keeps none refuses all.
+    ///
+    /// Compat: prometheus `storage`, `ExemplarAppender`.
+    fn append_exemplar(&mut self, _series: SeriesRef, _exemplar: &Exemplar) -> Result<(), AppendError> {
+        Err(AppendError::ExemplarsDisabled)
+    }
+
+    /// Tells what kind of metric a series is; kept with the batch if it changed, by stores that keep it.
+    ///
+    /// # Errors
+    /// The ref names no living series.
+    ///
+    /// Compat: prometheus `storage`, `MetadataUpdater`.
+    fn update_metadata(&mut self, _series: SeriesRef, _metadata: &Metadata) -> Result<(), AppendError> {
+        Ok(())
+    }
 
     /// Makes the batch durable against the end of the process, then visible to queries as a whole.
     ///

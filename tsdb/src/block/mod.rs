@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::storage::{self, SeriesSet};
-use model::{Labels, Matcher, SampleBatch, TimeRange, Timestamp};
+use model::{Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
 
 pub use self::meta::BlockMeta;
 pub use self::tombstones::Tombstones;
 
-use crate::chunk::{EncodedChunk, Encoding, xor};
+use crate::chunk::{self, EncodedChunk, Encoding};
 use crate::db::paths;
 use crate::fs::{self, Mmap};
 use crate::index::select::{self, PostingsSource as _};
@@ -188,19 +188,16 @@ impl Block {
             {
                 continue;
             }
-            let from = out.len();
+            let from = out.end();
             let last = out.ts.last().copied();
             let (encoding, data) = self.read_chunk(chunk)?;
-            match encoding {
-                Encoding::Xor => xor::decode(data, range, out),
-            }
-            .map_err(|e| {
+            chunk::decode(encoding, data, range, out).map_err(|e| {
                 Error::corrupt(self.chunks.path(chunk.chunk_ref), chunk.chunk_ref & 0xffff_ffff, e.what)
             })?;
             if !deleted.is_empty() {
                 tombstones::apply(deleted, out, from);
             }
-            keep_ascending(out, from, last);
+            keep_ascending(out, from.float, last);
         }
         Ok(())
     }
@@ -214,19 +211,14 @@ fn keep_ascending(batch: &mut SampleBatch, from: usize, last: Option<Timestamp>)
     if follows && added.is_sorted_by(|a, b| a < b) {
         return;
     }
-    let mut kept = from;
     let mut last = last;
-    for i in from..batch.len() {
-        let t = batch.ts[i];
-        if last.is_none_or(|last| t > last) {
-            batch.ts[kept] = t;
-            batch.vs[kept] = batch.vs[i];
-            kept += 1;
+    batch.retain_from(Position { float: from, histogram: batch.histograms.len() }, |t| {
+        let is_next = last.is_none_or(|last| t > last);
+        if is_next {
             last = Some(t);
         }
-    }
-    batch.ts.truncate(kept);
-    batch.vs.truncate(kept);
+        is_next
+    });
 }
 
 /// What a selection found in one block, in label order.

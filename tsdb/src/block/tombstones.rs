@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use model::{SampleBatch, TimeRange, Timestamp};
+use model::{Position, SampleBatch, TimeRange, Timestamp};
 
 use crate::bytes::Cursor;
 use crate::{DecodeError, Error, Result, fs};
@@ -99,18 +99,8 @@ pub(crate) fn covers(spans: &[TimeRange], mint: Timestamp, maxt: Timestamp) -> b
 }
 
 /// Drops the samples from position `from` on that lie in one of `spans`.
-pub(crate) fn apply(spans: &[TimeRange], batch: &mut SampleBatch, from: usize) {
-    let mut kept = from;
-    for i in from..batch.len() {
-        let t = batch.ts[i];
-        if !spans.iter().any(|span| span.contains(t)) {
-            batch.ts[kept] = t;
-            batch.vs[kept] = batch.vs[i];
-            kept += 1;
-        }
-    }
-    batch.ts.truncate(kept);
-    batch.vs.truncate(kept);
+pub(crate) fn apply(spans: &[TimeRange], batch: &mut SampleBatch, start: Position) {
+    batch.retain_from(start, |t| !spans.iter().any(|span| span.contains(t)));
 }
 
 #[cfg(test)]
@@ -140,7 +130,7 @@ mod tests {
         assert_eq!(tombstones.spans(4), []);
         let mut batch = SampleBatch::default();
         (0..60).step_by(9).for_each(|t| batch.push(t, 0.0));
-        apply(&spans, &mut batch, 1);
+        apply(&spans, &mut batch, Position { float: 1, histogram: 0 });
         assert_eq!(batch.ts, [0, 9, 36, 54]);
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::meta::{BlockMeta, Stats};
 use super::{chunks, tombstones};
-use crate::chunk::{EncodedChunk, Encoding, xor};
+use crate::chunk::{self, EncodedChunk, Encoding};
 use crate::compact::{SeriesSource, SourceSeries};
 use crate::db::paths;
 use crate::index::{self, ChunkMeta};
@@ -103,10 +103,13 @@ fn write_series(
         metas.clear();
         for (chunk, &chunk_ref) in series.chunks.iter().zip(&refs) {
             metas.push(ChunkMeta { mint: chunk.mint, maxt: chunk.maxt, chunk_ref });
-            let count = sample_count(chunk)
+            let count = chunk::count(chunk.encoding, &chunk.bytes)
                 .map_err(|e| Error::io("write", &paths_of(&series))(std::io::Error::other(e.to_string())))?;
             stats.num_samples += u64::from(count);
-            stats.num_float_samples += u64::from(count);
+            match chunk.encoding {
+                Encoding::Xor | Encoding::Xor2 => stats.num_float_samples += u64::from(count),
+                _ => stats.num_histogram_samples += u64::from(count),
+            }
             on_chunk(chunk, count);
         }
         index.add_series(&series.labels, &metas)?;
@@ -119,10 +122,4 @@ fn write_series(
 /// A series has no path; its labels say which one it is.
 fn paths_of(series: &SourceSeries) -> std::path::PathBuf {
     series.labels.to_string().into()
-}
-
-fn sample_count(chunk: &EncodedChunk) -> Result<u16, crate::DecodeError> {
-    match chunk.encoding {
-        Encoding::Xor => xor::count(&chunk.bytes),
-    }
 }

@@ -10,12 +10,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use model::{Labels, SampleBatch, TimeRange};
+use model::{Labels, Position, SampleBatch, TimeRange};
 
 use super::{SeriesSource, SourceSeries};
 use crate::Result;
 use crate::block::{Block, tombstones};
-use crate::chunk::{EncodedChunk, Encoding, xor};
+use crate::chunk::{self, EncodedChunk, xor};
 use crate::index::ChunkMeta;
 
 /// Where re-encoded runs are cut, as the head cuts.
@@ -81,7 +81,7 @@ impl BlockMerge {
             if deleted.iter().any(|deleted| deleted.overlaps(span)) {
                 let mut batch = SampleBatch::default();
                 decode(&chunk, block, &mut batch)?;
-                tombstones::apply(deleted, &mut batch, 0);
+                tombstones::apply(deleted, &mut batch, Position::default());
                 xor::encode_samples(&batch, xor::SAMPLES_MAX, |chunk| out.push(chunk));
             } else {
                 out.push(chunk);
@@ -194,8 +194,6 @@ fn flush(run: &mut Vec<EncodedChunk>, block: &Block, out: &mut Vec<EncodedChunk>
 }
 
 fn decode(chunk: &EncodedChunk, block: &Block, out: &mut SampleBatch) -> Result<()> {
-    match chunk.encoding {
-        Encoding::Xor => xor::decode(&chunk.bytes, TimeRange::ALL, out),
-    }
-    .map_err(|e| crate::Error::corrupt(block.dir(), u64::from(e.offset), e.what))
+    chunk::decode(chunk.encoding, &chunk.bytes, TimeRange::ALL, out)
+        .map_err(|e| crate::Error::corrupt(block.dir(), u64::from(e.offset), e.what))
 }

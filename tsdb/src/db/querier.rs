@@ -153,7 +153,7 @@ fn merge_into(out: &mut SampleBatch, from: usize, part: &SampleBatch) {
         out.vs.extend_from_slice(&part.vs);
         return;
     }
-    let tail = SampleBatch { ts: out.ts.split_off(at), vs: out.vs.split_off(at) };
+    let tail = SampleBatch { ts: out.ts.split_off(at), vs: out.vs.split_off(at), ..SampleBatch::default() };
     let (mut a, mut b) = (0, 0);
     while a < tail.len() || b < part.len() {
         let takes_tail = b == part.len() || (a < tail.len() && tail.ts[a] <= part.ts[b]);

@@ -4,8 +4,9 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
+use model::histogram::InvalidHistogram;
 use model::storage::{AppendError, Appendable, Appender, Error, SeriesKey, SeriesRef};
-use model::{Labels, Timestamp};
+use model::{Labels, Timestamp, Value};
 
 use super::grace::Epoch;
 use super::series::{ALIVE, Applied, LOGGED, SERIES_PER_SHARD_MAX, TIME_MAX};
@@ -326,6 +327,21 @@ impl HeadAppender<'_> {
 impl Appender for HeadAppender<'_> {
     fn append(&mut self, key: SeriesKey<'_>, t: Timestamp, v: f64) -> Result<SeriesRef, AppendError> {
         HeadAppender::append(self, key, t, v)
+    }
+
+    fn append_value(
+        &mut self,
+        key: SeriesKey<'_>,
+        _st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<SeriesRef, AppendError> {
+        match value {
+            Value::Float(v) => HeadAppender::append(self, key, t, v),
+            Value::Histogram(_) | Value::FloatHistogram(_) => {
+                Err(AppendError::InvalidHistogram(InvalidHistogram::InvalidSchema))
+            }
+        }
     }
 
     fn commit(self: Box<Self>) -> Result<(), Error> {

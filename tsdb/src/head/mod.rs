@@ -13,6 +13,7 @@
 
 mod append;
 mod chunks;
+mod extension;
 mod gc;
 mod grace;
 mod metrics;

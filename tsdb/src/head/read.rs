@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use model::storage::{Error, Querier, Queryable, SelectHints, SeriesSet};
-use model::{Labels, Matcher, SampleBatch, TimeRange, Timestamp};
+use model::{Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
 use roaring::RoaringBitmap;
 
 use super::chunks::{Files, Sealed};
@@ -223,7 +223,7 @@ impl View {
     }
 
     fn decode(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> crate::Result<()> {
-        let start = out.len();
+        let start = out.end();
         self.each_chunk(i, range, |piece| {
             let (decoded, at) = match piece {
                 Piece::Sealed(at, bytes) => (xor::decode(bytes, range, out), u64::from(at.offset)),
@@ -236,18 +236,10 @@ impl View {
     }
 
     /// Takes samples that a tombstone covers out of what was appended from `start` on.
-    pub(super) fn drop_deleted(&self, i: usize, start: usize, out: &mut SampleBatch) {
+    pub(super) fn drop_deleted(&self, i: usize, start: Position, out: &mut SampleBatch) {
         let registry = self.inner.registry.read();
         let Some(spans) = registry.tombstones.get(&self.entries[i].id) else { return };
-        let mut kept = start;
-        for at in start..out.len() {
-            if !spans.iter().any(|span| span.contains(out.ts[at])) {
-                (out.ts[kept], out.vs[kept]) = (out.ts[at], out.vs[at]);
-                kept += 1;
-            }
-        }
-        out.ts.truncate(kept);
-        out.vs.truncate(kept);
+        out.retain_from(start, |t| !spans.iter().any(|span| span.contains(t)));
     }
 
     pub(super) fn is_touched_by_tombstone(&self, i: usize) -> bool {

@@ -14,6 +14,7 @@ use model::Timestamp;
 use parking_lot::RwLock;
 
 use super::chunks::{HeadChunks, Sealed};
+use super::extension::Extension;
 use super::slab::{NONE, Paged, Slab};
 use crate::chunk::xor;
 
@@ -233,8 +234,7 @@ pub(super) struct Cold {
     pub(super) id: u32,
     /// The newest sealed chunk.
     pub(super) chunks: u32,
-    /// A record of histograms, exemplars and late samples: the place for it, `NONE` for plain floats.
-    #[expect(dead_code, reason = "keeps the record's layout when native histograms come")]
+    /// Its [`Extension`], `NONE` for plain floats in order.
     pub(super) extension: u32,
 }
 
@@ -290,6 +290,8 @@ pub(super) struct State {
     pub(super) buffers: Slab,
     nodes: Paged<Node>,
     free_nodes: u32,
+    pub(super) extensions: Paged<Option<Box<Extension>>>,
+    pub(super) free_extensions: Vec<u32>,
     n_nodes: u64,
     n_open: u64,
     /// Vacant slots below the length of `cold`.
@@ -337,6 +339,7 @@ impl Shard {
         let mut line = hot.load();
         self.drop_open(state, &mut line);
         state.truncate_chunks(idx, Timestamp::MAX);
+        state.drop_extension(idx);
         let generation = line.generation.checked_add(1).unwrap_or(1);
         hot.flags.store(0, Relaxed);
         hot.store(&Line::born(0, generation));

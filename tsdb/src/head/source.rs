@@ -1,6 +1,6 @@
 //! The head as the source of a block: series in label order, chunks cut to the block's range.
 
-use model::{SampleBatch, TimeRange, Timestamp};
+use model::{Position, SampleBatch, TimeRange, Timestamp};
 
 use super::Head;
 use super::read::{Piece, View};
@@ -78,7 +78,7 @@ impl Source {
                 Piece::Open(count, stream) => xor::decode_stream(stream, count, range, scratch),
             };
             decoded.map_err(|e| crate::Error::corrupt(&view.inner().wal_dir, 0, e.to_string()))?;
-            view.drop_deleted(i, 0, scratch);
+            view.drop_deleted(i, Position::default(), scratch);
             // An open chunk holds at most 240 samples; it stays one chunk, as upstream copies it.
             let n_max = u16::try_from(scratch.len()).unwrap_or(SAMPLES_PER_CHUNK).max(1);
             xor::encode_samples(scratch, n_max, |chunk| out.push(chunk));

@@ -1,0 +1,41 @@
+//! What a series has beside its line, once it is more than a plain series of floats in order.
+//!
+//! Most series never have one; it is made when first needed and dropped with the series.
+
+use super::series::State;
+use super::slab::NONE;
+
+/// Lives under the lock of the shard.
+#[derive(Debug, Default)]
+pub(super) struct Extension {}
+
+#[expect(dead_code, reason = "open chunks of histograms and late samples come to live there")]
+impl State {
+    /// The extension of series `idx`, if it has one.
+    pub(super) fn extension(&self, idx: u32) -> Option<&Extension> {
+        match self.cold[idx].extension {
+            NONE => None,
+            at => self.extensions[at].as_deref(),
+        }
+    }
+
+    /// The extension of series `idx`, made if it has none.
+    pub(super) fn extension_mut(&mut self, idx: u32) -> &mut Extension {
+        if self.cold[idx].extension == NONE {
+            self.cold[idx].extension = match self.free_extensions.pop() {
+                Some(at) => at,
+                None => self.extensions.push(None),
+            };
+        }
+        self.extensions[self.cold[idx].extension].get_or_insert_default()
+    }
+
+    /// Frees the extension of series `idx`.
+    pub(super) fn drop_extension(&mut self, idx: u32) {
+        let at = std::mem::replace(&mut self.cold[idx].extension, NONE);
+        if at != NONE {
+            self.extensions[at] = None;
+            self.free_extensions.push(at);
+        }
+    }
+}
