@@ -39,6 +39,9 @@ use store::Store;
 /// The most threads that may block at once: scrapes being ingested, queries, evaluations, name lookups.
 const BLOCKING_THREADS_MAX: usize = 64;
 
+/// More threads that scrape would not find more work: one takes in a million samples a second.
+const SCRAPE_LANES_MAX: usize = 8;
+
 /// The longest the store may take for its maintenance to be called late.
 const MAINTENANCE_BACKOFF_MAX: Duration = Duration::from_mins(1);
 
@@ -171,7 +174,7 @@ impl App {
             reloads: Reloads::default(),
             replay: Arc::default(),
             engine,
-            scrape: Arc::new(scrape_manager(&flags, Arc::clone(&store), stop.child_token())),
+            scrape: Arc::new(scrape_manager(&flags, Arc::clone(&store), stop.child_token())?),
             scrape_discovery: Arc::new(discovery::Manager::new("scrape", stop.child_token())),
             notifier,
             notify_discovery: Arc::new(discovery::Manager::new("notify", stop.child_token())),
@@ -332,7 +335,11 @@ fn engine(flags: &Flags) -> Engine {
     })
 }
 
-fn scrape_manager(flags: &Flags, store: Arc<Store>, stop: CancellationToken) -> scrape::Manager {
+fn scrape_manager(
+    flags: &Flags,
+    store: Arc<Store>,
+    stop: CancellationToken,
+) -> anyhow::Result<scrape::Manager> {
     let options = scrape::Options {
         discovery_reload_interval: flags.scrape.reload_interval,
         timestamp_tolerance: if flags.scrape.adjust_timestamps {
@@ -340,8 +347,10 @@ fn scrape_manager(flags: &Flags, store: Arc<Store>, stop: CancellationToken) -> 
         } else {
             Duration::ZERO
         },
+        n_lanes: thread::available_parallelism().map_or(1, usize::from).min(SCRAPE_LANES_MAX),
     };
     scrape::Manager::new(store, Arc::new(scrape::System), options, stop)
+        .context("start the threads that scrape")
 }
 
 /// The thread that lets the store do its housekeeping.

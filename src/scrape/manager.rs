@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::body::Buffers;
 use super::cache::Hasher;
 use super::clock::Clock;
+use super::lanes::Lanes;
 use super::metadata::Table;
 use super::metrics::Metrics;
 use super::pool::Pool;
@@ -35,6 +36,8 @@ pub struct Options {
     pub discovery_reload_interval: Duration,
     /// `--scrape.timestamp-tolerance`; zero leaves every timestamp as it is.
     pub timestamp_tolerance: Duration,
+    /// How many threads do nothing but scrape; without any, loops run in the manager's runtime.
+    pub n_lanes: usize,
 }
 
 impl Default for Options {
@@ -42,6 +45,7 @@ impl Default for Options {
         Self {
             discovery_reload_interval: Duration::from_secs(5),
             timestamp_tolerance: Duration::from_millis(2),
+            n_lanes: 0,
         }
     }
 }
@@ -116,27 +120,31 @@ struct State {
 
 impl Manager {
     /// `stop` ends all loops, without marking their series as ended.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
     pub fn new(
         appendable: Arc<dyn Appendable>,
         clock: Arc<dyn Clock>,
         options: Options,
         stop: CancellationToken,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
         // Twice the cores, since a worker waits for the log's write in its commit.
         let n_workers = 2 * n_cores;
+        let tasks = TaskTracker::new();
         let shared = Shared {
             appendable,
             clock,
             hasher: Hasher::default(),
             buffers: Buffers::new(2 * n_workers),
             workers: Semaphore::new(n_workers),
-            in_place: Semaphore::new(1),
+            lanes: Lanes::start(options.n_lanes, &tasks)?,
             metrics: Metrics::default(),
             tolerance: options.timestamp_tolerance,
             stop,
         };
-        Self { shared: Arc::new(shared), options, tasks: TaskTracker::new(), state: Mutex::default() }
+        Ok(Self { shared: Arc::new(shared), options, tasks, state: Mutex::default() })
     }
 
     /// Takes over a configuration. Must run inside a runtime.

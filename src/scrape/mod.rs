@@ -2,7 +2,7 @@
 //!
 //! The walk of a sample: [`Manager`] keeps one pool per job; a pool turns groups into targets and runs one
 //! loop per target; the loop waits for its slot, fetches the body over its own connection and hands it to
-//! [`ingest`], which is synchronous and runs to the commit on a worker. The cache between them turns the
+//! [`ingest`], which is synchronous and runs to the commit where the body arrived, or on a worker if it is large. The cache between them turns the
 //! bytes of a line into the series it was last time, so that a warm scrape parses no labels.
 //! Knows nothing of how targets are discovered, nor of the store beyond [`model::storage`].
 //!
@@ -13,6 +13,7 @@ pub mod cache;
 mod clock;
 mod fetch;
 pub mod ingest;
+mod lanes;
 mod limits;
 mod manager;
 pub mod metadata;

@@ -145,7 +145,11 @@ impl Pool {
         let order =
             Order { job: Arc::clone(&self.job), target: Arc::clone(&target), forced_error, stop: false };
         let (orders, received) = watch::channel(order);
-        self.tasks.spawn(runner::run(Arc::clone(&self.shared), received, self.seed));
+        let running = runner::run(Arc::clone(&self.shared), received, self.seed);
+        match self.shared.lanes.of(target.hash) {
+            Some(lane) => drop(self.tasks.spawn_on(running, lane)),
+            None => drop(self.tasks.spawn(running)),
+        }
         Loop { origin, target, orders }
     }
 

@@ -1,10 +1,9 @@
 //! The loop of one target: wait for the slot, fetch, ingest, report; and the end of its series when it goes.
 //!
-//! Waiting and fetching are asynchronous. Inflating, parsing, appending and committing run on a thread of
-//! the blocking pool, of which a semaphore admits a few more than there are cores: thousands of targets
-//! share them, and nobody awaits between the parser and the commit. A small body is taken in where it was
-//! received, which saves two changes of threads; one at a time, so that a slow store never holds up more than
-//! one of the threads that serve sockets.
+//! Waiting and fetching are asynchronous; nobody awaits between the parser and the commit. On a lane of its own a
+//! body of ordinary size is inflated, parsed, appended and committed where it was received. Larger ones, which would
+//! hold up the other targets of the lane, and all where there are no lanes, run on a thread of the blocking pool, of
+//! which a semaphore admits a few more than there are cores.
 //!
 //! Compat: prometheus `scrape/scrape.go`, `scrapeLoop`.
 
@@ -15,7 +14,6 @@ use std::time::Duration;
 use config::prometheus::ScrapeConfig;
 use model::Timestamp;
 use model::storage::Appendable;
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +23,7 @@ use super::cache::{Cache, Hasher};
 use super::clock::Clock;
 use super::fetch::{self, Client, Connection, Head};
 use super::ingest::{self, Body, Counts, Rules};
+use super::lanes::Lanes;
 use super::metadata::{self, Tables};
 use super::metrics::Metrics;
 use super::report::{Extra, Refs, Report};
@@ -44,8 +43,7 @@ pub(super) struct Shared {
     pub(super) buffers: Buffers,
     /// Admits ingestion.
     pub(super) workers: Semaphore,
-    /// Admits ingestion on a thread that serves sockets.
-    pub(super) in_place: Semaphore,
+    pub(super) lanes: Lanes,
     pub(super) metrics: Metrics,
     /// How far a scrape may be off its slot and still be given the slot's time.
     pub(super) tolerance: Duration,
@@ -241,10 +239,7 @@ impl Scraper {
         is_short: bool,
         work: impl FnOnce(&Shared, &Order, &mut Memory) -> T + Send + 'static,
     ) -> Option<T> {
-        if is_short
-            && Handle::current().metrics().num_workers() > 1
-            && let Ok(_permit) = self.shared.in_place.try_acquire()
-        {
+        if is_short && !self.shared.lanes.is_empty() {
             let mut memory = std::mem::take(&mut self.memory);
             let (shared, order) = (&*self.shared, &self.order);
             // What a panic leaves half done is dropped with the memory.

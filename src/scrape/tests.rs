@@ -2,7 +2,7 @@
 //!
 //! Time is tokio's, paused: it moves by itself when nothing else can happen, so hours pass at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -45,6 +45,8 @@ struct Inner {
     refs: HashMap<Labels, NonZeroU64>,
     series: Vec<(Labels, Vec<(Timestamp, f64)>)>,
     n_commits: usize,
+    /// The names of the threads that committed.
+    threads: BTreeSet<String>,
     /// Refs below it are forgotten.
     forgotten: u64,
 }
@@ -141,6 +143,7 @@ impl Appender for Batch<'_> {
     fn commit(self: Box<Self>) -> Result<(), StorageError> {
         let mut inner = self.store.inner.lock();
         inner.n_commits += 1;
+        inner.threads.insert(std::thread::current().name().unwrap_or_default().to_owned());
         for (series, t, v) in self.pending {
             inner.series[usize::try_from(series.0.get()).unwrap() - 1].1.push((t, v));
         }
@@ -257,11 +260,17 @@ struct Bench {
 
 impl Bench {
     fn new(job: &str) -> Self {
+        Self::with_lanes(0, job)
+    }
+
+    fn with_lanes(n_lanes: usize, job: &str) -> Self {
         let (store, stop) = (Arc::new(Store::default()), CancellationToken::new());
-        let options = Options { discovery_reload_interval: Duration::from_millis(100), ..Options::default() };
+        let discovery_reload_interval = Duration::from_millis(100);
+        let options = Options { discovery_reload_interval, n_lanes, ..Options::default() };
         let clock = Arc::new(Wall(Instant::now()));
-        let manager =
-            Arc::new(Manager::new(Arc::clone(&store) as Arc<dyn Appendable>, clock, options, stop.clone()));
+        let manager = Arc::new(
+            Manager::new(Arc::clone(&store) as Arc<dyn Appendable>, clock, options, stop.clone()).unwrap(),
+        );
         let (targets, received) = watch::channel(Arc::default());
         let running = Arc::clone(&manager);
         tokio::spawn(async move { running.run(received).await });
@@ -669,11 +678,16 @@ async fn target_relabelling_keeps_what_it_drops_for_the_api() {
     assert_eq!(bench.manager.pools(), ["j"]);
 }
 
-/// With several threads, unlike in the tests above, a small body is taken in by the thread that received it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn small_bodies_are_taken_in_where_they_were_received() {
+/// With lanes, unlike in the tests above, a body of ordinary size never leaves the thread that received it.
+#[tokio::test]
+async fn a_target_stays_on_its_lane() {
     let job = "scrape_interval: 500ms\nscrape_timeout: 500ms";
-    let (bench, _) = scrape(job, vec![text("a 1\n"), text("a 2\n7&-\n"), text("a 3\n")], 4).await;
+    let target = Scripted::start(vec![text("a 1\n"), text("a 2\n7&-\n"), text("a 3\n")]).await;
+    let bench = Bench::with_lanes(2, job);
+    bench.target(&[&target.address]);
+    bench.scraped(4).await;
+    let threads = bench.store.inner.lock().threads.clone();
+    assert!(threads.len() == 1 && threads.iter().all(|name| name.starts_with("scrape-")), "{threads:?}");
     assert_eq!(bench.store.values(UP)[..4], ["1", "0", "1", "1"]);
     assert_eq!(bench.store.values(&named("scrape_samples_scraped"))[..4], ["1"; 4]);
     assert_eq!(bench.store.values(&named("a"))[..3], ["1", "stale", "3"]);
