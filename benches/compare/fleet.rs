@@ -22,6 +22,16 @@ use crate::Load;
 struct Served {
     scrapes: AtomicU64,
     lines: AtomicU64,
+    /// How often all series were replaced.
+    generation: AtomicU64,
+}
+
+/// How series are told from those that had their place before.
+#[derive(Clone, Copy)]
+struct Names {
+    generation: u64,
+    /// Seconds, 0 for ever.
+    lifetime: u64,
 }
 
 /// One series: its text up to the value, and how the value moves.
@@ -40,13 +50,15 @@ pub(crate) async fn run(load: Load) -> anyhow::Result<()> {
     out.flush()?;
     let lines = Arc::new((0..load.targets).map(|target| lines(target, load.series)).collect::<Vec<_>>());
     let served = Arc::new(Served::default());
+    // A series lives until its number has been taken this many seconds ago; all begin at different times.
+    let lifetime = 6000_u64.checked_div(load.churn).unwrap_or(0);
     let started = Instant::now();
     loop {
         let (stream, _) = listener.accept().await?;
         let (lines, served) = (Arc::clone(&lines), Arc::clone(&served));
         tokio::spawn(async move {
             // A client that goes away is no failure of the fleet.
-            let _ = answer(stream, &lines, &served, started, load.gzip).await;
+            let _ = answer(stream, &lines, &served, started, (load.gzip, lifetime)).await;
         });
     }
 }
@@ -84,7 +96,7 @@ async fn answer(
     lines: &[Vec<Line>],
     served: &Served,
     started: Instant,
-    gzip: bool,
+    (gzip, lifetime): (bool, u64),
 ) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let target = match stream.local_addr()?.ip() {
@@ -107,8 +119,11 @@ async fn answer(
                 served.scrapes.load(Ordering::Relaxed),
                 served.lines.load(Ordering::Relaxed)
             )?;
+        } else if request.starts_with(b"GET /replace") {
+            served.generation.fetch_add(1, Ordering::Relaxed);
         } else {
-            render(&lines[target % lines.len()], started.elapsed().as_secs(), &mut body);
+            let names = Names { generation: served.generation.load(Ordering::Relaxed), lifetime };
+            render(&lines[target % lines.len()], started.elapsed().as_secs(), names, &mut body);
             served.scrapes.fetch_add(1, Ordering::Relaxed);
             served.lines.fetch_add(lines[target % lines.len()].len() as u64, Ordering::Relaxed);
         }
@@ -128,15 +143,25 @@ async fn answer(
     }
 }
 
-fn render(lines: &[Line], second: u64, body: &mut Vec<u8>) {
+fn render(lines: &[Line], second: u64, names: Names, body: &mut Vec<u8>) {
     let mut digits = itoa::Buffer::new();
-    for line in lines {
+    for (i, line) in lines.iter().enumerate() {
         let value = if line.is_gauge {
             line.base + (second * (line.rate + 7)) % 997 * 4096
         } else {
             line.base + second * line.rate
         };
-        body.extend_from_slice(&line.text);
+        let age = (second + i as u64 * 7919).checked_div(names.lifetime).unwrap_or(0);
+        let number = names.generation * 1_000_000 + age;
+        if number == 0 {
+            body.extend_from_slice(&line.text);
+        } else {
+            // The text ends with a brace and a space.
+            body.extend_from_slice(&line.text[..line.text.len() - 2]);
+            body.extend_from_slice(b",release=\"");
+            body.extend_from_slice(digits.format(number).as_bytes());
+            body.extend_from_slice(b"\"} ");
+        }
         body.extend_from_slice(digits.format(value).as_bytes());
         body.push(b'\n');
     }

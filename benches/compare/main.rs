@@ -16,10 +16,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use process::{Kind, Server};
-use report::Row;
+use report::{Restart, Row};
 
 #[derive(Parser)]
-#[command(about = "compares what scraping costs Prometheus and Ferula")]
+#[command(about = "compares what scraping costs Prometheus, VictoriaMetrics and Ferula")]
 struct Args {
     #[command(subcommand)]
     mode: Option<Mode>,
@@ -65,6 +65,12 @@ struct Load {
     /// At the end servers are killed and started again.
     #[arg(long)]
     restart: bool,
+    /// How many percent of the series end and begin anew under another name each minute.
+    #[arg(long, default_value_t = 0)]
+    churn: u64,
+    /// After the warm-up all series end at once and others take their place, as when everything is deployed anew.
+    #[arg(long)]
+    replace: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -85,6 +91,7 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
         let path = match kind {
             Kind::Ferula => args.ferula.clone(),
             Kind::Prometheus => args.peers.join("bin/prometheus"),
+            Kind::VictoriaMetrics => args.peers.join("bin/victoria-metrics"),
         };
         rows.push(measure(kind, path, &fleet, args.load).await.with_context(|| format!("measure {kind:?}"))?);
     }
@@ -96,16 +103,27 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
 async fn measure(kind: Kind, path: PathBuf, fleet: &process::Fleet, load: Load) -> anyhow::Result<Row> {
     let mut server = Server::start(kind, &path, fleet.port, load).await?;
     tokio::time::sleep(Duration::from_secs(load.warmup)).await;
+    if load.replace {
+        fleet.replace().await?;
+    }
     let (cpu_before, served_before) = (server.cpu_seconds()?, fleet.stats().await?);
     tokio::time::sleep(Duration::from_secs(load.seconds)).await;
     let (cpu_after, served_after) = (server.cpu_seconds()?, fleet.stats().await?);
     let rss_anon_bytes = server.rss_anon_bytes()?;
+    let peak_bytes = server.peak_bytes()?;
     let n_series = load.targets * load.series;
-    let n_stored = server.count_series().await?;
+    let n_stored = server.count_series(n_series).await?;
     anyhow::ensure!(n_stored == n_series, "the fleet shows {n_series} series but the server has {n_stored}");
     let disk_bytes = server.disk_bytes()?;
-    let ready_seconds =
-        if load.restart { Some(server.kill_and_restart().await?.as_secs_f64()) } else { None };
+    let restart = if load.restart {
+        let took = server.kill_and_restart().await?;
+        Some(Restart {
+            seconds: took.as_secs_f64(),
+            peak_per_series: server.peak_bytes()? as f64 / n_series as f64,
+        })
+    } else {
+        None
+    };
     server.stop().await?;
     let scrapes = served_after.scrapes - served_before.scrapes;
     let expected = load.targets as u64 * load.seconds / load.interval;
@@ -116,7 +134,8 @@ async fn measure(kind: Kind, path: PathBuf, fleet: &process::Fleet, load: Load) 
         rss_anon_per_series: rss_anon_bytes as f64 / n_series as f64,
         missed_scrapes: expected.saturating_sub(scrapes),
         expected_scrapes: expected,
-        ready_seconds,
+        peak_per_series: peak_bytes as f64 / n_series as f64,
+        restart,
         disk_bytes_per_sample: disk_bytes as f64
             / served_after.lines.saturating_sub(server.lines_before) as f64,
     })

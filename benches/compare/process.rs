@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub(crate) enum Kind {
     Ferula,
     Prometheus,
+    VictoriaMetrics,
 }
 
 /// What the fleet has answered so far.
@@ -39,10 +40,17 @@ impl Fleet {
         if load.gzip {
             command.arg("--gzip");
         }
+        command.args(["--churn", &load.churn.to_string()]);
         let mut process = command.arg("fleet").stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = process.stdout.take().context("the fleet's output is piped")?;
         let line = BufReader::new(stdout).lines().next_line().await?.context("the fleet printed no port")?;
         Ok(Self { port: line.parse()?, _process: process })
+    }
+
+    /// Ends all series; from now on there are others.
+    pub(crate) async fn replace(&self) -> anyhow::Result<()> {
+        reqwest::get(format!("http://127.0.0.1:{}/replace", self.port)).await?.error_for_status()?;
+        Ok(())
     }
 
     pub(crate) async fn stats(&self) -> anyhow::Result<Stats> {
@@ -56,6 +64,7 @@ pub(crate) struct Server {
     pub(crate) version: String,
     /// Lines that the fleet had served before this server began.
     pub(crate) lines_before: u64,
+    kind: Kind,
     path: PathBuf,
     process: Child,
     pid: u32,
@@ -85,11 +94,11 @@ impl Server {
         let fleet = format!("http://127.0.0.1:{fleet_port}/stats");
         let lines = reqwest::get(fleet).await?.text().await?;
         let lines_before = lines.split_once(' ').and_then(|(_, lines)| lines.parse().ok()).unwrap_or(0);
-        let process = spawn(path, &folder, port)?;
+        let process = spawn(kind, path, &folder, port)?;
         let pid = process.id().context("a process that was just started has an id")?;
         let url = format!("http://127.0.0.1:{port}");
         let mut server =
-            Self { version, lines_before, path: path.to_owned(), process, pid, port, url, folder };
+            Self { version, lines_before, kind, path: path.to_owned(), process, pid, port, url, folder };
         server.until_ready().await?;
         Ok(server)
     }
@@ -120,7 +129,7 @@ impl Server {
         let query = format!("sum(count_over_time({{job=\"fleet\",__name__!~\"up|scrape_.*\"}}[30m] @ {at}))");
         let before = self.query(&query).await?;
         self.process.kill().await?;
-        self.process = spawn(&self.path, &self.folder, self.port)?;
+        self.process = spawn(self.kind, &self.path, &self.folder, self.port)?;
         self.pid = self.process.id().context("a process that was just started has an id")?;
         let took = self.until_ready().await?;
         let after = self.query(&query).await?;
@@ -138,18 +147,36 @@ impl Server {
     }
 
     pub(crate) fn rss_anon_bytes(&self) -> anyhow::Result<u64> {
+        self.status_bytes("RssAnon:")
+    }
+
+    /// The most that was resident since the process began.
+    pub(crate) fn peak_bytes(&self) -> anyhow::Result<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, field: &str) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"))
-            .context("the kernel tells RssAnon")?;
+            .find_map(|line| line.strip_prefix(field))
+            .with_context(|| format!("the kernel tells {field}"))?;
         let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024)
     }
 
-    /// The series of the fleet that the server has now.
-    pub(crate) async fn count_series(&self) -> anyhow::Result<usize> {
-        Ok(self.query("count({job=\"fleet\",__name__!~\"up|scrape_.*\"})").await?.parse()?)
+    /// The series of the fleet that the server has now; asked again for a while if there are not as many as expected,
+    /// since scrapes during a change of names show both, and VictoriaMetrics shows samples late.
+    pub(crate) async fn count_series(&self, expected: usize) -> anyhow::Result<usize> {
+        let mut n = 0;
+        for _ in 0..20 {
+            n = self.query("count({job=\"fleet\",__name__!~\"up|scrape_.*\"})").await?.parse()?;
+            if n == expected {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        Ok(n)
     }
 
     /// The one value of the one series that the answer must be.
@@ -175,16 +202,25 @@ impl Server {
     }
 }
 
-fn spawn(path: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
+fn spawn(kind: Kind, path: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
-    Command::new(path)
-        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("start {}", path.display()))
+    let (config, data) = (folder.join("prometheus.yml"), folder.join("data"));
+    let (config, data) = (config.display(), data.display());
+    let mut command = Command::new(path);
+    match kind {
+        Kind::Ferula | Kind::Prometheus => command
+            .arg(format!("--config.file={config}"))
+            .arg(format!("--storage.tsdb.path={data}"))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}")),
+        // The limits are those of queries: a count of all series passes them.
+        Kind::VictoriaMetrics => command
+            .arg(format!("-promscrape.config={config}"))
+            .arg(format!("-storageDataPath={data}"))
+            .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
+            .args(["-search.latencyOffset=1s", "-search.maxUniqueTimeseries=100000000"])
+            .arg("-search.maxSeries=100000000"),
+    };
+    command.stderr(log).kill_on_drop(true).spawn().with_context(|| format!("start {}", path.display()))
 }
 
 /// The bytes that the files below `folder` occupy on the disk.

@@ -12,41 +12,59 @@ pub(crate) struct Row {
     pub(crate) missed_scrapes: u64,
     pub(crate) expected_scrapes: u64,
     pub(crate) disk_bytes_per_sample: f64,
+    /// The most that was resident since the start, mapped files included.
+    pub(crate) peak_per_series: f64,
+    pub(crate) restart: Option<Restart>,
+}
+
+/// What the start after a kill took.
+pub(crate) struct Restart {
     /// From the kill to the first answer that the server is ready.
-    pub(crate) ready_seconds: Option<f64>,
+    pub(crate) seconds: f64,
+    pub(crate) peak_per_series: f64,
 }
 
 pub(crate) fn print(load: Load, rows: &[Row]) {
     let mut out = std::io::stdout().lock();
     let encoding = if load.gzip { "gzip" } else { "plain" };
+    let churn = match (load.replace, load.churn) {
+        (true, _) => ", all series replaced after warming up".to_owned(),
+        (false, churn) if churn > 0 => format!(", {churn} % of the series replaced each minute"),
+        _ => String::new(),
+    };
     let written = writeln!(
         out,
-        "{} targets x {} series at {} s, {encoding}, {} s after {} s of warming up",
+        "{} targets x {} series at {} s, {encoding}{churn}, {} s after {} s of warming up",
         load.targets, load.series, load.interval, load.seconds, load.warmup
     )
     .and_then(|()| {
         writeln!(
             out,
-            "{:<24} {:>14} {:>16} {:>16} {:>14} {:>16}",
+            "{:<24} {:>14} {:>16} {:>14} {:>16} {:>14} {:>24}",
             "server",
             "CPU us/sample",
             "RssAnon B/series",
+            "peak B/series",
             "missed scrapes",
             "disk B/sample",
-            "ready after kill"
+            "ready after kill (peak)"
         )
     })
     .and_then(|()| {
         rows.iter().try_for_each(|row| {
             writeln!(
                 out,
-                "{:<24} {:>14.3} {:>16.0} {:>16} {:>14.2} {:>16}",
+                "{:<24} {:>14.3} {:>16.0} {:>14.0} {:>16} {:>14.2} {:>24}",
                 format!("{} {}", row.server, row.version),
                 row.cpu_us_per_sample,
                 row.rss_anon_per_series,
+                row.peak_per_series,
                 format!("{} of {}", row.missed_scrapes, row.expected_scrapes),
                 row.disk_bytes_per_sample,
-                row.ready_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2} s")),
+                row.restart.as_ref().map_or_else(
+                    || "-".to_owned(),
+                    |restart| format!("{:.2} s ({:.0} B/series)", restart.seconds, restart.peak_per_series)
+                ),
             )
         })
     });
