@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::annotations::Annotations;
 pub use crate::exec::budget::CancelFlag;
-use crate::exec::budget::{Budget, now};
+use crate::exec::budget::{Budget, Total, now};
 use crate::exec::column::{Block, Grid, Scalars, Series, bits};
 use crate::exec::{self, Ctx, Equals, Output, Selected, duplicates, is_metadata, unify_block};
 use crate::parse::ast::{Expr, ValueType};
@@ -51,6 +51,8 @@ pub struct EngineOptions {
     pub timeout: Duration,
     /// The most samples that a query may hold at once.
     pub max_samples: usize,
+    /// The most bytes that all queries may hold together.
+    pub max_total_bytes: usize,
     /// The most queries that run at once; 0 for no limit.
     pub max_concurrency: usize,
     /// Threads that work on queries; 0 for one per core.
@@ -74,6 +76,7 @@ impl Default for EngineOptions {
             lookback_delta: DEFAULT_LOOKBACK,
             timeout: Duration::from_mins(2),
             max_samples: 50_000_000,
+            max_total_bytes: usize::MAX,
             max_concurrency: 20,
             threads: 0,
             features: Features::default(),
@@ -181,6 +184,7 @@ pub struct Engine {
     pool: Option<rayon::ThreadPool>,
     threads: usize,
     gate: Gate,
+    total: Arc<Total>,
     metrics: metrics::Metrics,
     default_subquery_step_ms: AtomicI64,
     morsel_rows: usize,
@@ -193,6 +197,12 @@ impl std::fmt::Debug for Engine {
             .field("options", &self.options)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
+    }
+}
+
+impl model::memory::Holder for Engine {
+    fn memory(&self, tell: &mut dyn FnMut(&'static str, u64)) {
+        tell("queries", self.total.bytes() as u64);
     }
 }
 
@@ -214,6 +224,7 @@ impl Engine {
         let pool = if threads > 1 { build() } else { None };
         Self {
             metrics: metrics::Metrics::default(),
+            total: Total::new(options.max_total_bytes),
             gate: Gate { max: options.max_concurrency, running: Mutex::new(0), freed: Condvar::new() },
             threads: if pool.is_some() { threads } else { 1 },
             pool,
@@ -373,7 +384,8 @@ impl Engine {
         let plan = plan::build(expr, scope)?;
         let samples_max = self.options.max_samples;
         let bytes_max = samples_max.saturating_mul(BYTES_PER_SAMPLE).max(BYTES_MIN);
-        let budget = Budget::new(deadline, opts.cancel.clone(), samples_max, bytes_max);
+        let total = Arc::clone(&self.total);
+        let budget = Budget::new(deadline, opts.cancel.clone(), samples_max, bytes_max, total);
         budget.check()?;
         let (querier, selected) = select(storage, &plan, range.step_ms)?;
         let ctx = Ctx {

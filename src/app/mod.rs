@@ -32,7 +32,7 @@ pub use files::Files;
 
 use crate::alertmanager::{self, Alertmanager};
 use crate::cli::flags::Flags;
-use crate::{discovery, notifier, rules, scrape};
+use crate::{discovery, notifier, rules, scrape, telemetry};
 use reload::Reloads;
 use store::Store;
 
@@ -320,6 +320,9 @@ fn engine(flags: &Flags) -> Engine {
         lookback_delta: query.lookback_delta,
         timeout: query.timeout,
         max_samples: query.samples_max,
+        max_total_bytes: telemetry::memory_limit()
+            .and_then(|limit| usize::try_from(limit / 2).ok())
+            .unwrap_or(usize::MAX),
         max_concurrency: query.concurrency_max,
         threads: thread::available_parallelism().map_or(1, usize::from),
         features: Features {

@@ -348,6 +348,7 @@ impl view::StatusSource for App {
         if let Some(db) = self.store.get() {
             db.expose(&mut out);
         }
+        model::memory::expose(&[&*self.engine, &*self.scrape], &mut out);
         self.engine.expose(&mut out);
         self.scrape.expose(&mut out);
         let (scrape, notify) = (self.scrape_discovery.metrics(), self.notify_discovery.metrics());

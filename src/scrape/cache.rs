@@ -121,6 +121,11 @@ impl Cache {
         self.slots.len()
     }
 
+    /// The bytes of the slots.
+    pub fn memory_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

@@ -296,6 +296,15 @@ fn is_same(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> bool {
     Arc::ptr_eq(old, new) || (old.http == new.http && format!("{old:?}") == format!("{new:?}"))
 }
 
+impl model::memory::Holder for Manager {
+    fn memory(&self, tell: &mut dyn FnMut(&'static str, u64)) {
+        for pool in self.state.lock().pools.values() {
+            let bytes = pool.loops.values().map(|running| running.target.state.lock().cache_bytes as u64);
+            tell("scrape_cache", bytes.sum());
+        }
+    }
+}
+
 impl Expose for Manager {
     fn expose(&self, out: &mut Exposition) {
         for (name, pool) in &self.state.lock().pools {

@@ -209,16 +209,18 @@ impl Scraper {
             .with_memory(work <= IN_PLACE_BYTES_MAX, move |shared, order, memory| {
                 let error = record(shared, order, memory, outcome, &body, t, start);
                 shared.buffers.give(body);
-                (error, memory.metadata.table().cloned())
+                (error, memory.metadata.table().cloned(), memory.cache.memory_bytes())
             })
             .await;
-        let (error, metadata) = error.unwrap_or_else(|| (Some("the scrape panicked".to_owned()), None));
+        let (error, metadata, cache_bytes) =
+            error.unwrap_or_else(|| (Some("the scrape panicked".to_owned()), None, 0));
         *target.state.lock() = State {
             health: if error.is_none() { Health::Up } else { Health::Down },
             last_error: error.unwrap_or_default(),
             last_scrape: Some(wall),
             last_duration: start.elapsed(),
             metadata,
+            cache_bytes,
         };
         true
     }

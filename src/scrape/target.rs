@@ -98,6 +98,8 @@ pub(super) struct State {
     pub(super) last_scrape: Option<Timestamp>,
     pub(super) last_duration: Duration,
     pub(super) metadata: Option<Arc<Table>>,
+    /// What the scrape cache holds.
+    pub(super) cache_bytes: usize,
 }
 
 /// Something to scrape.

@@ -27,6 +27,24 @@ impl CancelFlag {
     }
 }
 
+/// What all queries of an engine may hold together.
+#[derive(Debug)]
+pub(crate) struct Total {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl Total {
+    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicUsize::new(0), bytes_max })
+    }
+
+    /// What the running queries hold now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Budget {
     pub(crate) deadline: Instant,
@@ -36,6 +54,7 @@ pub(crate) struct Budget {
     samples: AtomicUsize,
     samples_peak: AtomicUsize,
     bytes: AtomicUsize,
+    total: Arc<Total>,
 }
 
 impl Budget {
@@ -44,6 +63,7 @@ impl Budget {
         cancel: CancelFlag,
         samples_max: usize,
         bytes_max: usize,
+        total: Arc<Total>,
     ) -> Arc<Self> {
         Arc::new(Self {
             deadline,
@@ -53,6 +73,7 @@ impl Budget {
             samples: AtomicUsize::new(0),
             samples_peak: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            total,
         })
     }
 
@@ -70,11 +91,18 @@ impl Budget {
     /// Reserves `bytes` of memory.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before_in_total = self.total.bytes.fetch_add(bytes, Ordering::Relaxed);
         let charge = Charge { budget: Arc::clone(self), samples: 0, bytes };
         if before.saturating_add(bytes) > self.bytes_max {
             return Err(Error::Execution(format!(
                 "query processing would need more than {} bytes of memory",
                 self.bytes_max
+            )));
+        }
+        if before_in_total.saturating_add(bytes) > self.total.bytes_max {
+            return Err(Error::Execution(format!(
+                "all queries together would need more than {} bytes of memory",
+                self.total.bytes_max
             )));
         }
         Ok(charge)
@@ -120,6 +148,7 @@ impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.samples.fetch_sub(self.samples, Ordering::Relaxed);
         self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.total.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

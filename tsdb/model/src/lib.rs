@@ -11,6 +11,7 @@ pub mod fnv;
 pub mod histogram;
 pub mod labels;
 pub mod matcher;
+pub mod memory;
 pub mod number;
 pub mod quote;
 pub mod regex;
