@@ -5,6 +5,10 @@
 //!
 //! Compat: prometheus `model/histogram`, `Histogram`, `FloatHistogram`.
 
+mod resolution;
+
+pub use resolution::Bucket;
+
 use crate::sample::is_stale;
 
 /// The schema of histograms whose bounds are listed.
