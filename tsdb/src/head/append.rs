@@ -244,7 +244,7 @@ impl HeadAppender<'_> {
         let mut base: Option<RefSample> = None;
         bytes.clear();
         for &Row { wal_ref: series, t, v, .. } in &self.rows {
-            let sample = RefSample { series, t, v };
+            let sample = RefSample { series, st: 0, t, v };
             let base = *base.get_or_insert_with(|| {
                 record::begin_samples(&mut bytes, sample);
                 sample

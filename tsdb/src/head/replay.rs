@@ -235,8 +235,7 @@ impl<'a> Replay<'a> {
 
                     Item::Samples(samples) => self.samples(&samples),
                     Item::Tombstones(tombstones) => self.tombstones(&tombstones),
-                    Item::Skipped(Kind::Other(name)) => *self.skipped.entry(name).or_default() += 1,
-                    Item::Skipped(_) => *self.skipped.entry("unknown").or_default() += 1,
+                    Item::Skipped(kind) => *self.skipped.entry(kind.as_str()).or_default() += 1,
                     Item::End => break,
                     Item::Failed(error) => return Err(error),
                     Item::Corrupt { corruption, sound_len } => {

@@ -376,10 +376,10 @@ fn replay_maps_a_second_ref_of_a_label_set_and_applies_tombstones() {
     }
     batch.push(&bytes);
     bytes.clear();
-    let base = RefSample { series: 7, t: 1000, v: 1.0 };
+    let base = RefSample { series: 7, st: 0, t: 1000, v: 1.0 };
     record::begin_samples(&mut bytes, base);
     for (series, t) in [(7, 1000), (9, 2000), (9, 3000), (1 << 40, 1000), (55, 1000)] {
-        record::push_sample(&mut bytes, base, RefSample { series, t, v: 1.0 });
+        record::push_sample(&mut bytes, base, RefSample { series, t, ..base });
     }
     batch.push(&bytes);
     bytes.clear();

@@ -14,10 +14,6 @@ use crate::{Error, Result, fs};
 /// How much is gathered before it is written.
 const FLUSH_BYTES: usize = 1 << 20;
 
-/// Records that are carried on unread are judged by the time of their first item; the others may be later by
-/// no more than this.
-const SPREAD_MS: i64 = 3_600_000;
-
 /// Writes the checkpoint that covers all segments up to `last`, from the one before it and those segments;
 /// then removes both. Keeps series for which `keep` says so, and samples from `mint` on.
 pub fn write(
@@ -123,11 +119,7 @@ impl<K: Fn(u64) -> bool> Filter<K> {
                     record::push_tombstone(&mut self.record, tombstone);
                 }
             }
-            Kind::Other(_) | Kind::Unknown(_) => {
-                if record::base_time(record).is_none_or(|t| t >= self.mint.saturating_sub(SPREAD_MS)) {
-                    self.record.extend_from_slice(record);
-                }
-            }
+            _ => self.record.extend_from_slice(record),
         }
         if self.record.len() > 1 {
             self.batch.push(&self.record);
