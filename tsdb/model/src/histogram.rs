@@ -5,14 +5,27 @@
 //!
 //! Compat: prometheus `model/histogram`, `Histogram`, `FloatHistogram`.
 
-mod resolution;
+pub mod bounds;
+mod display;
+mod shape;
+mod validate;
 
-pub use resolution::Bucket;
+use std::borrow::Cow;
+use std::fmt::Debug;
 
+pub use self::validate::{Invalid, InvalidHistogram};
 use crate::sample::is_stale;
 
 /// The schema of histograms whose bounds are listed.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
+
+/// The exponential schemas that are stored and queried.
+pub const SCHEMA_MIN: i32 = -4;
+pub const SCHEMA_MAX: i32 = 8;
+
+/// The exponential schemas that are understood when read; what is too fine is reduced to [`SCHEMA_MAX`].
+pub const SCHEMA_MIN_KNOWN: i32 = -9;
+pub const SCHEMA_MAX_KNOWN: i32 = 52;
 
 /// Whether the counts went back since the sample before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,6 +49,8 @@ pub struct Span {
 }
 
 /// Counts in buckets; `C` is the type of totals, `B` that of what is kept per bucket.
+///
+/// Equality is that of numbers, under which no NaN equals itself; see [`Buckets::is_same`] for data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Buckets<C, B> {
     pub counter_reset_hint: CounterResetHint,
@@ -69,6 +84,94 @@ impl<C, B> Buckets<C, B> {
     pub fn is_stale(&self) -> bool {
         is_stale(self.sum)
     }
+
+    /// Whether spans and buckets match and indices ascend, without which a histogram can neither be encoded nor
+    /// read. What [`Histogram::validate`] accepts is; what comes from elsewhere has to be asked.
+    pub fn is_well_formed(&self) -> bool {
+        let side = |spans: &[Span], buckets: &[B]| {
+            spans.iter().skip(1).all(|span| span.offset >= 0)
+                && spans.iter().map(|span| u64::from(span.length)).sum::<u64>() == buckets.len() as u64
+        };
+        side(&self.positive_spans, &self.positive_buckets)
+            && side(&self.negative_spans, &self.negative_buckets)
+    }
+}
+
+/// What is kept per bucket: a count, or the difference to the one before.
+pub trait BucketCount: Copy + Debug + Default + PartialOrd {
+    /// Buckets as counts.
+    fn absolute(buckets: &[Self]) -> Cow<'_, [Self]>;
+
+    /// The way back from [`BucketCount::absolute`].
+    fn from_absolute(counts: Vec<Self>) -> Vec<Self>;
+
+    /// The count of two buckets in one.
+    #[must_use]
+    fn add(self, other: Self) -> Self;
+}
+
+impl BucketCount for i64 {
+    fn absolute(buckets: &[Self]) -> Cow<'_, [Self]> {
+        let sums = buckets.iter().scan(0_i64, |sum, &bucket| {
+            *sum = sum.wrapping_add(bucket);
+            Some(*sum)
+        });
+        sums.collect()
+    }
+
+    fn from_absolute(mut counts: Vec<Self>) -> Vec<Self> {
+        let mut previous = 0;
+        for count in &mut counts {
+            (previous, *count) = (*count, count.wrapping_sub(previous));
+        }
+        counts
+    }
+
+    fn add(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+}
+
+impl BucketCount for f64 {
+    fn absolute(buckets: &[Self]) -> Cow<'_, [Self]> {
+        Cow::Borrowed(buckets)
+    }
+
+    fn from_absolute(counts: Vec<Self>) -> Vec<Self> {
+        counts
+    }
+
+    fn add(self, other: Self) -> Self {
+        self + other
+    }
+}
+
+impl Histogram {
+    /// The same counts as floats.
+    pub fn to_float(&self) -> FloatHistogram {
+        // Summed as floats, as upstream sums.
+        let counts = |buckets: &[i64]| {
+            let sums = buckets.iter().scan(0.0, |sum, &bucket| {
+                *sum += bucket as f64;
+                Some(*sum)
+            });
+            sums.collect()
+        };
+        let has_zero = !self.uses_custom_buckets();
+        FloatHistogram {
+            counter_reset_hint: self.counter_reset_hint,
+            schema: self.schema,
+            zero_threshold: if has_zero { self.zero_threshold } else { 0.0 },
+            zero_count: if has_zero { self.zero_count as f64 } else { 0.0 },
+            count: self.count as f64,
+            sum: self.sum,
+            positive_spans: self.positive_spans.clone(),
+            negative_spans: if has_zero { self.negative_spans.clone() } else { Vec::new() },
+            positive_buckets: counts(&self.positive_buckets),
+            negative_buckets: if has_zero { counts(&self.negative_buckets) } else { Vec::new() },
+            custom_values: if has_zero { Vec::new() } else { self.custom_values.clone() },
+        }
+    }
 }
 
 /// A histogram of either kind.
@@ -85,6 +188,29 @@ impl AnyHistogram {
             Self::Float(histogram) => histogram.is_stale(),
         }
     }
+
+    /// Whether both are of one kind and hold the same data, see [`Buckets::is_same`].
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => a.is_same(b),
+            (Self::Float(a), Self::Float(b)) => a.is_same(b),
+            _ => false,
+        }
+    }
+
+    pub fn counter_reset_hint(&self) -> CounterResetHint {
+        match self {
+            Self::Int(histogram) => histogram.counter_reset_hint,
+            Self::Float(histogram) => histogram.counter_reset_hint,
+        }
+    }
+
+    pub fn set_counter_reset_hint(&mut self, hint: CounterResetHint) {
+        match self {
+            Self::Int(histogram) => histogram.counter_reset_hint = hint,
+            Self::Float(histogram) => histogram.counter_reset_hint = hint,
+        }
+    }
 }
 
 /// One histogram at one time.
@@ -96,39 +222,5 @@ pub struct HistogramSample {
     pub histogram: AnyHistogram,
 }
 
-/// Why a histogram is no histogram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum InvalidHistogram {
-    #[error(
-        "histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)"
-    )]
-    CountMismatch,
-    #[error(
-        "histogram's observation count should be at least the number of observations found in the buckets"
-    )]
-    CountNotBigEnough,
-    #[error("histogram has a bucket whose observation count is negative")]
-    NegativeBucketCount,
-    #[error("histogram has a span whose offset is negative")]
-    SpanNegativeOffset,
-    #[error("histogram spans specify different number of buckets than provided")]
-    SpansBucketsMismatch,
-    #[error("histogram custom bounds must be finite")]
-    CustomBucketsInfinite,
-    #[error("histogram custom bounds must be in strictly increasing order")]
-    CustomBucketsInvalid,
-    #[error("histogram custom bounds are too few")]
-    CustomBucketsMismatch,
-    #[error("custom buckets: must not have negative buckets")]
-    CustomBucketsNegativeSide,
-    #[error("custom buckets: must have zero count of 0")]
-    CustomBucketsZeroCount,
-    #[error("custom buckets: must have zero threshold of 0")]
-    CustomBucketsZeroThreshold,
-    #[error("histogram with exponential schema must not have custom bounds")]
-    ExponentialWithCustomBounds,
-    #[error("histogram has an invalid schema")]
-    InvalidSchema,
-    #[error("histogram has an invalid zero threshold or count")]
-    InvalidZeroBucket,
-}
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! A sample, columns of them, and the two NaNs that mean something.
 
+use crate::histogram::CounterResetHint;
 use crate::{AnyHistogram, FloatHistogram, Histogram, HistogramSample, Timestamp};
 
 /// The value that ends a series: bits `0x7ff0000000000002`.
@@ -121,6 +122,89 @@ impl SampleBatch {
             at += 1;
             at <= start.histogram || keep(sample.t)
         });
+    }
+
+    /// Merges the samples of `part` into those from `start` on, by time; at equal times what is there stays, whatever
+    /// its type.
+    ///
+    /// A histogram that now follows one of the other batch is no longer known not to be a reset.
+    pub fn merge_from(&mut self, start: Position, part: &Self) {
+        self.merge_floats(start, part);
+        self.merge_histograms(start, part);
+    }
+
+    fn merge_floats(&mut self, start: Position, part: &Self) {
+        let (Some(&first), Some(&last)) = (part.ts.first(), part.ts.last()) else { return };
+        // Where the two begin to interleave: usually at the end.
+        let at = start.float + self.ts[start.float..].partition_point(|&t| t < first);
+        let others = &self.histograms[start.histogram..];
+        let others = &others[others.partition_point(|sample| sample.t < first)..];
+        let is_apart = others.first().is_none_or(|sample| sample.t > last);
+        if at == self.ts.len() && is_apart && self.sts.is_empty() && part.sts.is_empty() {
+            self.ts.extend_from_slice(&part.ts);
+            self.vs.extend_from_slice(&part.vs);
+            return;
+        }
+        let mut taken: Vec<Timestamp> = Vec::new();
+        if !is_apart {
+            taken.extend(others.iter().map(|sample| sample.t));
+        }
+        let mut taken = taken.into_iter().peekable();
+        let tail_sts = if self.sts.is_empty() { Vec::new() } else { self.sts.split_off(at) };
+        let tail =
+            Self { ts: self.ts.split_off(at), vs: self.vs.split_off(at), sts: tail_sts, ..Self::default() };
+        self.ts.reserve(tail.len() + part.len());
+        self.vs.reserve(tail.len() + part.len());
+        let mut a = 0;
+        for (b, (&t, &v)) in part.ts.iter().zip(&part.vs).enumerate() {
+            while a < tail.len() && tail.ts[a] < t {
+                self.push_started(tail.st(a), tail.ts[a], tail.vs[a]);
+                a += 1;
+            }
+            while taken.next_if(|&other| other < t).is_some() {}
+            let is_taken = tail.ts.get(a) == Some(&t) || taken.peek() == Some(&t);
+            if !is_taken {
+                self.push_started(part.st(b), t, v);
+            }
+        }
+        for a in a..tail.len() {
+            self.push_started(tail.st(a), tail.ts[a], tail.vs[a]);
+        }
+    }
+
+    fn merge_histograms(&mut self, start: Position, part: &Self) {
+        let Some(first) = part.histograms.first() else { return };
+        let at =
+            start.histogram + self.histograms[start.histogram..].partition_point(|sample| sample.t < first.t);
+        let mut taken = self.ts[start.float..].iter().peekable();
+        let tail = self.histograms.split_off(at);
+        self.histograms.reserve(tail.len() + part.histograms.len());
+        let mut tail = tail.into_iter().peekable();
+        // Whether the sample before came from the other batch.
+        let mut was_part = false;
+        let mut add = |sample: HistogramSample, is_part: bool| {
+            let mut sample = sample;
+            let hint = sample.histogram.counter_reset_hint();
+            if is_part != was_part && hint != CounterResetHint::Gauge {
+                sample.histogram.set_counter_reset_hint(CounterResetHint::Unknown);
+            }
+            was_part = is_part;
+            self.histograms.push(sample);
+        };
+        for sample in &part.histograms {
+            while let Some(mine) = tail.next_if(|mine| mine.t < sample.t) {
+                add(mine, false);
+            }
+            while taken.next_if(|&&t| t < sample.t).is_some() {}
+            let is_taken =
+                tail.peek().is_some_and(|mine| mine.t == sample.t) || taken.peek() == Some(&&sample.t);
+            if !is_taken {
+                add(sample.clone(), true);
+            }
+        }
+        for mine in tail {
+            add(mine, false);
+        }
     }
 
     /// The number of floats.

@@ -9,7 +9,7 @@
 use std::num::NonZeroU64;
 
 use crate::exemplar::SeriesExemplars;
-use crate::histogram::InvalidHistogram;
+use crate::histogram::{self, InvalidHistogram};
 use crate::wire::parse::MetricType;
 use crate::{Exemplar, Labels, Matcher, SampleBatch, TimeRange, Timestamp, Value};
 
@@ -70,6 +70,12 @@ pub enum AppendError {
     /// An earlier failure of the log made the store read-only.
     #[error("the store is read-only after a failure of its log")]
     Poisoned,
+}
+
+impl From<histogram::Invalid> for AppendError {
+    fn from(invalid: histogram::Invalid) -> Self {
+        Self::InvalidHistogram(invalid.kind)
+    }
 }
 
 /// A handle to a series of the store, valid until the series leaves the head.

@@ -28,17 +28,6 @@ use crate::index::select::{self, PostingsSource as _};
 use crate::index::{self, ChunkMeta, Postings};
 use crate::{Error, Result};
 
-/// The names of the encodings that other servers write, for messages.
-const ENCODING_NAMES: [&str; 7] = [
-    "none",
-    "XOR",
-    "histogram",
-    "float histogram",
-    "XOR2",
-    "histogram with start times",
-    "float histogram with start times",
-];
-
 /// An open block.
 #[derive(Debug)]
 pub struct Block {
@@ -165,13 +154,9 @@ impl Block {
     fn read_chunk(&self, chunk: &ChunkMeta) -> Result<(Encoding, &[u8])> {
         let (byte, data) = self.chunks.chunk(chunk.chunk_ref)?;
         let Some(encoding) = Encoding::from_byte(byte) else {
-            let name = ENCODING_NAMES.get(usize::from(byte)).copied().unwrap_or("unknown");
             return Err(Error::Unsupported {
                 path: self.dir.clone(),
-                what: format!(
-                    "block {} has a chunk of encoding {byte} ({name}), which cannot be read yet",
-                    self.meta.ulid
-                ),
+                what: format!("block {} has a chunk of encoding {byte}, which is not known", self.meta.ulid),
             });
         };
         Ok((encoding, data))

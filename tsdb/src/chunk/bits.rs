@@ -108,6 +108,16 @@ impl<'a> BitReader<'a> {
         Ok((raw >> 1).cast_signed() ^ -((raw & 1).cast_signed()))
     }
 
+    /// How many bits are left; nothing that still has to be read can be longer.
+    pub fn remaining(&self) -> usize {
+        self.bytes.len().saturating_sub(self.pos) * 8 + self.n_cached as usize
+    }
+
+    /// An error that happened here.
+    pub fn error(&self, what: &'static str) -> DecodeError {
+        DecodeError { what, offset: self.offset() }
+    }
+
     fn offset(&self) -> u32 {
         u32::try_from(self.pos).unwrap_or(u32::MAX)
     }
@@ -173,5 +183,69 @@ impl BitStage {
             out.copy_from_slice(&word.to_be_bytes());
         }
         (bytes, self.n_bits.div_ceil(8) as usize)
+    }
+}
+
+/// A growing stream of bits behind bytes that are already there.
+#[derive(Clone, Debug, Default)]
+pub struct BitWriter {
+    bytes: Vec<u8>,
+    /// Unused low bits of the last byte; they are zero.
+    free: u32,
+}
+
+impl BitWriter {
+    /// A stream that begins behind `header`.
+    pub fn after(header: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(128);
+        bytes.extend_from_slice(header);
+        Self { bytes, free: 0 }
+    }
+
+    /// Puts the low `n` bits (1 to 64) of `value` behind the others.
+    pub fn put(&mut self, value: u64, mut n: u32) {
+        debug_assert!((1..=64).contains(&n), "BUG: put of {n} bits");
+        let value = value & (u64::MAX >> (64 - n));
+        if self.free > 0
+            && let Some(last) = self.bytes.last_mut()
+        {
+            if n <= self.free {
+                self.free -= n;
+                *last |= (value << self.free).to_le_bytes()[0];
+                return;
+            }
+            n -= self.free;
+            *last |= (value >> n).to_le_bytes()[0];
+        }
+        // Left-aligned, the rest is its own big-endian bytes.
+        let rest = (value << (64 - n)).to_be_bytes();
+        let len = n.div_ceil(8);
+        self.bytes.extend_from_slice(&rest[..len as usize]);
+        self.free = len * 8 - n;
+    }
+
+    pub fn put_uvarint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put((value & 0x7f) | 0x80, 8);
+            value >>= 7;
+        }
+        self.put(value, 8);
+    }
+
+    pub fn put_varint(&mut self, value: i64) {
+        self.put_uvarint(((value << 1) ^ (value >> 63)).cast_unsigned());
+    }
+
+    /// Header and stream, the last byte zero-padded.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn header_mut(&mut self, len: usize) -> &mut [u8] {
+        &mut self.bytes[..len]
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 }

@@ -2,10 +2,22 @@
 //!
 //! Compat: prometheus `tsdb/chunkenc`.
 
+mod batch;
 pub mod bits;
+mod builder;
+mod histogram;
+mod start_time;
+#[cfg(test)]
+pub(crate) mod testing;
+mod varbit;
 pub mod xor;
+mod xor2;
+mod xored;
 
 use model::{SampleBatch, TimeRange, Timestamp};
+
+pub use self::batch::encode_batch;
+pub use self::builder::{Builder, Pushed};
 
 use crate::DecodeError;
 
@@ -45,6 +57,16 @@ pub struct EncodedChunk {
     pub bytes: Vec<u8>,
 }
 
+/// What floats are written as where their chunk does not dictate it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FloatEncoding {
+    /// Readable by every release.
+    #[default]
+    Xor,
+    /// Smaller, with room for start times; readable from 3.11 on.
+    Xor2,
+}
+
 /// Appends the samples of a whole chunk (header included) that lie in `range` to `out`.
 ///
 /// On an error what was decoded before it stays in `out`.
@@ -54,9 +76,32 @@ pub fn decode(
     range: TimeRange,
     out: &mut SampleBatch,
 ) -> Result<(), DecodeError> {
+    decode_first(encoding, bytes, count(encoding, bytes)?, range, out)
+}
+
+/// As [`decode`], for the first `n` samples of a chunk that may have more or still grow.
+pub fn decode_first(
+    encoding: Encoding,
+    bytes: &[u8],
+    n: u16,
+    range: TimeRange,
+    out: &mut SampleBatch,
+) -> Result<(), DecodeError> {
     match encoding {
-        Encoding::Xor => xor::decode(bytes, range, out),
-        _ => Err(DecodeError { what: "chunk of an encoding that cannot be read yet", offset: 0 }),
+        Encoding::Xor => {
+            let stream = bytes.get(xor::HEADER_LEN..);
+            let stream = stream.ok_or(DecodeError { what: "chunk too short", offset: 0 })?;
+            xor::decode_stream(stream, n, range, out)
+        }
+        Encoding::Xor2 => xor2::decode(bytes, n, range, out),
+        Encoding::Histogram | Encoding::HistogramSt => {
+            let with_start = encoding.keeps_start();
+            histogram::decode::<histogram::Int>(bytes, with_start, n, range, out)
+        }
+        Encoding::FloatHistogram | Encoding::FloatHistogramSt => {
+            let with_start = encoding.keeps_start();
+            histogram::decode::<histogram::Float>(bytes, with_start, n, range, out)
+        }
     }
 }
 

@@ -149,6 +149,7 @@ impl Encoder {
         let (staged, len) = encode(&mut self.state, partial, t, v).bytes();
         self.bytes.truncate(at);
         self.bytes.extend_from_slice(&staged[..len]);
+        self.bytes[..HEADER_LEN].copy_from_slice(&self.state.count.to_be_bytes());
     }
 
     pub fn count(&self) -> u16 {
@@ -170,12 +171,14 @@ impl Encoder {
         self.bytes.len()
     }
 
+    /// The chunk as it is now, header included.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The chunk's bytes; the encoder starts anew.
     pub fn finish(&mut self) -> Vec<u8> {
-        let count = self.state.count;
-        let mut bytes = std::mem::take(self).bytes;
-        bytes[..HEADER_LEN].copy_from_slice(&count.to_be_bytes());
-        bytes
+        std::mem::take(self).bytes
     }
 }
 
@@ -235,7 +238,8 @@ pub fn decode_stream(
     if n == 1 {
         return Ok(());
     }
-    let mut window = Window { leading: 0, significant: 0 };
+    // A writer that went on with a chunk it had read back takes the absent window as one of all 64 bits.
+    let mut window = Window { leading: 0, significant: 64 };
     let mut delta = bits.read_uvarint()?.cast_signed();
     for i in 1..n {
         if i > 1 {
@@ -303,9 +307,6 @@ fn decode_xor(bits: &mut BitReader<'_>, window: &mut Window) -> Result<u64, Deco
             return Err(DecodeError { what: "value window wider than 64 bits", offset: 0 });
         }
         *window = Window { leading, significant };
-    }
-    if window.significant == 0 {
-        return Err(DecodeError { what: "value refers to no window", offset: 0 });
     }
     Ok(bits.read(window.significant)? << (64 - window.leading - window.significant))
 }

@@ -3,7 +3,9 @@
 //!
 //! Compat: prometheus `tsdb/record`, `Encoder.HistogramSamples` and its siblings.
 
-use model::histogram::{Bucket, Buckets, CUSTOM_BUCKETS_SCHEMA, CounterResetHint, InvalidHistogram, Span};
+use model::histogram::{
+    BucketCount, Buckets, CUSTOM_BUCKETS_SCHEMA, CounterResetHint, InvalidHistogram, Span,
+};
 use model::{FloatHistogram, Histogram, Timestamp, Value};
 
 use super::{Cursor, push_start, push_uvarint, push_varint};
@@ -256,7 +258,7 @@ pub fn decode_histograms(
     }
 }
 
-fn each_histogram<C: Field, B: Field + Bucket>(
+fn each_histogram<C: Field, B: Field + BucketCount>(
     record: &[u8],
     histogram: &mut Buckets<C, B>,
     mut each: impl FnMut(Key, &Buckets<C, B>),

@@ -1,0 +1,150 @@
+//! The same counts in other buckets: coarser ones, fewer empty ones; and whether two histograms are the same.
+//!
+//! Compat: prometheus `model/histogram`, `ReduceResolution`, `Compact` and `Equals`.
+
+use super::{BucketCount, Buckets, InvalidHistogram, Span};
+
+/// A number that is compared as data.
+pub trait Bits: Copy {
+    fn is_same(self, other: Self) -> bool;
+}
+
+impl Bits for u64 {
+    fn is_same(self, other: Self) -> bool {
+        self == other
+    }
+}
+
+impl Bits for i64 {
+    fn is_same(self, other: Self) -> bool {
+        self == other
+    }
+}
+
+impl Bits for f64 {
+    fn is_same(self, other: Self) -> bool {
+        self.to_bits() == other.to_bits()
+    }
+}
+
+impl<C, B: BucketCount> Buckets<C, B> {
+    /// Merges buckets until the schema is `schema`; does nothing if it is not finer than that, or custom.
+    ///
+    /// # Errors
+    /// Spans and buckets contradict each other; nothing is merged then.
+    pub fn reduce_resolution(&mut self, schema: i32) -> Result<(), InvalidHistogram> {
+        if self.uses_custom_buckets() || self.schema <= schema {
+            return Ok(());
+        }
+        are_in_line(&self.positive_spans, &self.positive_buckets)?;
+        are_in_line(&self.negative_spans, &self.negative_buckets)?;
+        let shift = u32::try_from(i64::from(self.schema) - i64::from(schema)).unwrap_or(u32::MAX).min(62);
+        reduce(&mut self.positive_spans, &mut self.positive_buckets, shift);
+        reduce(&mut self.negative_spans, &mut self.negative_buckets, shift);
+        self.schema = schema;
+        Ok(())
+    }
+
+    /// Cuts out empty buckets where more than `empty_max` follow each other or they begin or end a span; fills
+    /// smaller gaps between spans.
+    ///
+    /// The histogram must be well-formed.
+    pub fn compact(&mut self, empty_max: u32) {
+        compact(&mut self.positive_spans, &mut self.positive_buckets, empty_max);
+        compact(&mut self.negative_spans, &mut self.negative_buckets, empty_max);
+    }
+}
+
+impl<C: Bits, B: Bits> Buckets<C, B> {
+    /// Whether both hold the same data, compared by bits; hints do not count, nor do spans without buckets.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.schema == other.schema
+            && self.count.is_same(other.count)
+            && self.sum.is_same(other.sum)
+            && (!self.uses_custom_buckets() || self.custom_values == other.custom_values)
+            && self.zero_threshold == other.zero_threshold
+            && self.zero_count.is_same(other.zero_count)
+            && filled(&self.negative_spans).eq(filled(&other.negative_spans))
+            && are_same(&self.negative_buckets, &other.negative_buckets)
+            && filled(&self.positive_spans).eq(filled(&other.positive_spans))
+            && are_same(&self.positive_buckets, &other.positive_buckets)
+    }
+}
+
+/// Whether the spans ascend and have a bucket each for what they say.
+fn are_in_line<B>(spans: &[Span], buckets: &[B]) -> Result<(), InvalidHistogram> {
+    if spans.iter().skip(1).any(|span| span.offset < 0) {
+        return Err(InvalidHistogram::SpanNegativeOffset);
+    }
+    let n: u64 = spans.iter().map(|span| u64::from(span.length)).sum();
+    if n == buckets.len() as u64 { Ok(()) } else { Err(InvalidHistogram::SpansBucketsMismatch) }
+}
+
+fn are_same<B: Bits>(a: &[B], b: &[B]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_same(*b))
+}
+
+/// Offset and length of the spans that have buckets.
+fn filled(spans: &[Span]) -> impl Iterator<Item = (i64, u32)> + '_ {
+    let mut offset = 0;
+    spans.iter().filter_map(move |span| {
+        offset += i64::from(span.offset);
+        (span.length > 0).then(|| (std::mem::take(&mut offset), span.length))
+    })
+}
+
+/// The index of each bucket with its count.
+fn counted<B: BucketCount>(spans: &[Span], buckets: &[B]) -> Vec<(i64, B)> {
+    let mut next = 0;
+    let indices = spans.iter().flat_map(|span| {
+        let first = next + i64::from(span.offset);
+        next = first + i64::from(span.length);
+        first..next
+    });
+    indices.zip(B::absolute(buckets).iter().copied()).collect()
+}
+
+/// Spans and buckets of counts at ascending indices.
+fn assemble<B: BucketCount>(counted: &[(i64, B)]) -> (Vec<Span>, Vec<B>) {
+    let mut spans: Vec<Span> = Vec::new();
+    let mut next = 0;
+    for &(index, _) in counted {
+        if let Some(span) = spans.last_mut().filter(|_| index == next) {
+            span.length += 1;
+        } else {
+            let offset = i32::try_from(index - next).unwrap_or(i32::MAX);
+            spans.push(Span { offset, length: 1 });
+        }
+        next = index + 1;
+    }
+    (spans, B::from_absolute(counted.iter().map(|&(_, count)| count).collect()))
+}
+
+fn reduce<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, shift: u32) {
+    let mut merged: Vec<(i64, B)> = Vec::with_capacity(buckets.len());
+    for (index, count) in counted(spans, buckets) {
+        // Bucket i ends at base^i, so that the ones that end together count from 1.
+        let target = ((index - 1) >> shift) + 1;
+        match merged.last_mut().filter(|(last, _)| *last == target) {
+            Some((_, sum)) => *sum = sum.add(count),
+            None => merged.push((target, count)),
+        }
+    }
+    (*spans, *buckets) = assemble(&merged);
+}
+
+fn compact<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, empty_max: u32) {
+    let mut kept: Vec<(i64, B)> = Vec::with_capacity(buckets.len());
+    for (index, count) in counted(spans, buckets) {
+        if count == B::default() {
+            continue;
+        }
+        if let Some(&(last, _)) = kept.last()
+            && index - last - 1 <= i64::from(empty_max)
+        {
+            kept.extend((last + 1..index).map(|empty| (empty, B::default())));
+        }
+        kept.push((index, count));
+    }
+    (*spans, *buckets) = assemble(&kept);
+}
