@@ -115,7 +115,7 @@ const FLAGS: &[Flag] = &[
     flag("storage.tsdb.wal-segment-size", Text, "0B", Hidden, "Size at which to split the write-ahead-log segment files."),
     flag("storage.tsdb.allow-overlapping-compaction", Bool, "true", NoEffect, "Allow compaction of overlapping blocks."),
     flag("storage.tsdb.wal-compression", Bool, "true", Hidden, "Compress the write-ahead log."),
-    flag("storage.tsdb.wal-compression-type", Text, "snappy", NoEffect, "Compression algorithm for the write-ahead log."),
+    flag("storage.tsdb.wal-compression-type", Text, "snappy", Hidden, "Compression algorithm for the write-ahead log, used when storage.tsdb.wal-compression is set. Options: [snappy, zstd]"),
     flag("storage.tsdb.wal-sync-interval", Text, "5s", Shown, "How often the write-ahead log is synced to the disk: the most that a power cut can take. 0 syncs at the end of each segment only, as Prometheus does."),
     flag("storage.tsdb.samples-per-chunk", Text, "120", NoEffect, "Target number of samples per chunk."),
     flag("storage.tsdb.delayed-compaction.max-percent", Text, "10", NoEffect, "Upper limit of the random delay of compactions."),
@@ -443,12 +443,22 @@ fn storage(values: &Values) -> anyhow::Result<Storage> {
                 defaults.max_block_chunk_segment_bytes,
             ),
             wal_segment_bytes: or_default(wal_segment_bytes, defaults.wal_segment_bytes),
-            wal_compression: values.bool("storage.tsdb.wal-compression")?,
+            wal_compression: wal_compression(values)?,
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
         },
         reload_interval: values.duration("storage.tsdb.block-reload-interval")?.max(Duration::from_secs(1)),
     })
+}
+
+fn wal_compression(values: &Values) -> anyhow::Result<tsdb::wal::Compression> {
+    use tsdb::wal::Compression;
+    let kind = match values.text("storage.tsdb.wal-compression-type") {
+        "snappy" => Compression::Snappy,
+        "zstd" => Compression::Zstd,
+        other => bail!("--storage.tsdb.wal-compression-type: must be snappy or zstd, got {other:?}"),
+    };
+    Ok(if values.bool("storage.tsdb.wal-compression")? { kind } else { Compression::None })
 }
 
 fn log(values: &Values) -> anyhow::Result<Log> {

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use tsdb::wal::Compression;
+
 use super::{FLAGS, Flags, Values};
 
 fn flags(args: &[&str]) -> anyhow::Result<Flags> {
@@ -24,7 +26,11 @@ fn booleans_can_be_set_and_unset() {
     assert!(flags(&["--web.enable-lifecycle"]).unwrap().web.enable_lifecycle);
     assert!(flags(&["--web.enable-lifecycle=true"]).unwrap().web.enable_lifecycle);
     assert!(!flags(&["--no-web.enable-lifecycle"]).unwrap().web.enable_lifecycle);
-    assert!(!flags(&["--no-storage.tsdb.wal-compression"]).unwrap().storage.options.wal_compression);
+    let compression = |args: &[&str]| flags(args).map(|flags| flags.storage.options.wal_compression);
+    assert_eq!(compression(&[]).unwrap(), Compression::Snappy);
+    assert_eq!(compression(&["--no-storage.tsdb.wal-compression"]).unwrap(), Compression::None);
+    assert_eq!(compression(&["--storage.tsdb.wal-compression-type=zstd"]).unwrap(), Compression::Zstd);
+    assert!(compression(&["--storage.tsdb.wal-compression-type=lz4"]).is_err());
     assert!(flags(&["--web.enable-lifecycle=maybe"]).is_err());
 }
 

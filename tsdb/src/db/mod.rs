@@ -66,8 +66,9 @@ impl Db {
             chunk_range_ms: head_range(dir, ranges[0])?,
             wal: wal::Options {
                 segment_bytes: options.wal_segment_bytes.next_multiple_of(WAL_PAGE_BYTES),
-                compress: options.wal_compression,
+                compression: options.wal_compression,
                 sync_interval: Some(options.wal_sync_interval).filter(|interval| !interval.is_zero()),
+                ..wal::Options::default()
             },
             ..head::Options::default()
         };

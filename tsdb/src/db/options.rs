@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::block::chunks::SEGMENT_BYTES_DEFAULT;
+use crate::wal::Compression;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -23,8 +24,8 @@ pub struct Options {
     pub max_block_chunk_segment_bytes: u64,
     /// `storage.tsdb.wal-segment-size`.
     pub wal_segment_bytes: u64,
-    /// `storage.tsdb.wal-compression`.
-    pub wal_compression: bool,
+    /// `storage.tsdb.wal-compression` and `storage.tsdb.wal-compression-type`.
+    pub wal_compression: Compression,
     /// How long a power cut may undo what was acknowledged; zero syncs as upstream, when a segment ends.
     pub wal_sync_interval: Duration,
     /// `storage.tsdb.no-lockfile`: for file systems that cannot lock.
@@ -59,7 +60,7 @@ impl Default for Options {
             max_block: None,
             max_block_chunk_segment_bytes: SEGMENT_BYTES_DEFAULT,
             wal_segment_bytes: 128 << 20,
-            wal_compression: true,
+            wal_compression: Compression::Snappy,
             wal_sync_interval: Duration::from_secs(5),
             no_lockfile: false,
         }

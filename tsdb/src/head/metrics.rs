@@ -9,7 +9,6 @@ use model::labels::METRIC_NAME;
 use model::wire::expose::{Counter, Expose, Exposition, Gauge, Kind};
 
 use super::Head;
-use crate::fs;
 
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
@@ -253,7 +252,7 @@ impl Expose for Head {
             out.sample(&format!("{name}_count"), &[], runs.get() as f64);
         }
         if let Some(wal) = self.0.wal.read().as_ref() {
-            wal.metrics().expose(wal.segment(), fs::dir_size(&self.0.wal_dir), out);
+            wal.expose(out);
         }
     }
 }

@@ -241,9 +241,6 @@ impl<'a> Replay<'a> {
                     Item::Corrupt { corruption, sound_len } => {
                         let error = Error::corrupt(path, corruption.offset, corruption.what);
                         let Some(number) = number else { return Err(error) };
-                        if corruption.is_unsupported {
-                            return Err(error);
-                        }
                         tracing::error!(%error, "the log is cut at its first bad record; what follows is kept aside as *.corrupt");
                         self.inner.metrics.log_corruptions.inc();
                         return repair::repair(&self.inner.wal_dir, *number, sound_len);
@@ -447,7 +444,7 @@ fn decode_file(bytes: &[u8], send: &SyncSender<Item>) -> Option<Item> {
             Ok(item) => send.send(item).ok()?,
             Err(error) => {
                 let what = format!("bad record: {error}");
-                let corruption = Corruption { what, offset: before as u64, is_unsupported: false };
+                let corruption = Corruption { what, offset: before as u64 };
                 return Some(Item::Corrupt { corruption, sound_len: before });
             }
         }

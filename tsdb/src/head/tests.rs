@@ -13,7 +13,7 @@ use crate::fs::fault;
 mod peers;
 
 fn options() -> Options {
-    let wal = wal::Options { segment_bytes: 1 << 20, compress: true, sync_interval: None };
+    let wal = wal::Options { segment_bytes: 1 << 20, sync_interval: None, ..wal::Options::default() };
     Options { n_shards: 4, wal, ..Options::default() }
 }
 
@@ -368,7 +368,7 @@ fn replay_maps_a_second_ref_of_a_label_set_and_applies_tombstones() {
     use crate::wal::record::{self, RefSample, RefTombstone};
     let dir = tempfile::tempdir().unwrap();
     let writer = wal::Writer::open(&dir.path().join("wal"), options().wal).unwrap();
-    let mut batch = wal::Batch::new(true);
+    let mut batch = wal::Batch::new(wal::Compression::Snappy);
     let mut bytes = Vec::new();
     record::begin_series(&mut bytes);
     for n in [7_u64, 9, 1 << 40] {

@@ -1,13 +1,17 @@
 //! Checkpoints: what is still needed of old segments, written as a small log of its own.
 //!
-//! Compat: prometheus `tsdb/wlog`, `Checkpoint`.
+//! Compat: prometheus `tsdb/wlog`, `Checkpoint`. Unlike it, records of types that nobody knows are carried on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
+use foldhash::HashSet;
 use model::Timestamp;
+use model::storage::Metadata;
 
 use super::reader::Records;
-use super::record::{self, Kind};
+use super::record::{self, HistogramRecords, Kind, RefSample, RefTombstone};
 use super::{Batch, Options, Writer, segment};
 use crate::{Error, Result, fs};
 
@@ -15,7 +19,10 @@ use crate::{Error, Result, fs};
 const FLUSH_BYTES: usize = 1 << 20;
 
 /// Writes the checkpoint that covers all segments up to `last`, from the one before it and those segments;
-/// then removes both. Keeps series for which `keep` says so, and samples from `mint` on.
+/// then removes both. Keeps series, their tombstones and their newest metadata where `keep` says so, and everything that has a
+/// time from `mint` on. Start times are kept if `options` still want them.
+///
+/// What `keep` says of a series must not change meanwhile.
 pub fn write(
     dir: &Path,
     last: u64,
@@ -38,19 +45,17 @@ pub fn write(
     let tmp = fs::with_suffix(&target, ".tmp");
     fs::remove_dir_all(&tmp)?;
     let writer = Writer::open(&tmp, Options { sync_interval: None, ..options })?;
-    let mut filter =
-        Filter { mint, keep, batch: Batch::new(options.compress), record: Vec::new(), samples: Vec::new() };
+    let mut filter = Filter::new(mint, keep, writer, options);
     if let Some(previous) = previous {
         let path = segment::checkpoint_path(dir, previous);
         for n in segment::list(&path)? {
-            filter.copy(&segment::path(&path, n), &writer, options.compress)?;
+            filter.copy(&segment::path(&path, n))?;
         }
     }
     for &n in &segments {
-        filter.copy(&segment::path(dir, n), &writer, options.compress)?;
+        filter.copy(&segment::path(dir, n))?;
     }
-    writer.log(std::mem::replace(&mut filter.batch, Batch::new(false)))?;
-    writer.close()?;
+    filter.finish()?;
     fs::sync_dir(&tmp)?;
     fs::rename(&tmp, &target)?;
     remove_covered(dir, last)
@@ -58,9 +63,7 @@ pub fn write(
 
 /// Removes segments and checkpoints that the checkpoint `last` replaces.
 pub fn remove_covered(dir: &Path, last: u64) -> Result<()> {
-    for n in segment::list(dir)?.into_iter().filter(|&n| n <= last) {
-        fs::remove_file(&segment::path(dir, n))?;
-    }
+    segment::remove_before(dir, last + 1)?;
     for n in segment::checkpoints(dir)?.into_iter().filter(|&n| n < last) {
         fs::remove_dir_all(&segment::checkpoint_path(dir, n))?;
     }
@@ -70,58 +73,150 @@ pub fn remove_covered(dir: &Path, last: u64) -> Result<()> {
 struct Filter<K> {
     mint: Timestamp,
     keep: K,
+    writer: Writer,
     batch: Batch,
     record: Vec<u8>,
-    samples: Vec<record::RefSample>,
+    samples: record::Samples,
+    histograms: HistogramRecords,
+    metadata: LatestMetadata,
+}
+
+/// What was said last of each series. Thousands of series share a few texts.
+#[derive(Default)]
+struct LatestMetadata {
+    texts: HashSet<Rc<Metadata>>,
+    by_series: BTreeMap<u64, Rc<Metadata>>,
+}
+
+impl LatestMetadata {
+    fn set(&mut self, series: u64, metadata: Metadata) {
+        let text = match self.texts.get(&metadata) {
+            Some(text) => Rc::clone(text),
+            None => {
+                let text = Rc::new(metadata);
+                self.texts.insert(Rc::clone(&text));
+                text
+            }
+        };
+        self.by_series.insert(series, text);
+    }
 }
 
 impl<K: Fn(u64) -> bool> Filter<K> {
-    fn copy(&mut self, path: &Path, writer: &Writer, compress: bool) -> Result<()> {
+    fn new(mint: Timestamp, keep: K, writer: Writer, options: Options) -> Self {
+        Self {
+            mint,
+            keep,
+            batch: writer.batch(),
+            writer,
+            record: Vec::new(),
+            samples: record::Samples::new(options.stores_start_times),
+            histograms: HistogramRecords::new(options.stores_start_times),
+            metadata: LatestMetadata::default(),
+        }
+    }
+
+    fn copy(&mut self, path: &Path) -> Result<()> {
         let map = fs::Mmap::open(path)?;
+        map.advise_sequential();
         let mut records = Records::new(&map);
         while let Some(record) = records.next().map_err(|c| Error::corrupt(path, c.offset, c.what))? {
             self.record(record).map_err(|e| Error::corrupt(path, 0, e.to_string()))?;
             if self.batch.payload_len() >= FLUSH_BYTES {
-                writer.log(std::mem::replace(&mut self.batch, Batch::new(compress)))?;
+                self.flush()?;
             }
         }
         Ok(())
     }
 
-    fn record(&mut self, record: &[u8]) -> Result<(), crate::DecodeError> {
+    fn flush(&mut self) -> Result<()> {
+        self.writer.log(std::mem::replace(&mut self.batch, self.writer.batch()))
+    }
+
+    /// Writes the rest.
+    fn finish(mut self) -> Result<()> {
         self.record.clear();
+        for (&series, metadata) in &self.metadata.by_series {
+            record::push_metadata(&mut self.record, series, metadata);
+            // Upstream writes one record of all, which fails once that is longer than a segment.
+            if self.record.len() >= FLUSH_BYTES {
+                self.batch.push(&self.record);
+                self.record.clear();
+                self.writer.log(std::mem::replace(&mut self.batch, self.writer.batch()))?;
+            }
+        }
+        if !self.record.is_empty() {
+            self.batch.push(&self.record);
+        }
+        self.flush()?;
+        self.writer.close()
+    }
+
+    fn record(&mut self, record: &[u8]) -> Result<(), crate::DecodeError> {
+        let Self { mint, keep, record: out, .. } = self;
+        let mint = *mint;
+        out.clear();
         match Kind::of(record) {
-            Kind::Series => {
-                record::begin_series(&mut self.record);
-                let (out, keep) = (&mut self.record, &self.keep);
-                record::decode_series(record, |series, labels| {
-                    if keep(series) {
-                        record::push_series(out, series, &labels);
+            Kind::Series => record::each_series(record, |series, pairs| {
+                if keep(series) {
+                    if out.is_empty() {
+                        record::begin_series(out);
+                    }
+                    record::push_series_pairs(out, series, pairs);
+                }
+            })?,
+            Kind::Samples => {
+                let samples = &mut self.samples;
+                record::each_sample(record, |sample: RefSample| {
+                    if sample.t >= mint {
+                        samples.push(out, sample);
                     }
                 })?;
             }
-            Kind::Samples => {
-                self.samples.clear();
-                record::decode_samples(record, &mut self.samples)?;
-                self.samples.retain(|sample| sample.t >= self.mint);
-                if let Some(&base) = self.samples.first() {
-                    record::begin_samples(&mut self.record, base);
-                    for &sample in &self.samples {
-                        record::push_sample(&mut self.record, base, sample);
+            Kind::Histograms => {
+                let histograms = &mut self.histograms;
+                record::decode_histograms(record, |series, st, t, value| {
+                    if t >= mint {
+                        histograms.push(series, st, t, value);
                     }
-                }
+                })?;
+                let batch = &mut self.batch;
+                histograms.drain(|record| batch.push(record));
+            }
+            Kind::Exemplars => {
+                let mut exemplars = record::Exemplars::default();
+                record::decode_exemplars(record, |it| {
+                    if it.exemplar.t >= mint {
+                        exemplars.push(out, it.series, &it.exemplar);
+                    }
+                })?;
             }
             Kind::Tombstones => {
                 let mut tombstones = Vec::new();
                 record::decode_tombstones(record, &mut tombstones)?;
-                record::begin_tombstones(&mut self.record);
-                for tombstone in tombstones.into_iter().filter(|t| t.maxt >= self.mint) {
-                    record::push_tombstone(&mut self.record, tombstone);
+                for tombstone in tombstones {
+                    let RefTombstone { series, maxt, .. } = tombstone;
+                    if maxt >= mint && keep(series) {
+                        if out.is_empty() {
+                            record::begin_tombstones(out);
+                        }
+                        record::push_tombstone(out, tombstone);
+                    }
                 }
             }
-            _ => self.record.extend_from_slice(record),
+            Kind::Metadata => {
+                let latest = &mut self.metadata;
+                record::decode_metadata(record, |series, metadata| {
+                    if keep(series) {
+                        latest.set(series, metadata);
+                    }
+                })?;
+            }
+            // Markers are of the log of late samples, which has no checkpoints.
+            Kind::Markers => {}
+            Kind::Unknown(_) => out.extend_from_slice(record),
         }
-        if self.record.len() > 1 {
+        if !self.record.is_empty() {
             self.batch.push(&self.record);
         }
         Ok(())

@@ -7,12 +7,14 @@
 //! Compat: prometheus `tsdb/wlog` and `tsdb/record`; the same files, both ways.
 
 pub mod checkpoint;
+mod compress;
 pub mod reader;
 pub mod record;
 pub mod repair;
 pub mod segment;
 mod writer;
 
+pub use compress::Compression;
 pub use writer::{Batch, Metrics, Options, Writer};
 
 /// The log is a sequence of pages; a fragment of a record never crosses one.

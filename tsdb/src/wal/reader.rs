@@ -2,10 +2,8 @@
 //!
 //! Compat: prometheus `tsdb/wlog`, `Reader`.
 
+use super::compress::{RECORD_LEN_MAX, Unpacker};
 use super::{FIRST, FULL, HEADER_LEN, KIND_MASK, LAST, MIDDLE, PAGE_LEN, SNAPPY, ZSTD};
-
-/// The longest record that a reader unpacks; a segment of upstream's largest size bounds it.
-const RECORD_LEN_MAX: usize = 512 << 20;
 
 /// Bytes of a segment that are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,8 +12,6 @@ pub struct Corruption {
     pub what: String,
     /// Of the fragment that is wrong.
     pub offset: u64,
-    /// Whether a later version of this program might read it: then nothing must be cut away.
-    pub is_unsupported: bool,
 }
 
 /// The records of one segment, front to back.
@@ -27,7 +23,7 @@ pub struct Records<'a> {
     sound: usize,
     joined: Vec<u8>,
     unpacked: Vec<u8>,
-    decoder: snap::raw::Decoder,
+    unpacker: Unpacker,
 }
 
 impl<'a> Records<'a> {
@@ -38,7 +34,7 @@ impl<'a> Records<'a> {
             sound: 0,
             joined: Vec::new(),
             unpacked: Vec::new(),
-            decoder: snap::raw::Decoder::new(),
+            unpacker: Unpacker::default(),
         }
     }
 
@@ -85,16 +81,8 @@ impl<'a> Records<'a> {
         };
         let start = self.sound;
         let raw = whole.unwrap_or(&self.joined);
-        if flags & ZSTD != 0 {
-            return Err(Corruption {
-                what: "zstd-compressed WAL records are not supported yet".to_owned(),
-                offset: start as u64,
-                is_unsupported: true,
-            });
-        }
-        if flags & SNAPPY != 0 {
-            let unpacked = unpack(&mut self.decoder, raw, &mut self.unpacked);
-            if let Err(what) = unpacked {
+        if flags != 0 {
+            if let Err(what) = self.unpacker.unpack(flags, raw, &mut self.unpacked) {
                 return Err(self.corrupt(start, what));
             }
             self.sound = self.pos;
@@ -151,7 +139,7 @@ impl<'a> Records<'a> {
 
     #[expect(clippy::unused_self, reason = "reads better where it is called")]
     fn corrupt(&self, offset: usize, what: impl Into<String>) -> Corruption {
-        Corruption { what: what.into(), offset: offset as u64, is_unsupported: false }
+        Corruption { what: what.into(), offset: offset as u64 }
     }
 }
 
@@ -160,15 +148,4 @@ struct Fragment<'a> {
     flags: u8,
     data: &'a [u8],
     offset: usize,
-}
-
-fn unpack(decoder: &mut snap::raw::Decoder, raw: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-    let len = snap::raw::decompress_len(raw).map_err(|e| format!("bad snappy record: {e}"))?;
-    // Snappy cannot shrink by more than this factor, so a greater length is a lie that would cost memory.
-    if len > RECORD_LEN_MAX || len / 64 > raw.len() {
-        return Err(format!("bad snappy record: {} bytes claim to hold {len}", raw.len()));
-    }
-    out.resize(len, 0);
-    decoder.decompress(raw, out).map_err(|e| format!("bad snappy record: {e}"))?;
-    Ok(())
 }

@@ -33,6 +33,14 @@ pub fn list(dir: &Path) -> Result<Vec<u64>> {
     }
 }
 
+/// Removes all segments before `n`.
+pub fn remove_before(dir: &Path, n: u64) -> Result<()> {
+    for old in list(dir)?.into_iter().filter(|&old| old < n) {
+        fs::remove_file(&path(dir, old))?;
+    }
+    Ok(())
+}
+
 /// The checkpoints of a log, ascending.
 pub fn checkpoints(dir: &Path) -> Result<Vec<u64>> {
     if !fs::is_dir(dir) {

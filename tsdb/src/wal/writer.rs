@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use model::wire::expose::{Counter, Exposition, Gauge, Kind};
 use parking_lot::{Condvar, Mutex};
 
-use super::{FIRST, FULL, HEADER_LEN, LAST, MIDDLE, PAGE_LEN, SNAPPY, segment};
+use super::compress::{Compression, Packer};
+use super::{FIRST, FULL, HEADER_LEN, LAST, MIDDLE, PAGE_LEN, segment};
 use crate::fs::{self, File};
 use crate::{Error, Result};
 
@@ -28,16 +29,23 @@ use crate::{Error, Result};
 pub struct Options {
     /// A segment is closed before it would grow beyond; a multiple of the page.
     pub segment_bytes: u64,
-    /// Whether records are compressed with snappy where that makes them smaller.
-    pub compress: bool,
+    /// How records are compressed where that makes them smaller.
+    pub compression: Compression,
     /// How often what was written is synced; `None` syncs closed segments only.
     pub sync_interval: Option<Duration>,
+    /// Whether samples are logged with their start times; servers before 3.11 do not read such records.
+    pub stores_start_times: bool,
 }
 
 impl Default for Options {
     /// 128 MiB: upstream's segments, so that its directory keeps its shape.
     fn default() -> Self {
-        Self { segment_bytes: 128 << 20, compress: true, sync_interval: Some(Duration::from_secs(5)) }
+        Self {
+            segment_bytes: 128 << 20,
+            compression: Compression::default(),
+            sync_interval: Some(Duration::from_secs(5)),
+            stores_start_times: false,
+        }
     }
 }
 
@@ -60,7 +68,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn expose(&self, segment_current: u64, storage_bytes: u64, out: &mut Exposition) {
+    fn expose(
+        &self,
+        compression: Compression,
+        segment_current: u64,
+        storage_bytes: u64,
+        out: &mut Exposition,
+    ) {
         let counters = [
             ("prometheus_tsdb_wal_page_flushes_total", "Total number of page flushes.", &self.page_flushes),
             (
@@ -90,7 +104,7 @@ impl Metrics {
         }
         let name = "prometheus_tsdb_wal_record_bytes_saved_total";
         out.family(name, "Total number of bytes saved by the optional record compression.", Kind::Counter);
-        out.sample(name, &[("compression", "snappy")], self.bytes_saved.get() as f64);
+        out.sample(name, &[("compression", compression.as_str())], self.bytes_saved.get() as f64);
         out.gauge(
             "prometheus_tsdb_wal_segment_current",
             "Write log segment index that TSDB is currently writing to.",
@@ -114,19 +128,12 @@ pub struct Batch {
     /// Where each record ends in the payload, and its flags.
     records: Vec<(usize, u8)>,
     bytes_raw: usize,
-    encoder: snap::raw::Encoder,
-    compress: bool,
+    packer: Packer,
 }
 
 impl Batch {
-    pub fn new(compress: bool) -> Self {
-        Self {
-            payload: Vec::new(),
-            records: Vec::new(),
-            bytes_raw: 0,
-            encoder: snap::raw::Encoder::new(),
-            compress,
-        }
+    pub fn new(compression: Compression) -> Self {
+        Self { payload: Vec::new(), records: Vec::new(), bytes_raw: 0, packer: Packer::new(compression) }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -142,22 +149,7 @@ impl Batch {
     /// Adds one encoded record.
     pub fn push(&mut self, record: &[u8]) {
         self.bytes_raw += record.len();
-        let start = self.payload.len();
-        let mut flags = 0;
-        if self.compress {
-            self.payload.resize(start + snap::raw::max_compress_len(record.len()), 0);
-            let packed = self.encoder.compress(record, &mut self.payload[start..]);
-            match packed {
-                Ok(len) if len < record.len() => {
-                    self.payload.truncate(start + len);
-                    flags = SNAPPY;
-                }
-                _ => self.payload.truncate(start),
-            }
-        }
-        if flags == 0 {
-            self.payload.extend_from_slice(record);
-        }
+        let flags = self.packer.pack(record, &mut self.payload);
         self.records.push((self.payload.len(), flags));
     }
 
@@ -187,7 +179,8 @@ pub struct Writer {
     shared: Arc<Shared>,
     queue: Mutex<Vec<Arc<Ticket>>>,
     tail: Mutex<Tail>,
-    compress: bool,
+    options: Options,
+    dir: PathBuf,
     /// Empty batches to use again: the tables of the compression alone are 32 KiB each.
     spare: Mutex<Vec<Batch>>,
     syncer: Option<JoinHandle<()>>,
@@ -267,7 +260,8 @@ impl Writer {
             shared,
             queue: Mutex::default(),
             tail: Mutex::new(tail),
-            compress: options.compress,
+            options,
+            dir: dir.to_owned(),
             spare: Mutex::default(),
             syncer: Some(syncer),
         })
@@ -275,7 +269,7 @@ impl Writer {
 
     /// An empty batch, one that was used before if there is any.
     pub fn batch(&self) -> Batch {
-        self.spare.lock().pop().unwrap_or_else(|| Batch::new(self.compress))
+        self.spare.lock().pop().unwrap_or_else(|| Batch::new(self.options.compression))
     }
 
     fn recycle(&self, mut batch: Batch) {
@@ -288,6 +282,17 @@ impl Writer {
 
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    pub(crate) fn expose(&self, out: &mut Exposition) {
+        let storage_bytes = fs::dir_size(&self.dir);
+        self.metrics().expose(self.options.compression, self.segment(), storage_bytes, out);
+    }
+
+    /// Removes all segments before `n`; the one being written stays.
+    pub fn remove_before(&self, n: u64) -> Result<()> {
+        segment::remove_before(&self.dir, n.min(self.segment()))?;
+        fs::sync_dir(&self.dir)
     }
 
     /// The number of the segment being written.

@@ -22,7 +22,7 @@ pub use marks::{
 pub use samples::{RefSample, Samples, begin_samples, decode_samples, each_sample, push_sample};
 pub use series::{
     begin_series, decode_labels, decode_metadata, decode_series, each_series, push_labels, push_metadata,
-    push_series,
+    push_series, push_series_pairs,
 };
 
 /// What a record holds, by its first byte.

@@ -23,6 +23,16 @@ pub fn push_series(out: &mut Vec<u8>, series: u64, labels: &Labels) {
     push_labels(out, labels);
 }
 
+/// As [`push_series`], with names and values as [`each_series`] found them.
+pub fn push_series_pairs(out: &mut Vec<u8>, series: u64, pairs: &[(&[u8], &[u8])]) {
+    out.extend_from_slice(&series.to_be_bytes());
+    push_uvarint(out, pairs.len() as u64);
+    for (name, value) in pairs {
+        push_bytes(out, name);
+        push_bytes(out, value);
+    }
+}
+
 /// A label set as records hold it.
 pub fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
     push_uvarint(out, labels.len() as u64);
