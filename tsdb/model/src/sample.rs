@@ -222,3 +222,6 @@ impl SampleBatch {
         self.ts.iter().zip(&self.vs).map(|(&t, &v)| Sample { t, v })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 mod batch;
 pub mod bits;
 mod builder;
+#[cfg(test)]
+mod golden;
 mod histogram;
 mod start_time;
 #[cfg(test)]
