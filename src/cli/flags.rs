@@ -446,6 +446,7 @@ fn storage(values: &Values) -> anyhow::Result<Storage> {
             wal_compression: wal_compression(values)?,
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
+            features: defaults.features,
         },
         reload_interval: values.duration("storage.tsdb.block-reload-interval")?.max(Duration::from_secs(1)),
     })

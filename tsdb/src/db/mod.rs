@@ -18,9 +18,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use model::storage::{self, Appendable, Appender, Querier, Queryable};
+use model::exemplar::SeriesExemplars;
+use model::storage::{self, Appendable, Appender, ExemplarQueryable, Querier, Queryable};
 use model::wire::expose::{Expose, Exposition};
-use model::{TimeRange, Timestamp};
+use model::{Matcher, TimeRange, Timestamp};
 use parking_lot::Mutex;
 
 pub use self::options::{Options, Retention};
@@ -70,6 +71,7 @@ impl Db {
                 sync_interval: Some(options.wal_sync_interval).filter(|interval| !interval.is_zero()),
                 ..wal::Options::default()
             },
+            features: options.features,
             ..head::Options::default()
         };
         let write_options = writer::Options { segment_bytes: options.max_block_chunk_segment_bytes };
@@ -137,6 +139,11 @@ impl Db {
         &self.head
     }
 
+    /// Changes how many exemplars are kept, 0 for none; the oldest go first.
+    pub fn set_max_exemplars(&self, max: usize) {
+        self.head.set_max_exemplars(max);
+    }
+
     /// Changes what the next tick keeps.
     pub fn set_retention(&self, retention: Retention) {
         *self.maintenance.retention.lock() = retention.or_default();
@@ -191,6 +198,16 @@ impl Queryable for Db {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, storage::Error> {
         let head = if range.maxt >= self.head.min_time() { Some(self.head.querier(range)?) } else { None };
         Ok(Box::new(DbQuerier { head, blocks: Arc::clone(&self.maintenance.blocks), range }))
+    }
+}
+
+impl ExemplarQueryable for Db {
+    fn exemplars(
+        &self,
+        range: TimeRange,
+        selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<SeriesExemplars>, storage::Error> {
+        self.head.exemplars(range, selectors)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::block::chunks::SEGMENT_BYTES_DEFAULT;
+use crate::head::Features;
 use crate::wal::Compression;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -30,6 +31,8 @@ pub struct Options {
     pub wal_sync_interval: Duration,
     /// `storage.tsdb.no-lockfile`: for file systems that cannot lock.
     pub no_lockfile: bool,
+    /// What of `enable-feature` changes what is stored.
+    pub features: Features,
 }
 
 /// How long and how much is kept; zero and `None` set no bound.
@@ -63,6 +66,7 @@ impl Default for Options {
             wal_compression: Compression::Snappy,
             wal_sync_interval: Duration::from_secs(5),
             no_lockfile: false,
+            features: Features::default(),
         }
     }
 }

@@ -1,17 +1,20 @@
 //! Batches of samples: judged when appended, logged and applied when committed.
 //!
-//! Compat: prometheus `tsdb`, `headAppender`.
+//! Compat: prometheus `tsdb`, `headAppenderV2`.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use model::histogram::InvalidHistogram;
-use model::storage::{AppendError, Appendable, Appender, Error, SeriesKey, SeriesRef};
-use model::{Labels, Timestamp, Value};
+use model::histogram::AnyHistogram;
+use model::storage::{AppendError, Appendable, Appender, Error, Metadata, SeriesKey, SeriesRef};
+use model::{Exemplar, Labels, Timestamp, Value, is_stale};
 
+use super::batch::{Beside, ExemplarRow, Group, HistogramRow, MetadataRow, zero_of};
 use super::grace::Epoch;
-use super::series::{ALIVE, Applied, LOGGED, SERIES_PER_SHARD_MAX, TIME_MAX};
+use super::metrics::Typed;
+use super::series::{ALIVE, Applied, HISTOGRAM, HotLine, LOGGED, SERIES_PER_SHARD_MAX, State, TIME_MAX};
 use super::slab::ID_LIST_MAX;
 use super::{Head, IDX_BITS, Inner, Slot, pack_ref, unpack_ref};
+use crate::wal;
 use crate::wal::record::{self, RefSample};
 
 /// A samples record is split here, so that replay shares its work well.
@@ -37,13 +40,15 @@ impl Head {
             bound: inner.bound(inner.max_time.load(Relaxed)),
             is_poisoned: inner.wal.read().as_ref().is_none_or(|wal| wal.poison().is_some()),
             rows: inner.spare_rows.lock().pop().unwrap_or_default(),
+            starts: Vec::new(),
+            beside: Beside::default(),
             unlogged: Vec::new(),
             shards: 0,
         }
     }
 }
 
-/// One sample of a batch.
+/// One float of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     slot: Slot,
@@ -78,8 +83,11 @@ pub struct HeadAppender<'a> {
     is_poisoned: bool,
     epoch: Epoch,
     rows: Vec<Row>,
-    /// Slots of series whose record is not in the log yet; may repeat.
-    unlogged: Vec<Slot>,
+    /// When the counts of `rows` began; empty if the store does not keep that.
+    starts: Vec<Timestamp>,
+    beside: Beside,
+    /// Slots and generations of series whose record is not in the log yet; may repeat.
+    unlogged: Vec<(Slot, u16)>,
     /// One bit per shard that the batch touches.
     shards: u32,
 }
@@ -101,6 +109,50 @@ impl HeadAppender<'_> {
     /// As [`Appender::append`].
     #[inline]
     pub fn append(&mut self, key: SeriesKey<'_>, t: Timestamp, v: f64) -> Result<SeriesRef, AppendError> {
+        if !self.is_within_bounds(t)? {
+            self.inner.metrics.out_of_bounds.float.inc();
+            return Err(AppendError::OutOfBounds);
+        }
+        match key {
+            SeriesKey::Ref(series) => {
+                let (slot, generation) = unpack_ref(series);
+                self.buffer(slot, generation, 0, t, v)?;
+                Ok(series)
+            }
+            SeriesKey::Labels(labels) => self.append_labels(labels, 0, t, Value::Float(v)),
+        }
+    }
+
+    /// As [`Appender::append_value`].
+    pub fn append_value(
+        &mut self,
+        key: SeriesKey<'_>,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<SeriesRef, AppendError> {
+        match value {
+            Value::Float(_) => {}
+            Value::Histogram(histogram) => histogram.validate()?,
+            Value::FloatHistogram(histogram) => histogram.validate()?,
+        }
+        if !self.is_within_bounds(t)? {
+            self.inner.metrics.out_of_bounds.of(value).inc();
+            return Err(AppendError::OutOfBounds);
+        }
+        match key {
+            SeriesKey::Ref(series) => {
+                let (slot, generation) = unpack_ref(series);
+                self.buffer_value(slot, generation, st, t, value)?;
+                Ok(series)
+            }
+            SeriesKey::Labels(labels) => self.append_labels(labels, st, t, value),
+        }
+    }
+
+    /// Whether a sample at `t` may be appended at all.
+    #[inline]
+    fn is_within_bounds(&mut self, t: Timestamp) -> Result<bool, AppendError> {
         if self.is_poisoned {
             return Err(AppendError::Poisoned);
         }
@@ -108,29 +160,24 @@ impl HeadAppender<'_> {
             Some(bound) => bound,
             None => *self.bound.insert(self.inner.bound(t).unwrap_or(t)),
         };
-        if t < bound || !(-TIME_MAX..=TIME_MAX).contains(&t) {
-            self.inner.metrics.out_of_bounds.inc();
-            return Err(AppendError::OutOfBounds);
-        }
-        match key {
-            SeriesKey::Ref(series) => {
-                let (slot, generation) = unpack_ref(series);
-                self.buffer(slot, generation, t, v)?;
-                Ok(series)
-            }
-            SeriesKey::Labels(labels) => self.append_labels(labels, t, v),
-        }
+        Ok(t >= bound && (-TIME_MAX..=TIME_MAX).contains(&t))
     }
 
     #[cold]
-    fn append_labels(&mut self, labels: &Labels, t: Timestamp, v: f64) -> Result<SeriesRef, AppendError> {
+    fn append_labels(
+        &mut self,
+        labels: &Labels,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<SeriesRef, AppendError> {
         if labels.is_empty() || labels.len() > ID_LIST_MAX {
             return Err(AppendError::InvalidLabels);
         }
         // A series may leave between the look-up and the use; then it is found or made anew.
         for _ in 0..8 {
             let (slot, generation) = self.find_or_create(labels)?;
-            match self.buffer(slot, generation, t, v) {
+            match self.buffer_value(slot, generation, st, t, value) {
                 // Whoever takes it away holds its shard until it cannot be found any more.
                 Err(AppendError::UnknownSeries) => drop(self.inner.shards[slot.shard()].state.read()),
                 Err(error) => return Err(error),
@@ -167,104 +214,304 @@ impl HeadAppender<'_> {
         Ok((slot, generation))
     }
 
-    /// Judges a sample by the line of its series, which may be a moment old, and keeps it.
+    /// The line of a series and its flags; the series stays as long as this batch does.
     #[inline]
-    fn buffer(&mut self, slot: Slot, generation: u16, t: Timestamp, v: f64) -> Result<(), AppendError> {
+    fn claim(&self, slot: Slot, generation: u16) -> Result<(&HotLine, u32), AppendError> {
         let shard = self.inner.shards.get(slot.shard()).ok_or(AppendError::UnknownSeries)?;
         let line = shard.lines.get(slot.idx()).ok_or(AppendError::UnknownSeries)?;
         let flags = line.claim();
         if line.generation() != generation || flags & ALIVE == 0 {
             return Err(AppendError::UnknownSeries);
         }
+        Ok((line, flags))
+    }
+
+    /// Judges a float by the line of its series, which may be a moment old, and keeps it.
+    #[inline]
+    fn buffer(
+        &mut self,
+        slot: Slot,
+        generation: u16,
+        st: Timestamp,
+        t: Timestamp,
+        v: f64,
+    ) -> Result<(), AppendError> {
+        let (line, flags) = self.claim(slot, generation)?;
         let last_t = line.last_t();
         if t <= last_t {
             if t < last_t {
-                self.inner.metrics.out_of_order.inc();
+                self.inner.metrics.out_of_order.float.inc();
                 return Err(AppendError::OutOfOrder);
             }
-            if v.to_bits() != line.last_v() {
+            if v.to_bits() != line.last_v() || flags & HISTOGRAM != 0 {
                 return Err(AppendError::Duplicate);
             }
             return Ok(());
         }
+        let wal_ref = line.wal_ref();
         if flags & LOGGED == 0 {
-            self.unlogged.push(slot);
+            self.unlogged.push((slot, generation));
         }
-        self.rows.push(Row { slot, generation, wal_ref: line.wal_ref(), t, v });
         self.shards |= 1 << slot.shard();
+        if self.beside.has_kinds()
+            && let Some(kind) = self.beside.kind(slot)
+        {
+            if is_stale(v) {
+                let histogram = kind.marker(v);
+                let row = HistogramRow { slot, generation, wal_ref, st, t, histogram };
+                self.beside.push_histogram(self.rows.len(), row);
+                return Ok(());
+            }
+            self.beside.turn(self.rows.len());
+        }
+        self.rows.push(Row { slot, generation, wal_ref, t, v });
+        if self.inner.options.features.stores_start_times {
+            self.starts.push(st);
+        }
+        Ok(())
+    }
+
+    /// As [`HeadAppender::buffer`] for a value of any kind, after a zero where its count began if that is asked for.
+    fn buffer_value(
+        &mut self,
+        slot: Slot,
+        generation: u16,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<(), AppendError> {
+        let options = &self.inner.options;
+        if st != 0 && options.features.zero_at_start {
+            match self.buffer_start(slot, generation, st, t, value) {
+                Ok(()) => {}
+                Err(AppendError::UnknownSeries) => return Err(AppendError::UnknownSeries),
+                // Of counters that live on it is expected, and the sample itself is as good as without.
+                Err(error) => tracing::trace!(%error, st, t, "no zero sample at the start of a count"),
+            }
+        }
+        let st = if options.features.stores_start_times { st } else { 0 };
+        match value {
+            Value::Float(v) => self.buffer(slot, generation, st, t, v),
+            Value::Histogram(it) => {
+                let histogram = || AnyHistogram::Int(Box::new(it.clone()));
+                self.buffer_histogram(slot, generation, st, t, value, histogram)
+            }
+            Value::FloatHistogram(it) => {
+                let histogram = || AnyHistogram::Float(Box::new(it.clone()));
+                self.buffer_histogram(slot, generation, st, t, value, histogram)
+            }
+        }
+    }
+
+    fn buffer_histogram(
+        &mut self,
+        slot: Slot,
+        generation: u16,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+        keep: impl FnOnce() -> AnyHistogram,
+    ) -> Result<(), AppendError> {
+        let (line, flags) = self.claim(slot, generation)?;
+        let last_t = line.last_t();
+        if t < last_t {
+            self.inner.metrics.out_of_order.histogram.inc();
+            return Err(AppendError::OutOfOrder);
+        }
+        if t == last_t {
+            let shard = &self.inner.shards[slot.shard()];
+            let is_same = shard.repeats(&shard.state.read(), slot.idx(), value);
+            return if is_same { Ok(()) } else { Err(AppendError::Duplicate) };
+        }
+        let wal_ref = line.wal_ref();
+        if flags & LOGGED == 0 {
+            self.unlogged.push((slot, generation));
+        }
+        self.shards |= 1 << slot.shard();
+        let row = HistogramRow { slot, generation, wal_ref, st, t, histogram: keep() };
+        self.beside.push_histogram(self.rows.len(), row);
+        Ok(())
+    }
+
+    /// Puts a zero where the count of the sample at `t` began, if that is news to the series.
+    ///
+    /// Compat: prometheus `tsdb`, `headAppenderV2.bestEffortAppendSTZeroSample`.
+    fn buffer_start(
+        &mut self,
+        slot: Slot,
+        generation: u16,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<(), AppendError> {
+        if st >= t {
+            return Err(AppendError::StartNotBefore);
+        }
+        if !self.is_within_bounds(st)? {
+            return Err(AppendError::OutOfBounds);
+        }
+        if st < self.claim(slot, generation)?.0.last_t() {
+            return Err(AppendError::StartOutOfOrder);
+        }
+        match zero_of(value) {
+            None => self.buffer(slot, generation, 0, st, 0.0),
+            Some(zero) => {
+                let value = Value::from(&zero);
+                self.buffer_histogram(slot, generation, 0, st, value, || zero.clone())
+            }
+        }
+    }
+
+    /// As [`Appender::append_exemplar`].
+    pub fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
+        if self.is_poisoned {
+            return Err(AppendError::Poisoned);
+        }
+        let inner = self.inner;
+        if !inner.exemplars.is_enabled() {
+            return Err(AppendError::ExemplarsDisabled);
+        }
+        let (slot, generation) = unpack_ref(series);
+        let (line, flags) = self.claim(slot, generation)?;
+        let wal_ref = line.wal_ref();
+        let state = inner.shards[slot.shard()].state.read();
+        let series = inner.registry.read().labels(state.cold[slot.idx()].id);
+        drop(state);
+        if !inner.exemplars.judge(&series, exemplar)? {
+            return Ok(());
+        }
+        if flags & LOGGED == 0 {
+            self.unlogged.push((slot, generation));
+        }
+        self.shards |= 1 << slot.shard();
+        self.beside.exemplars.push(ExemplarRow { wal_ref, series, exemplar: exemplar.clone() });
+        Ok(())
+    }
+
+    /// As [`Appender::update_metadata`].
+    pub fn update_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<(), AppendError> {
+        let inner = self.inner;
+        if !inner.options.features.logs_metadata {
+            return Ok(());
+        }
+        let (slot, generation) = unpack_ref(series);
+        let (line, flags) = self.claim(slot, generation)?;
+        let wal_ref = line.wal_ref();
+        let known = inner.shards[slot.shard()].state.read().metadata(slot.idx());
+        if inner.metadata.is(known, metadata) {
+            return Ok(());
+        }
+        if flags & LOGGED == 0 {
+            self.unlogged.push((slot, generation));
+        }
+        self.shards |= 1 << slot.shard();
+        self.beside.metadata.push(MetadataRow { slot, generation, wal_ref, metadata: metadata.clone() });
         Ok(())
     }
 
     /// As [`Appender::commit`].
     pub fn commit(mut self) -> crate::Result<()> {
-        if self.rows.is_empty() {
+        if self.rows.is_empty() && self.beside.is_empty() {
             return Ok(());
         }
         self.unlogged.sort_unstable();
         self.unlogged.dedup();
-        let ids = self.unlogged_ids();
-        self.log(&ids)?;
-        self.apply(&ids);
+        self.log()?;
+        self.apply();
         Ok(())
     }
 
-    /// The ids of the series to be logged, in the order of their creation.
-    fn unlogged_ids(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = Vec::with_capacity(self.unlogged.len());
-        for group in self.unlogged.chunk_by(|a, b| a.shard() == b.shard()) {
-            let state = self.inner.shards[group[0].shard()].state.read();
-            ids.extend(group.iter().map(|slot| state.cold[slot.idx()].id));
-        }
-        ids.sort_unstable();
-        ids
-    }
-
-    fn log(&self, ids: &[u32]) -> crate::Result<()> {
+    fn log(&self) -> crate::Result<()> {
         let inner = self.inner;
         let wal = inner.wal.read();
         let wal = wal.as_ref().ok_or_else(|| crate::Error::Poisoned("the store is closed".to_owned()))?;
         let mut batch = wal.batch();
-        let mut bytes = Vec::with_capacity(RECORD_BYTES.min(32 + self.rows.len() * 12));
-        if !ids.is_empty() {
-            let registry = inner.registry.read();
-            for part in ids.chunks(512) {
-                bytes.clear();
-                record::begin_series(&mut bytes);
-                for &id in part {
-                    let slot = Slot(registry.entry(id).slot);
-                    // Gone in the meantime: its samples are refused when applied.
-                    let line = inner.shards.get(slot.shard()).and_then(|shard| shard.lines.get(slot.idx()));
-                    if let Some(line) = line {
-                        record::push_series(&mut bytes, line.wal_ref(), &registry.labels(id));
-                    }
-                }
-                batch.push(&bytes);
-            }
+        if !self.unlogged.is_empty() {
+            self.log_series(&mut batch);
         }
-        let mut base: Option<RefSample> = None;
-        bytes.clear();
-        for &Row { wal_ref: series, t, v, .. } in &self.rows {
-            let sample = RefSample { series, st: 0, t, v };
-            let base = *base.get_or_insert_with(|| {
-                record::begin_samples(&mut bytes, sample);
-                sample
-            });
-            record::push_sample(&mut bytes, base, sample);
-            if bytes.len() >= RECORD_BYTES {
-                batch.push(&bytes);
-                bytes.clear();
-                record::begin_samples(&mut bytes, base);
-            }
-        }
-        // A samples record without samples has 17 bytes.
-        if bytes.len() > 17 {
-            batch.push(&bytes);
+        for group in self.beside.groups(self.rows.len()) {
+            self.log_group(&group, &mut batch);
         }
         wal.log(batch)
     }
 
+    /// The records of series that the log does not know, in the order of their creation.
+    fn log_series(&self, batch: &mut wal::Batch) {
+        let inner = self.inner;
+        let mut series: Vec<(u64, u32)> = Vec::with_capacity(self.unlogged.len());
+        let mut states = Vec::new();
+        for group in self.unlogged.chunk_by(|a, b| a.0.shard() == b.0.shard()) {
+            let shard = &inner.shards[group[0].0.shard()];
+            let state = shard.state.read();
+            for &(slot, generation) in group {
+                let line = shard.line(slot.idx());
+                // If not, it is gone in the meantime: its samples are refused when applied.
+                if line.generation() == generation {
+                    series.push((line.wal_ref(), state.cold[slot.idx()].id));
+                }
+            }
+            // Held on to, so that ids stay those of their series.
+            states.push(state);
+        }
+        series.sort_unstable();
+        let registry = inner.registry.read();
+        let mut bytes = Vec::new();
+        for part in series.chunks(512) {
+            bytes.clear();
+            record::begin_series(&mut bytes);
+            for &(wal_ref, id) in part {
+                record::push_series(&mut bytes, wal_ref, &registry.labels(id));
+            }
+            batch.push(&bytes);
+        }
+    }
+
+    /// Upstream's order: metadata, floats, histograms by kind, exemplars.
+    fn log_group(&self, group: &Group, batch: &mut wal::Batch) {
+        let stores_start_times = self.inner.options.features.stores_start_times;
+        let beside = &self.beside;
+        let mut bytes = Vec::with_capacity(RECORD_BYTES.min(32 + group.rows.len() * 12));
+        let mut flush = |bytes: &mut Vec<u8>, len_min: usize| {
+            if bytes.len() >= len_min {
+                batch.push(bytes);
+                bytes.clear();
+            }
+        };
+        for row in &beside.metadata[group.metadata.clone()] {
+            record::push_metadata(&mut bytes, row.wal_ref, &row.metadata);
+            flush(&mut bytes, RECORD_BYTES);
+        }
+        flush(&mut bytes, 1);
+        let mut samples = record::Samples::new(stores_start_times);
+        for at in group.rows.clone() {
+            let Row { wal_ref: series, t, v, .. } = self.rows[at];
+            let st = self.starts.get(at).copied().unwrap_or(0);
+            samples.push(&mut bytes, RefSample { series, st, t, v });
+            flush(&mut bytes, RECORD_BYTES);
+        }
+        flush(&mut bytes, 1);
+        if !group.histograms.is_empty() {
+            let mut records = record::HistogramRecords::new(stores_start_times);
+            for row in &beside.histograms[group.histograms.clone()] {
+                records.push(row.wal_ref, row.st, row.t, Value::from(&row.histogram));
+            }
+            records.drain(|record| batch.push(record));
+        }
+        let mut exemplars = record::Exemplars::default();
+        for row in &beside.exemplars[group.exemplars.clone()] {
+            exemplars.push(&mut bytes, row.wal_ref, &row.exemplar);
+            if bytes.len() >= RECORD_BYTES {
+                batch.push(&bytes);
+                bytes.clear();
+            }
+        }
+        if !bytes.is_empty() {
+            batch.push(&bytes);
+        }
+    }
+
     /// Makes the logged batch visible, all of it at one moment.
-    fn apply(&self, ids: &[u32]) {
+    fn apply(&self) {
         let inner = self.inner;
         let mut states: Vec<_> = inner
             .shards
@@ -272,53 +519,127 @@ impl HeadAppender<'_> {
             .enumerate()
             .map(|(n, shard)| (self.shards & (1 << n) != 0).then(|| shard.state.write()))
             .collect();
-        if !ids.is_empty() {
+        if !self.unlogged.is_empty() {
             let mut registry = inner.registry.write();
-            for &id in ids {
-                registry.publish(id);
+            for &(slot, generation) in &self.unlogged {
+                let line = inner.shards[slot.shard()].line(slot.idx());
+                if line.generation() == generation {
+                    registry.publish(state_of(&mut states, slot).cold[slot.idx()].id);
+                    line.flags.fetch_or(LOGGED, Relaxed);
+                }
             }
             inner.published.fetch_add(1, SeqCst);
-            for slot in &self.unlogged {
-                inner.shards[slot.shard()].line(slot.idx()).flags.fetch_or(LOGGED, Relaxed);
-            }
         }
         // Judged again, now that the shards are held: meanwhile a block may have been made of the times before.
         let bound = inner.bound(inner.max_time.load(Relaxed)).unwrap_or(Timestamp::MIN);
-        let (mut mint, mut maxt) = (Timestamp::MAX, Timestamp::MIN);
-        let (mut n_stored, mut n_late, mut n_beyond, mut n_gone) = (0, 0, 0, 0);
-        let mut failure = None;
-        for &Row { slot, generation, t, v, .. } in &self.rows {
-            if t < bound {
-                n_beyond += 1;
-                continue;
-            }
-            let shard = &inner.shards[slot.shard()];
-            let state = states[slot.shard()].as_mut().expect("every touched shard was locked above");
-            let place = (slot.idx(), generation);
-            match shard.apply(state, &inner.chunks, inner.options.chunk_range_ms, place, t, v) {
-                Ok(Applied::Stored) => {
-                    n_stored += 1;
-                    mint = mint.min(t);
-                    maxt = maxt.max(t);
+        let mut tally = Tally { mint: Timestamp::MAX, maxt: Timestamp::MIN, ..Tally::default() };
+        for group in self.beside.groups(self.rows.len()) {
+            self.apply_floats(&group, bound, &mut states, &mut tally);
+            for row in &self.beside.histograms[group.histograms] {
+                let &HistogramRow { slot, generation, st, t, .. } = row;
+                if t < bound {
+                    tally.n_beyond.histogram += 1;
+                    continue;
                 }
-                Ok(Applied::Repeated) => {}
-                Ok(Applied::OutOfOrder) => n_late += 1,
-                Ok(Applied::Gone) => n_gone += 1,
-                Err(e) => failure = Some(e),
+                let (state, place) = (state_of(&mut states, slot), (slot.idx(), generation));
+                let value = Value::from(&row.histogram);
+                let shard = &inner.shards[slot.shard()];
+                let applied = shard.apply_value(state, &inner.chunks, &inner.options, place, st, t, value);
+                tally.count(value, t, applied);
+            }
+            for row in &self.beside.metadata[group.metadata] {
+                let shard = &inner.shards[row.slot.shard()];
+                if shard.line(row.slot.idx()).generation() == row.generation {
+                    let id = inner.metadata.intern(&row.metadata);
+                    state_of(&mut states, row.slot).set_metadata(row.slot.idx(), id);
+                }
             }
         }
         drop(states);
-        if n_stored > 0 {
-            inner.observe_times(mint, maxt);
+        for row in &self.beside.exemplars {
+            // Another batch may have been faster; that is counted there.
+            let _ = inner.exemplars.add(&row.series, &row.exemplar);
         }
-        inner.metrics.samples_appended.add(n_stored);
-        inner.metrics.out_of_order.add(n_late);
-        inner.metrics.out_of_bounds.add(n_beyond);
-        if n_gone > 0 {
-            tracing::warn!(samples = n_gone, "series left the head during a commit; their samples are lost");
+        tally.report(inner);
+    }
+
+    fn apply_floats(
+        &self,
+        group: &Group,
+        bound: Timestamp,
+        states: &mut [Option<Guard<'_>>],
+        tally: &mut Tally,
+    ) {
+        let inner = self.inner;
+        let options = &inner.options;
+        for at in group.rows.clone() {
+            let Row { slot, generation, t, v, .. } = self.rows[at];
+            if t < bound {
+                tally.n_beyond.float += 1;
+                continue;
+            }
+            let shard = &inner.shards[slot.shard()];
+            let (state, place) = (state_of(states, slot), (slot.idx(), generation));
+            let applied = match self.starts.get(at) {
+                None => shard.apply(state, &inner.chunks, options, place, t, v),
+                Some(&st) => shard.apply_value(state, &inner.chunks, options, place, st, t, Value::Float(v)),
+            };
+            tally.count(Value::Float(v), t, applied);
+        }
+    }
+}
+
+type Guard<'a> = parking_lot::RwLockWriteGuard<'a, State>;
+
+#[inline]
+fn state_of<'a>(states: &'a mut [Option<Guard<'_>>], slot: Slot) -> &'a mut State {
+    states[slot.shard()].as_mut().expect("every touched shard was locked")
+}
+
+/// How the samples of a batch went.
+#[derive(Debug, Default)]
+struct Tally {
+    mint: Timestamp,
+    maxt: Timestamp,
+    n_stored: Typed<u64>,
+    n_late: Typed<u64>,
+    n_beyond: Typed<u64>,
+    n_gone: u64,
+    failure: Option<crate::Error>,
+}
+
+impl Tally {
+    #[inline]
+    fn count(&mut self, value: Value<'_>, t: Timestamp, applied: crate::Result<Applied>) {
+        match applied {
+            Ok(Applied::Stored) => {
+                *self.n_stored.of_mut(value) += 1;
+                self.mint = self.mint.min(t);
+                self.maxt = self.maxt.max(t);
+            }
+            Ok(Applied::Repeated) => {}
+            Ok(Applied::OutOfOrder) => *self.n_late.of_mut(value) += 1,
+            Ok(Applied::Gone) => self.n_gone += 1,
+            Ok(Applied::Malformed) => debug_assert!(false, "BUG: validated when appended"),
+            Err(e) => self.failure = Some(e),
+        }
+    }
+
+    fn report(self, inner: &Inner) {
+        if self.mint <= self.maxt {
+            inner.observe_times(self.mint, self.maxt);
+        }
+        inner.metrics.samples_appended.add(self.n_stored);
+        inner.metrics.out_of_order.add(self.n_late);
+        inner.metrics.out_of_bounds.add(self.n_beyond);
+        if self.n_gone > 0 {
+            tracing::warn!(
+                samples = self.n_gone,
+                "series left the head during a commit; their samples are lost"
+            );
         }
         // The samples are in the log: what could not be sealed now comes back with the next start.
-        if let Some(e) = failure {
+        if let Some(e) = self.failure {
             tracing::error!(error = %e, "chunks cannot be sealed; samples of their series wait for a restart");
         }
     }
@@ -332,16 +653,19 @@ impl Appender for HeadAppender<'_> {
     fn append_value(
         &mut self,
         key: SeriesKey<'_>,
-        _st: Timestamp,
+        st: Timestamp,
         t: Timestamp,
         value: Value<'_>,
     ) -> Result<SeriesRef, AppendError> {
-        match value {
-            Value::Float(v) => HeadAppender::append(self, key, t, v),
-            Value::Histogram(_) | Value::FloatHistogram(_) => {
-                Err(AppendError::InvalidHistogram(InvalidHistogram::InvalidSchema))
-            }
-        }
+        HeadAppender::append_value(self, key, st, t, value)
+    }
+
+    fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
+        HeadAppender::append_exemplar(self, series, exemplar)
+    }
+
+    fn update_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<(), AppendError> {
+        HeadAppender::update_metadata(self, series, metadata)
     }
 
     fn commit(self: Box<Self>) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use foldhash::HashMap;
 use model::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
-use crate::chunk::{Encoding, xor};
+use crate::chunk::Encoding;
 use crate::fs::{self, File, GrowingMap};
 use crate::{Error, Result};
 
@@ -138,17 +138,17 @@ impl HeadChunks {
         Ok((chunks, loaded))
     }
 
-    /// Adds the chunk of `count` samples whose stream (without header) is given; it can be read at once.
+    /// Adds the chunk whose bytes are given in two parts; it can be read at once.
     pub(super) fn write(
         &self,
         series: u64,
         mint: Timestamp,
         maxt: Timestamp,
-        count: u16,
-        stream: &[u8],
+        encoding: Encoding,
+        [front, back]: [&[u8]; 2],
     ) -> Result<Sealed> {
         let mut tail = self.tail.lock();
-        let len = xor::HEADER_LEN + stream.len();
+        let len = front.len() + back.len();
         if tail.end() + RECORD_HEADER_LEN + len + 8 > FILE_BYTES_MAX && self.flush(&mut tail).is_ok() {
             tail.number += 1;
             (tail.file, tail.flushed) = (None, MAGIC.len());
@@ -164,10 +164,10 @@ impl HeadChunks {
         buffer.extend_from_slice(&series.to_be_bytes());
         buffer.extend_from_slice(&mint.to_be_bytes());
         buffer.extend_from_slice(&maxt.to_be_bytes());
-        buffer.push(Encoding::Xor as u8);
+        buffer.push(encoding as u8);
         push_uvarint(buffer, len);
-        buffer.extend_from_slice(&count.to_be_bytes());
-        buffer.extend_from_slice(stream);
+        buffer.extend_from_slice(front);
+        buffer.extend_from_slice(back);
         let crc = crc32c::crc32c(&buffer[at..]);
         buffer.extend_from_slice(&crc.to_be_bytes());
         if tail.buffer.len() >= BUFFER_BYTES
@@ -216,7 +216,12 @@ impl HeadChunks {
     }
 
     /// Hands the bytes of a chunk, its checksum verified, to `read`. `pinned` are files taken earlier.
-    pub(super) fn read<T>(&self, pinned: &Files, at: Sealed, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+    pub(super) fn read<T>(
+        &self,
+        pinned: &Files,
+        at: Sealed,
+        read: impl FnOnce(Encoding, &[u8]) -> T,
+    ) -> Result<T> {
         let corrupt = |what: String| Error::corrupt(&path(&self.dir, at.file), u64::from(at.offset), what);
         let written = |files: &Files| {
             let file = files.get(&at.file)?;
@@ -231,14 +236,19 @@ impl HeadChunks {
                 let start = (at.offset as usize).checked_sub(tail.flushed).filter(|_| tail.number == at.file);
                 let rest = start.and_then(|start| tail.buffer.get(start..));
                 let rest = rest.ok_or_else(|| corrupt("the file of a chunk is gone".to_owned()))?;
-                buffered.extend_from_slice(parse(rest).map_err(corrupt)?.1.data);
+                // Read outside of the lock.
+                let len = parse(rest).map_err(corrupt)?.0;
+                buffered.extend_from_slice(&rest[..len]);
             }
         }
-        let data = match &file {
-            Some(file) => parse(&file.map.bytes()[at.offset as usize..]).map_err(corrupt)?.1.data,
+        let bytes = match &file {
+            Some(file) => &file.map.bytes()[at.offset as usize..],
             None => &buffered,
         };
-        Ok(read(data))
+        let record = parse(bytes).map_err(corrupt)?.1;
+        let encoding = Encoding::from_byte(record.encoding)
+            .ok_or_else(|| corrupt(format!("chunk of unknown encoding {}", record.encoding)))?;
+        Ok(read(encoding, record.data))
     }
 
     /// Removes the oldest files as long as all their chunks end before `mint`.
@@ -259,6 +269,11 @@ impl HeadChunks {
 
     pub(super) fn size_bytes(&self) -> u64 {
         fs::dir_size(&self.dir)
+    }
+
+    /// Of chunks that are not in a file yet.
+    pub(super) fn buffer_bytes(&self) -> u64 {
+        self.tail.lock().buffer.capacity() as u64
     }
 
     pub(super) fn close(&self) -> Result<()> {
@@ -388,7 +403,11 @@ mod tests {
     fn fill(dir: &Path) -> Vec<Sealed> {
         let (chunks, _) = HeadChunks::open(dir).unwrap();
         let sealed = (0..20)
-            .map(|i| chunks.write(7, i * 10, i * 10 + 9, 3, &[i.to_le_bytes()[0]; 40]).unwrap())
+            .map(|i| {
+                chunks
+                    .write(7, i * 10, i * 10 + 9, Encoding::Xor, [&[0, 3], &[i.to_le_bytes()[0]; 40]])
+                    .unwrap()
+            })
             .collect();
         chunks.close().unwrap();
         sealed
@@ -398,12 +417,15 @@ mod tests {
     fn record_golden_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let (chunks, _) = HeadChunks::open(dir.path()).unwrap();
-        let at = chunks.write(5, -1, 300, 2, b"ab").unwrap();
-        chunks.read(&chunks.files(), at, |bytes| assert_eq!(bytes, b"\0\x02ab")).unwrap();
+        let at = chunks.write(5, -1, 300, Encoding::FloatHistogram, [b"\0\x02", b"ab"]).unwrap();
+        let check = |encoding, bytes: &[u8]| {
+            assert_eq!((encoding, bytes), (Encoding::FloatHistogram, &b"\0\x02ab"[..]))
+        };
+        chunks.read(&chunks.files(), at, check).unwrap();
         chunks.close().unwrap();
-        chunks.read(&chunks.files(), at, |bytes| assert_eq!(bytes, b"\0\x02ab")).unwrap();
+        chunks.read(&chunks.files(), at, check).unwrap();
         let bytes = fs::read(&path(dir.path(), 1)).unwrap();
-        let golden = b"\x01\x30\xbc\x91\x01\0\0\0\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\x01\x2c\x01\x04\0\x02ab";
+        let golden = b"\x01\x30\xbc\x91\x01\0\0\0\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\x01\x2c\x03\x04\0\x02ab";
         assert_eq!(&bytes[..golden.len()], golden);
         assert_eq!(bytes.len(), golden.len() + 4);
     }
@@ -414,14 +436,14 @@ mod tests {
         let sealed = fill(dir.path());
         let (chunks, loaded) = HeadChunks::open(dir.path()).unwrap();
         assert_eq!(loaded.by_series[&7], sealed);
-        let later = chunks.write(8, 1000, 1001, 1, b"z").unwrap();
+        let later = chunks.write(8, 1000, 1001, Encoding::Xor, [b"\0\x01", b"z"]).unwrap();
         assert_eq!(later.file, 2);
         chunks.close().unwrap();
         let pinned = chunks.files();
         chunks.truncate(500).unwrap();
         assert_eq!(fs::list(dir.path()).unwrap(), ["000002"]);
-        chunks.read(&pinned, sealed[3], |bytes| assert_eq!(bytes[2..], [3; 40])).unwrap();
-        assert!(chunks.read(&chunks.files(), sealed[3], |_| ()).is_err());
+        chunks.read(&pinned, sealed[3], |_, bytes| assert_eq!(bytes[2..], [3; 40])).unwrap();
+        assert!(chunks.read(&chunks.files(), sealed[3], |_, _| ()).is_err());
     }
 
     proptest! {
@@ -438,7 +460,7 @@ mod tests {
             fs::write(&path, &bytes).unwrap();
             let (chunks, loaded) = HeadChunks::open(dir.path()).unwrap();
             for &sealed in loaded.by_series.values().flatten() {
-                let _ = chunks.read(&chunks.files(), sealed, |_| ());
+                let _ = chunks.read(&chunks.files(), sealed, |_, _| ());
             }
         }
     }

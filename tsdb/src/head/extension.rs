@@ -4,12 +4,23 @@
 
 use super::series::State;
 use super::slab::NONE;
+use crate::chunk;
 
 /// Lives under the lock of the shard.
 #[derive(Debug, Default)]
-pub(super) struct Extension {}
+pub(super) struct Extension {
+    /// The open chunk, where it is not one of plain floats.
+    pub(super) open: Option<Open>,
+}
 
-#[expect(dead_code, reason = "open chunks of histograms and late samples come to live there")]
+/// An open chunk and what its cut needs to know beside the line.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) builder: chunk::Builder,
+    /// Whether its end was predicted from how fast it fills.
+    pub(super) has_predicted: bool,
+}
+
 impl State {
     /// The extension of series `idx`, if it has one.
     pub(super) fn extension(&self, idx: u32) -> Option<&Extension> {

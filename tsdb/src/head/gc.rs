@@ -3,12 +3,13 @@
 //! Compat: prometheus `tsdb`, `Head.Truncate`, `Head.gc`, `Head.truncateWAL`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use model::Timestamp;
 
 use super::series::{ALIVE, LEAVING, NEVER};
+use super::slab::NONE;
 use super::{Head, Inner, Slot};
 use crate::wal::{checkpoint, segment};
 use crate::{Error, Result};
@@ -54,6 +55,8 @@ impl Inner {
         if !leaving.is_empty() {
             if self.appenders.outlive(APPENDER_PATIENCE) {
                 self.sweep(&leaving, mint);
+                self.collect_metadata();
+                self.renumber();
             } else {
                 tracing::warn!(
                     series = leaving.len(),
@@ -80,7 +83,7 @@ impl Inner {
                 state.truncate_chunks(idx, mint);
                 let mut line = hot.load();
                 if line.xor.count > 0 && line.last_t() < mint && !is_watched {
-                    shard.drop_open(&mut state, &mut line);
+                    shard.drop_open(&mut state, idx, &mut line);
                     hot.store(&line);
                 }
                 let first = state.chunks(idx).last().map(|chunk| chunk.mint);
@@ -119,6 +122,31 @@ impl Inner {
             if !dead.is_empty() {
                 self.metrics.series_removed.add(dead.len() as u64);
                 self.registry.write().remove(&dead, is_watched);
+            }
+        }
+    }
+
+    /// Gives the ids of the dead to the living once there are many, so that a head whose series come and go does not
+    /// grow for ever.
+    fn renumber(&self) {
+        if !self.registry.read().is_worth_renumbering() {
+            return;
+        }
+        let mut states: Vec<_> = self.shards.iter().map(|shard| shard.state.write()).collect();
+        if Arc::strong_count(&self.pin) > 1 {
+            return;
+        }
+        let mut registry = self.registry.write();
+        if !registry.is_worth_renumbering() {
+            return;
+        }
+        let new_ids = registry.renumber();
+        // A select that chose series by now chooses again.
+        self.published.fetch_add(1, SeqCst);
+        for state in &mut states {
+            for idx in 0..state.n_slots() {
+                let id = &mut state.cold[idx].id;
+                *id = new_ids.get(*id as usize).copied().flatten().unwrap_or(NONE);
             }
         }
     }

@@ -5,14 +5,17 @@
 //!
 //! Compat: prometheus `tsdb`, `memSeries.pendingCommit`, in what it protects, not in how.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Which truncation was the last one when an appender opened.
+/// Which truncation was the last one when an appender opened, and the appender's own number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Epoch(u64);
+pub(super) struct Epoch {
+    epoch: u64,
+    id: u64,
+}
 
 /// The appenders that are open.
 #[derive(Debug, Default)]
@@ -26,6 +29,9 @@ struct Open {
     epoch: u64,
     /// How many are open by epoch, oldest first; only the newest may be none.
     counts: VecDeque<(u64, usize)>,
+    /// The number of the newest appender.
+    last_id: u64,
+    ids: BTreeSet<u64>,
 }
 
 impl Appenders {
@@ -39,11 +45,15 @@ impl Appenders {
                 open.drop_empty();
             }
         }
-        Epoch(epoch)
+        open.last_id += 1;
+        let id = open.last_id;
+        open.ids.insert(id);
+        Epoch { epoch, id }
     }
 
-    pub(super) fn leave(&self, Epoch(epoch): Epoch) {
+    pub(super) fn leave(&self, Epoch { epoch, id }: Epoch) {
         let mut open = self.open.lock();
+        open.ids.remove(&id);
         let count = open.counts.iter_mut().find(|(of, _)| *of == epoch);
         count.expect("an epoch with an open appender stays in the list").1 -= 1;
         open.drop_empty();
@@ -53,6 +63,13 @@ impl Appenders {
 
     pub(super) fn n_open(&self) -> usize {
         self.open.lock().counts.iter().map(|(_, n)| n).sum()
+    }
+
+    /// The numbers of the oldest appender that is open, or else the newest there was, and of the newest.
+    /// Compat: prometheus `tsdb`, `isolation.lowWatermark`, without readers, which hold up nobody here.
+    pub(super) fn watermarks(&self) -> (u64, u64) {
+        let open = self.open.lock();
+        (open.ids.first().copied().unwrap_or(open.last_id), open.last_id)
     }
 
     /// Waits until every appender that is open now has closed; false if that takes too long.
@@ -91,6 +108,7 @@ mod tests {
         let new = appenders.enter();
         assert_ne!(old, new);
         assert_eq!(appenders.n_open(), 2);
+        assert_eq!(appenders.watermarks(), (1, 2));
         appenders.leave(new);
         assert!(!appenders.outlive(Duration::ZERO), "the oldest is still open");
         std::thread::scope(|scope| {
@@ -99,5 +117,6 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         assert_eq!(appenders.n_open(), 0);
+        assert_eq!(appenders.watermarks(), (2, 2));
     }
 }

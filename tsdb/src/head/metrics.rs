@@ -4,19 +4,54 @@
 
 use std::time::Duration;
 
-use model::Timestamp;
 use model::labels::METRIC_NAME;
 use model::wire::expose::{Counter, Expose, Exposition, Gauge, Kind};
+use model::{Timestamp, Value};
 
 use super::Head;
 
+/// Something of floats and of histograms, as upstream's label `type` tells them apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Typed<T> {
+    pub(super) float: T,
+    pub(super) histogram: T,
+}
+
+impl<T> Typed<T> {
+    /// The one of the kind of `value`.
+    #[inline]
+    pub(super) fn of(&self, value: Value<'_>) -> &T {
+        match value {
+            Value::Float(_) => &self.float,
+            Value::Histogram(_) | Value::FloatHistogram(_) => &self.histogram,
+        }
+    }
+
+    /// As [`Typed::of`].
+    #[inline]
+    pub(super) fn of_mut(&mut self, value: Value<'_>) -> &mut T {
+        match value {
+            Value::Float(_) => &mut self.float,
+            Value::Histogram(_) | Value::FloatHistogram(_) => &mut self.histogram,
+        }
+    }
+}
+
+impl Typed<Counter> {
+    pub(super) fn add(&self, n: Typed<u64>) {
+        self.float.add(n.float);
+        self.histogram.add(n.histogram);
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    pub(super) samples_appended: Counter,
+    pub(super) samples_appended: Typed<Counter>,
     pub(super) series_created: Counter,
     pub(super) series_removed: Counter,
-    pub(super) out_of_order: Counter,
-    pub(super) out_of_bounds: Counter,
+    pub(super) out_of_order: Typed<Counter>,
+    pub(super) out_of_bounds: Typed<Counter>,
+    pub(super) too_old: Typed<Counter>,
     pub(super) truncations: Counter,
     pub(super) truncations_failed: Counter,
     pub(super) chunk_corruptions: Counter,
@@ -118,6 +153,11 @@ impl Head {
         stats
     }
 
+    /// Series whose newest sample is a staleness marker.
+    pub fn n_stale_series(&self) -> u64 {
+        self.0.shards.iter().map(|shard| shard.state.read().n_stale()).sum()
+    }
+
     fn n_chunks(&self) -> u64 {
         self.0.shards.iter().map(|shard| shard.state.read().n_chunks()).sum()
     }
@@ -130,6 +170,22 @@ impl Expose for Head {
             "prometheus_tsdb_head_series",
             "Total number of series in the head block.",
             self.n_series() as f64,
+        );
+        out.gauge(
+            "prometheus_tsdb_head_stale_series",
+            "Total number of stale series in the head block.",
+            self.n_stale_series() as f64,
+        );
+        let (low, high) = self.0.appenders.watermarks();
+        out.gauge(
+            "prometheus_tsdb_isolation_low_watermark",
+            "The lowest TSDB append ID that is still referenced.",
+            low as f64,
+        );
+        out.gauge(
+            "prometheus_tsdb_isolation_high_watermark",
+            "The highest TSDB append ID that has been given out.",
+            high as f64,
         );
         out.gauge(
             "prometheus_tsdb_head_chunks",
@@ -177,10 +233,16 @@ impl Expose for Head {
                 "Total number of out of bound samples ingestion failed attempts with out of order support disabled.",
                 &m.out_of_bounds,
             ),
+            (
+                "prometheus_tsdb_too_old_samples_total",
+                "Total number of out of order samples ingestion failed attempts with out of support enabled, but sample outside of time window.",
+                &m.too_old,
+            ),
         ];
-        for (name, help, counter) in typed {
+        for (name, help, Typed { float, histogram }) in typed {
             out.family(name, help, Kind::Counter);
-            out.sample(name, &[("type", "float")], counter.get() as f64);
+            out.sample(name, &[("type", "float")], float.get() as f64);
+            out.sample(name, &[("type", "histogram")], histogram.get() as f64);
         }
         let counters = [
             (
@@ -251,6 +313,7 @@ impl Expose for Head {
             out.sample(&format!("{name}_sum"), &[], seconds.get());
             out.sample(&format!("{name}_count"), &[], runs.get() as f64);
         }
+        self.0.exemplars.expose(out);
         if let Some(wal) = self.0.wal.read().as_ref() {
             wal.expose(out);
         }

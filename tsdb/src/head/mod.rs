@@ -7,15 +7,20 @@
 //!
 //! Locks are taken in this order: shards by number, then the registry. Nobody holds either while the log writes.
 //!
-//! Native histograms, exemplars and late samples are not stored yet; the cold record has the place for them.
+//! A series of plain floats is a line and a buffer; whatever else it has is in its [`extension`]. Exemplars are in one
+//! ring for all series ([`exemplars`]).
 //!
 //! Compat: prometheus `tsdb`, `Head`.
 
 mod append;
+mod batch;
 mod chunks;
+mod exemplars;
 mod extension;
 mod gc;
 mod grace;
+mod memory;
+mod metadata;
 mod metrics;
 mod postings;
 mod read;
@@ -31,17 +36,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use foldhash::HashMap;
-use model::Timestamp;
 use model::storage::SeriesRef;
+use model::{Timestamp, Value};
 use parking_lot::{Mutex, RwLock};
 
 pub use metrics::{Stats, TopEntry};
 pub use replay::ReplayProgress;
 pub use source::Source;
 
+use crate::chunk::{Encoding, FloatEncoding};
 use crate::{Result, wal};
 use chunks::HeadChunks;
+use exemplars::Exemplars;
 use grace::Appenders;
+use metadata::Catalog;
 use metrics::Metrics;
 use registry::Registry;
 use series::Shard;
@@ -58,7 +66,42 @@ pub struct Options {
     pub n_shards: usize,
     /// The most series at a time, 0 for no limit.
     pub series_limit: u64,
+    pub features: Features,
     pub wal: wal::Options,
+}
+
+/// What is kept beside plain floats and histograms; by default what every release can read.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a feature of upstream that is on or off")]
+pub struct Features {
+    /// What floats are written as.
+    pub floats: FloatEncoding,
+    /// Whether the log keeps start times, and chunks whose encoding has a place for them: `st-storage`.
+    pub stores_start_times: bool,
+    /// Whether chunks of histograms have a place for start times: `histograms-st-encoding`.
+    pub stores_histogram_starts: bool,
+    /// Whether a zero is stored where the count of a new counter began: `created-timestamp-zero-ingestion`.
+    pub zero_at_start: bool,
+    /// Whether metadata of series is kept in memory and in the log: `metadata-wal-records`.
+    pub logs_metadata: bool,
+    /// The most exemplars at a time, 0 for none.
+    pub max_exemplars: usize,
+}
+
+impl Features {
+    /// What a chunk of such values is written as.
+    fn encoding_of(&self, value: Value<'_>) -> Encoding {
+        match (value, self.stores_histogram_starts) {
+            (Value::Float(_), _) => match self.floats {
+                FloatEncoding::Xor => Encoding::Xor,
+                FloatEncoding::Xor2 => Encoding::Xor2,
+            },
+            (Value::Histogram(_), false) => Encoding::Histogram,
+            (Value::Histogram(_), true) => Encoding::HistogramSt,
+            (Value::FloatHistogram(_), false) => Encoding::FloatHistogram,
+            (Value::FloatHistogram(_), true) => Encoding::FloatHistogramSt,
+        }
+    }
 }
 
 impl Default for Options {
@@ -69,6 +112,7 @@ impl Default for Options {
             chunk_range_ms: 2 * 3_600_000,
             n_shards: (2 * cores).next_power_of_two().min(16),
             series_limit: 0,
+            features: Features::default(),
             wal: wal::Options::default(),
         }
     }
@@ -101,6 +145,8 @@ struct Inner {
     spare_rows: Mutex<Vec<Vec<append::Row>>>,
     /// Whoever reads samples or labels holds a clone; what they might look at is freed later.
     pin: Arc<()>,
+    exemplars: Exemplars,
+    metadata: Catalog,
     /// Until when the record of a series that left the head stays in checkpoints, by its ref.
     expiries: Mutex<HashMap<u64, Timestamp>>,
     truncating: Mutex<()>,

@@ -65,6 +65,21 @@ impl Postings {
         }
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.encoded.capacity()
+    }
+
+    /// The list with the ids that `new_ids` gives to those it has; it keeps their order and has none for the gone.
+    pub(super) fn renumbered(&self, new_ids: &[Option<u32>]) -> Self {
+        let mut moved = Self::default();
+        for (start, len) in self.runs() {
+            let old = start as usize..(start + len) as usize;
+            new_ids[old].iter().flatten().for_each(|&id| moved.push(id));
+        }
+        moved.encoded.shrink_to_fit();
+        moved
+    }
+
     /// The list without some ids.
     pub(super) fn without(&self, dead: &RoaringBitmap) -> Self {
         let mut kept = Self::default();
@@ -117,6 +132,10 @@ mod tests {
             let mut kept = RoaringBitmap::new();
             postings.without(&dead.iter().copied().collect()).add_to(&mut kept);
             prop_assert!(kept.iter().eq(ids.difference(&dead).copied()));
+            let (mut moved, mut next) = (RoaringBitmap::new(), 0..);
+            let new_ids: Vec<_> = (0..3000).map(|id| if dead.contains(&id) { None } else { next.next() }).collect();
+            postings.renumbered(&new_ids).add_to(&mut moved);
+            prop_assert!(moved.iter().eq(ids.iter().filter_map(|&id| new_ids[id as usize])));
         }
     }
 }

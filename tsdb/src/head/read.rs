@@ -14,7 +14,8 @@ use roaring::RoaringBitmap;
 use super::chunks::{Files, Sealed};
 use super::slab::NONE;
 use super::{Head, Inner, Slot};
-use crate::chunk::xor;
+use crate::DecodeError;
+use crate::chunk::{self, Encoding, xor};
 
 impl Queryable for Head {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, Error> {
@@ -91,12 +92,41 @@ pub(super) struct View {
 }
 
 /// One chunk of a series in a view.
-pub(super) enum Piece<'a> {
-    /// With its count in front.
-    Sealed(Sealed, &'a [u8]),
-    /// The stream of a chunk that was open, of which so many samples belong to the view.
-    Open(u16, &'a [u8]),
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece<'a> {
+    pub(super) encoding: Encoding,
+    /// Header included, which may count more samples than belong to the view.
+    pub(super) bytes: &'a [u8],
+    /// How many samples belong to the view, if it was open.
+    pub(super) n_open: Option<u16>,
+    /// The times of the first and last sample of the bytes.
+    pub(super) mint: Timestamp,
+    pub(super) maxt: Timestamp,
+    /// Where it is in its file, for messages.
+    offset: u32,
 }
+
+impl Piece<'_> {
+    fn sealed(at: Sealed, encoding: Encoding, bytes: &[u8]) -> Piece<'_> {
+        Piece { encoding, bytes, n_open: None, mint: at.mint, maxt: at.maxt, offset: at.offset }
+    }
+
+    /// Whether all samples of the bytes belong to the view.
+    pub(super) fn is_whole(&self) -> bool {
+        self.n_open.is_none_or(|n| chunk::count(self.encoding, self.bytes) == Ok(n))
+    }
+
+    /// Appends its samples in `range` to `out`.
+    pub(super) fn decode(&self, range: TimeRange, out: &mut SampleBatch) -> Result<(), DecodeError> {
+        match self.n_open {
+            Some(n) => chunk::decode_first(self.encoding, self.bytes, n, range, out),
+            None => chunk::decode(self.encoding, self.bytes, range, out),
+        }
+    }
+}
+
+/// The most bytes of an open chunk of plain floats.
+const STREAM_BYTES_MAX: usize = 1056;
 
 impl View {
     /// Looks at the series that `choose` finds and that have samples in `range`, in the order of their creation.
@@ -154,7 +184,7 @@ impl View {
                     slot,
                     n_sealed: line.n_sealed,
                     generation: line.generation,
-                    count: if is_open { line.xor.count } else { 0 },
+                    count: if is_open { line.n_open() } else { 0 },
                     first_t: line.first_t,
                     chunks_start: u32::try_from(start).expect("chunks in memory are fewer than 2^32"),
                     n_chunks: u32::try_from(n_chunks).expect("chunks in memory are fewer than 2^32"),
@@ -188,7 +218,11 @@ impl View {
         let start = seen.chunks_start as usize;
         for &at in &self.chunks[start..start + seen.n_chunks as usize] {
             if at.mint <= range.maxt && at.maxt >= range.mint {
-                self.inner.chunks.read(&self.files, at, |bytes| visit(Piece::Sealed(at, bytes)))??;
+                let read = self
+                    .inner
+                    .chunks
+                    .read(&self.files, at, |encoding, bytes| visit(Piece::sealed(at, encoding, bytes)));
+                read??;
             }
         }
         if seen.count == 0 || seen.first_t > range.maxt {
@@ -203,33 +237,47 @@ impl View {
             return Err(gone());
         }
         if line.n_sealed == seen.n_sealed {
-            if line.xor.count < seen.count {
+            if line.n_open() < seen.count {
                 return Err(gone());
             }
-            // Copied, so that decoding holds up nobody.
-            let mut stream = [0; 1056];
-            let len = line.xor.len_bytes();
-            stream[..len].copy_from_slice(&state.buffers.get(line.buffer)[..len]);
+            // Copied, so that decoding holds up nobody. A chunk that was encoded anew since, because buckets were
+            // added, holds the same samples in front.
+            let piece = Piece {
+                encoding: Encoding::Xor,
+                bytes: &[],
+                n_open: Some(seen.count),
+                mint: seen.first_t,
+                maxt: line.last_t(),
+                offset: 0,
+            };
+            if let Some(open) = state.open(seen.slot.idx()) {
+                let (encoding, bytes) = (open.builder.encoding(), open.builder.bytes().to_vec());
+                drop(state);
+                return visit(Piece { encoding, bytes: &bytes, ..piece });
+            }
+            let mut bytes = [0; xor::HEADER_LEN + STREAM_BYTES_MAX];
+            let len = xor::HEADER_LEN + line.xor.len_bytes();
+            bytes[..xor::HEADER_LEN].copy_from_slice(&line.xor.count.to_be_bytes());
+            bytes[xor::HEADER_LEN..len]
+                .copy_from_slice(&state.buffers.get(line.buffer)[..line.xor.len_bytes()]);
             drop(state);
-            return visit(Piece::Open(seen.count, &stream[..len]));
+            return visit(Piece { bytes: &bytes[..len], ..piece });
         }
         let n_newer = line.n_sealed - seen.n_sealed - 1;
         let at = state.chunks(seen.slot.idx()).nth(n_newer as usize);
         drop(state);
         let at = at.filter(|at| at.mint == seen.first_t).ok_or_else(gone)?;
-        self.inner.chunks.read(&self.files, at, |bytes| {
-            visit(Piece::Open(seen.count, bytes.get(xor::HEADER_LEN..).unwrap_or_default()))
+        self.inner.chunks.read(&self.files, at, |encoding, bytes| {
+            visit(Piece { n_open: Some(seen.count), ..Piece::sealed(at, encoding, bytes) })
         })?
     }
 
     fn decode(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> crate::Result<()> {
         let start = out.end();
         self.each_chunk(i, range, |piece| {
-            let (decoded, at) = match piece {
-                Piece::Sealed(at, bytes) => (xor::decode(bytes, range, out), u64::from(at.offset)),
-                Piece::Open(count, stream) => (xor::decode_stream(stream, count, range, out), 0),
-            };
-            decoded.map_err(|e| crate::Error::corrupt(&self.inner.wal_dir, at, e.to_string()))
+            piece.decode(range, out).map_err(|e| {
+                crate::Error::corrupt(&self.inner.wal_dir, u64::from(piece.offset), e.to_string())
+            })
         })?;
         self.drop_deleted(i, start, out);
         Ok(())

@@ -3,6 +3,9 @@
 //! Strings exist once; a pair of name and value has an id; a series is a sorted list of pair ids. A series' own
 //! id ascends with its creation and is what postings hold. Samples never pass here: only creation,
 //! selection and the garbage collection after a truncation take the lock around this.
+//!
+//! When many series are gone the others are given lower ids. So an id means something only to who has held a
+//! shard or the head's pin ever since it was looked up.
 
 use std::hash::BuildHasher;
 
@@ -66,6 +69,19 @@ struct Pair {
     /// How many visible series carry it.
     n_visible: u32,
     postings: Postings,
+}
+
+/// Ids of the dead are not worth a thought while they are fewer: 64 KiB.
+const DEAD_IDS_MIN: u32 = 4096;
+
+/// Bytes of the registry by what they are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    pub(super) symbols: u64,
+    pub(super) pairs: u64,
+    pub(super) label_sets: u64,
+    pub(super) series: u64,
+    pub(super) postings: u64,
 }
 
 /// What the registry knows of one series.
@@ -337,6 +353,62 @@ impl Registry {
         let n_dead = self.pairs.iter().filter(|pair| pair.postings.is_empty()).count();
         if n_dead * 10 > self.pairs.len() as usize * 3 {
             self.rebuild_names();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_ids(&self) -> u32 {
+        self.series.len()
+    }
+
+    fn n_dead_ids(&self) -> u32 {
+        let n_living = u32::try_from(self.series_table.len()).expect("series have u32 ids");
+        self.series.len() - n_living
+    }
+
+    /// Whether many ids are those of the dead, all of whom are forgotten.
+    pub(super) fn is_worth_renumbering(&self) -> bool {
+        let n_dead = self.n_dead_ids();
+        self.limbo.is_empty() && n_dead >= DEAD_IDS_MIN && n_dead > self.series.len() / 10 * 3
+    }
+
+    /// Gives the living the lowest ids in the order they have; returns the new id by the old one. Nobody else may
+    /// know an id.
+    pub(super) fn renumber(&mut self) -> Vec<Option<u32>> {
+        let old = std::mem::take(&mut self.series);
+        let mut new_ids = Vec::with_capacity(old.len() as usize);
+        for entry in old.into_items() {
+            new_ids.push((entry.slot != NONE).then(|| self.series.push(entry)));
+        }
+        let series = &self.series;
+        self.series_table = HashTable::with_capacity(series.len() as usize);
+        for id in 0..series.len() {
+            let hash_of = |&id: &u32| spread(series[id].hash);
+            self.series_table.insert_unique(hash_of(&id), id, hash_of);
+        }
+        let new_id = |id: u32| new_ids[id as usize];
+        self.visible = self.visible.iter().filter_map(new_id).collect();
+        let tombstones = std::mem::take(&mut self.tombstones);
+        self.tombstones =
+            tombstones.into_iter().filter_map(|(id, spans)| Some((new_id(id)?, spans))).collect();
+        for pair in 0..self.pairs.len() {
+            let pair = &mut self.pairs[pair];
+            pair.postings = pair.postings.renumbered(&new_ids);
+        }
+        new_ids
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        let symbols = &self.symbols;
+        let texts: usize = symbols.blocks.iter().map(Vec::capacity).sum();
+        let lists: usize = self.by_name.values().map(|pairs| pairs.capacity() * 4 + 32).sum();
+        let postings: usize = self.pairs.iter().map(|pair| pair.postings.heap_bytes()).sum();
+        Memory {
+            symbols: symbols.spans.bytes() + (texts + symbols.table.allocation_size()) as u64,
+            pairs: self.pairs.bytes() + (self.pair_table.allocation_size() + lists) as u64,
+            label_sets: self.label_ids.bytes(),
+            series: self.series.bytes() + self.series_table.allocation_size() as u64,
+            postings: (postings + self.visible.serialized_size()) as u64,
         }
     }
 

@@ -17,7 +17,9 @@ use model::{Labels, TimeRange, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
 use super::chunks::{HeadChunks, Loaded, Sealed};
+use super::exemplars::Exemplars;
 use super::grace::Appenders;
+use super::metadata::Catalog;
 use super::metrics::Metrics;
 use super::registry::Registry;
 use super::series::{Applied, LOGGED, Shard, TIME_MAX};
@@ -86,6 +88,8 @@ pub(super) fn open(
         appenders: Appenders::default(),
         spare_rows: Mutex::default(),
         pin: Arc::new(()),
+        exemplars: Exemplars::new(options.features.max_exemplars),
+        metadata: Catalog::default(),
         expiries: Mutex::default(),
         truncating: Mutex::new(()),
         metrics: Metrics::default(),
@@ -394,8 +398,8 @@ fn apply(inner: &Inner, orders: &Receiver<Order>) -> Result<(Timestamp, Timestam
         for sample in &samples {
             let idx = u32::try_from(sample.series).expect("an index was put there");
             let place = (idx, shard.line(idx).generation());
-            let range = inner.options.chunk_range_ms;
-            let applied = shard.apply(&mut state, &inner.chunks, range, place, sample.t, sample.v)?;
+            let options = &inner.options;
+            let applied = shard.apply(&mut state, &inner.chunks, options, place, sample.t, sample.v)?;
             if applied == Applied::Stored {
                 times = (times.0.min(sample.t), times.1.max(sample.t));
             }

@@ -6,17 +6,23 @@
 //! A line is words of atomics: the writer changes it under the lock of its shard; an appender that only wants to
 //! judge a sample looks at it without. What it sees may be a moment old, which is why the commit
 //! judges again.
+//!
+//! Plain floats are encoded with what the line knows. Any other open chunk is a builder in the [`Extension`]; the
+//! line then tells its times and its number of samples only.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use model::Timestamp;
+use model::{
+    AnyHistogram, FloatHistogram, Histogram, STALE_NAN, SampleBatch, TimeRange, Timestamp, Value, is_stale,
+};
 use parking_lot::RwLock;
 
+use super::Options;
 use super::chunks::{HeadChunks, Sealed};
-use super::extension::Extension;
+use super::extension::{Extension, Open};
 use super::slab::{NONE, Paged, Slab};
-use crate::chunk::xor;
+use crate::chunk::{self, Encoding, FloatEncoding, xor};
 
 /// Samples that a chunk should hold. Compat: prometheus `tsdb`, `DefaultSamplesPerChunk`.
 const SAMPLES_PER_CHUNK: u16 = 120;
@@ -37,6 +43,23 @@ pub(super) const LOGGED: u32 = 1;
 pub(super) const ALIVE: u32 = 2;
 /// A truncation found nothing left of the series and will take it away unless an appender clears the bit before.
 pub(super) const LEAVING: u32 = 4;
+/// The newest sample is a histogram with integer counts.
+pub(super) const INT_HISTOGRAM: u32 = 8;
+/// The newest sample is a histogram with float counts.
+pub(super) const FLOAT_HISTOGRAM: u32 = 16;
+/// The newest sample is a histogram; the value in the line is its sum then.
+pub(super) const HISTOGRAM: u32 = INT_HISTOGRAM | FLOAT_HISTOGRAM;
+
+/// Stands for a buffer: the open chunk is in the series' extension, and `n_bits` of its line counts its samples.
+pub(super) const IN_EXTENSION: u32 = NONE - 1;
+
+/// The bytes that a chunk of histograms should have. Compat: prometheus `tsdb/chunkenc`,
+/// `TargetBytesPerHistogramChunk`.
+const HISTOGRAM_CHUNK_BYTES: usize = 1024;
+
+/// A chunk of histograms is not cut for its size before. Compat: prometheus `tsdb/chunkenc`,
+/// `MinSamplesPerHistogramChunk`.
+const HISTOGRAM_CHUNK_SAMPLES_MIN: u16 = 10;
 
 /// A line as plain values.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +111,17 @@ impl Line {
     /// The time of the newest sample, open chunk or not.
     pub(super) fn last_t(&self) -> Timestamp {
         self.xor.t
+    }
+
+    /// The samples of the open chunk.
+    #[expect(clippy::cast_possible_truncation, reason = "a count of 16 bits was put there")]
+    pub(super) fn n_open(&self) -> u16 {
+        if self.buffer == IN_EXTENSION { self.xor.n_bits as u16 } else { self.xor.count }
+    }
+
+    /// Whether the newest sample is a staleness marker.
+    pub(super) fn is_stale(&self) -> bool {
+        self.xor.v == STALE_NAN.to_bits()
     }
 }
 
@@ -177,6 +211,15 @@ impl HotLine {
         if flags & LEAVING == 0 { flags } else { self.flags.fetch_and(!LEAVING, Relaxed) }
     }
 
+    /// Notes of which kind the newest sample is: one of the two kinds of histograms, or 0 for a float.
+    fn set_kind(&self, kind: u32) {
+        if self.flags.load(Relaxed) & HISTOGRAM != kind {
+            // Claims may come at the same time.
+            let turned = |flags| Some((flags & !HISTOGRAM) | kind);
+            let _ = self.flags.fetch_update(Relaxed, Relaxed, turned);
+        }
+    }
+
     /// Ends a series if nobody claimed it since it was marked.
     pub(super) fn try_end(&self) -> bool {
         let ended = |flags| (flags & LEAVING != 0).then_some(0);
@@ -216,6 +259,15 @@ impl Lines {
         let page = idx as usize / LINES_PER_PAGE;
         let leaf = self.leaves.get(page / PAGES_PER_LEAF)?.get()?;
         leaf[page % PAGES_PER_LEAF].get().map(|page| &page[idx as usize % LINES_PER_PAGE])
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let leaves = self.leaves.iter().filter_map(OnceLock::get);
+        let of_leaf = |leaf: &[LinePage]| {
+            let pages = leaf.iter().filter(|page| page.get().is_some()).count();
+            size_of_val(leaf) + pages * LINES_PER_PAGE * size_of::<HotLine>()
+        };
+        (size_of_val(&*self.leaves) + leaves.map(|leaf| of_leaf(leaf)).sum::<usize>()) as u64
     }
 
     fn get_or_create(&self, idx: u32) -> &HotLine {
@@ -294,6 +346,10 @@ pub(super) struct State {
     pub(super) free_extensions: Vec<u32>,
     n_nodes: u64,
     n_open: u64,
+    /// Series whose newest sample is a staleness marker.
+    n_stale: u64,
+    /// What is known of the metrics of series, by index; shorter than needed as long as nothing is.
+    metadata: Vec<u32>,
     /// Vacant slots below the length of `cold`.
     free_slots: Vec<u32>,
 }
@@ -308,6 +364,8 @@ pub(super) enum Applied {
     OutOfOrder,
     /// The series left the head meanwhile.
     Gone,
+    /// A histogram whose spans and buckets do not fit each other; only a log of somebody else brings such.
+    Malformed,
 }
 
 impl Shard {
@@ -337,9 +395,11 @@ impl Shard {
     pub(super) fn death(&self, state: &mut State, idx: u32) {
         let hot = self.line(idx);
         let mut line = hot.load();
-        self.drop_open(state, &mut line);
+        self.drop_open(state, idx, &mut line);
         state.truncate_chunks(idx, Timestamp::MAX);
         state.drop_extension(idx);
+        state.set_metadata(idx, NONE);
+        state.n_stale -= u64::from(line.is_stale());
         let generation = line.generation.checked_add(1).unwrap_or(1);
         hot.flags.store(0, Relaxed);
         hot.store(&Line::born(0, generation));
@@ -352,8 +412,11 @@ impl Shard {
     }
 
     #[expect(clippy::unused_self, reason = "reads as an operation of the shard")]
-    pub(super) fn drop_open(&self, state: &mut State, line: &mut Line) {
-        if line.buffer != NONE {
+    pub(super) fn drop_open(&self, state: &mut State, idx: u32, line: &mut Line) {
+        if line.buffer == IN_EXTENSION {
+            state.extension_mut(idx).open = None;
+            state.n_open -= 1;
+        } else if line.buffer != NONE {
             state.buffers.free(line.buffer);
             state.n_open -= 1;
         }
@@ -361,13 +424,13 @@ impl Shard {
         line.xor = xor::State { t: line.xor.t, v: line.xor.v, ..xor::State::EMPTY };
     }
 
-    /// Appends one sample to a series.
+    /// Appends one float whose start time is not known.
     #[inline]
     pub(super) fn apply(
         &self,
         state: &mut State,
         chunks: &HeadChunks,
-        chunk_range: i64,
+        options: &Options,
         (idx, generation): (u32, u16),
         t: Timestamp,
         v: f64,
@@ -377,38 +440,219 @@ impl Shard {
         if line.generation != generation {
             return Ok(Applied::Gone);
         }
+        if line.buffer == IN_EXTENSION || options.features.floats != FloatEncoding::Xor {
+            return self.apply_value(state, chunks, options, (idx, generation), 0, t, Value::Float(v));
+        }
         if t <= line.xor.t {
-            let is_same = t == line.xor.t && v.to_bits() == line.xor.v;
+            let is_same =
+                t == line.xor.t && v.to_bits() == line.xor.v && hot.flags.load(Relaxed) & HISTOGRAM == 0;
             return Ok(if is_same { Applied::Repeated } else { Applied::OutOfOrder });
         }
         if line.xor.count > 0 && must_cut(&mut line, t) {
             self.seal(state, chunks, idx, &mut line)?;
         }
+        let was_stale = line.is_stale();
         if line.xor.count == 0 {
             line.xor = xor::State::EMPTY;
             line.partial = 0;
             line.first_t = t;
-            let end = (t / chunk_range) * chunk_range + chunk_range;
-            line.cut_after = u32::try_from(end - t).unwrap_or(u32::MAX);
+            line.cut_after = window_end(t, options.chunk_range_ms);
+            hot.set_kind(0);
             if line.buffer == NONE {
                 line.buffer = state.buffers.alloc(FIRST_BUFFER_BYTES);
                 state.n_open += 1;
             }
         }
         push(&mut state.buffers, &mut line, t, v);
+        if line.is_stale() != was_stale {
+            state.count_stale(was_stale);
+        }
         hot.store(&line);
         Ok(Applied::Stored)
     }
 
+    /// Appends one sample of any kind to a series; it counts since `st`, 0 if that is not known.
+    ///
+    /// A float staleness marker after a histogram becomes a histogram, so that it ends what it is meant to end.
+    pub(super) fn apply_value(
+        &self,
+        state: &mut State,
+        chunks: &HeadChunks,
+        options: &Options,
+        (idx, generation): (u32, u16),
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> crate::Result<Applied> {
+        let hot = self.line(idx);
+        let mut line = hot.load();
+        if line.generation != generation {
+            return Ok(Applied::Gone);
+        }
+        let flags = hot.flags.load(Relaxed);
+        let (stale_int, stale_float);
+        let value = match value {
+            Value::Float(v) if is_stale(v) && flags & INT_HISTOGRAM != 0 => {
+                stale_int = Histogram { sum: v, ..Histogram::default() };
+                Value::Histogram(&stale_int)
+            }
+            Value::Float(v) if is_stale(v) && flags & FLOAT_HISTOGRAM != 0 => {
+                stale_float = FloatHistogram { sum: v, ..FloatHistogram::default() };
+                Value::FloatHistogram(&stale_float)
+            }
+            value => value,
+        };
+        let is_well_formed = match value {
+            Value::Float(_) => true,
+            Value::Histogram(histogram) => histogram.is_well_formed(),
+            Value::FloatHistogram(histogram) => histogram.is_well_formed(),
+        };
+        if !is_well_formed {
+            return Ok(Applied::Malformed);
+        }
+        if t <= line.last_t() {
+            let is_same = t == line.last_t() && self.repeats(state, idx, value);
+            return Ok(if is_same { Applied::Repeated } else { Applied::OutOfOrder });
+        }
+        if let (Value::Float(v), FloatEncoding::Xor) = (value, options.features.floats) {
+            if line.buffer == IN_EXTENSION {
+                self.seal(state, chunks, idx, &mut line)?;
+                hot.store(&line);
+            }
+            return self.apply(state, chunks, options, (idx, generation), t, v);
+        }
+        let encoding = options.features.encoding_of(value);
+        let open = match line.buffer {
+            IN_EXTENSION => state.extension_mut(idx).open.as_mut(),
+            _ => None,
+        };
+        let next = match open {
+            Some(open) if open.builder.encoding() == encoding => {
+                if open.must_cut(&mut line, t, options.chunk_range_ms) {
+                    Some(open.builder.cut(st, t, value))
+                } else {
+                    match open.builder.push(st, t, value) {
+                        chunk::Pushed::Stored => None,
+                        chunk::Pushed::Next(next) => Some(*next),
+                    }
+                }
+            }
+            _ => Some(chunk::Builder::new(encoding, st, t, value)),
+        };
+        if let Some(builder) = next {
+            if line.n_open() > 0 {
+                self.seal(state, chunks, idx, &mut line)?;
+            }
+            state.extension_mut(idx).open = Some(Open { builder, has_predicted: false });
+            state.n_open += 1;
+            line.buffer = IN_EXTENSION;
+            line.first_t = t;
+            line.cut_after = window_end(t, options.chunk_range_ms);
+        }
+        let count = state.open(idx).map_or(0, |open| open.builder.count());
+        let was_stale = line.is_stale();
+        let (kind, v) = match value {
+            Value::Float(v) => (0, v),
+            Value::Histogram(histogram) => (INT_HISTOGRAM, histogram.sum),
+            Value::FloatHistogram(histogram) => (FLOAT_HISTOGRAM, histogram.sum),
+        };
+        let (v, n_bits) = (v.to_bits(), u32::from(count));
+        line.xor = xor::State { t, v, n_bits, count: count.min(255), ..xor::State::EMPTY };
+        hot.set_kind(kind);
+        if line.is_stale() != was_stale {
+            state.count_stale(was_stale);
+        }
+        hot.store(&line);
+        Ok(Applied::Stored)
+    }
+
+    /// Whether a sample of the time of the newest one is the same again.
+    ///
+    /// What is no longer in memory is taken for the same: it is dropped in any case.
+    pub(super) fn repeats(&self, state: &State, idx: u32, value: Value<'_>) -> bool {
+        let hot = self.line(idx);
+        let kind = hot.flags.load(Relaxed) & HISTOGRAM;
+        let (expected, v) = match value {
+            Value::Float(v) => return kind == 0 && v.to_bits() == hot.last_v(),
+            Value::Histogram(histogram) => (INT_HISTOGRAM, histogram.sum),
+            Value::FloatHistogram(histogram) => (FLOAT_HISTOGRAM, histogram.sum),
+        };
+        if kind != expected || v.to_bits() != hot.last_v() {
+            return false;
+        }
+        let Some(open) = state.open(idx) else { return true };
+        let (range, mut newest) = (TimeRange::new(hot.last_t(), hot.last_t()), SampleBatch::default());
+        let builder = &open.builder;
+        let decoded = chunk::decode(builder.encoding(), builder.bytes(), range, &mut newest);
+        let newest = newest.histograms.pop().map(|sample| sample.histogram);
+        // Chunks list buckets that samples did not.
+        match (decoded, newest, value) {
+            (Ok(()), Some(AnyHistogram::Int(mut newest)), Value::Histogram(it)) => {
+                let mut it = it.clone();
+                it.compact(0);
+                newest.compact(0);
+                it.is_stale() || newest.is_same(&it)
+            }
+            (Ok(()), Some(AnyHistogram::Float(mut newest)), Value::FloatHistogram(it)) => {
+                let mut it = it.clone();
+                it.compact(0);
+                newest.compact(0);
+                it.is_stale() || newest.is_same(&it)
+            }
+            _ => false,
+        }
+    }
+
     /// Moves the open chunk to the mapped files.
     fn seal(&self, state: &mut State, chunks: &HeadChunks, idx: u32, line: &mut Line) -> crate::Result<()> {
-        let stream = &state.buffers.get(line.buffer)[..line.xor.len_bytes()];
-        let sealed = chunks.write(line.wal_ref, line.first_t, line.xor.t, line.xor.count, stream)?;
+        let sealed = if line.buffer == IN_EXTENSION {
+            let open = state.open(idx).expect("the line says that its chunk is there");
+            let (encoding, bytes) = (open.builder.encoding(), open.builder.bytes());
+            chunks.write(line.wal_ref, line.first_t, line.xor.t, encoding, [bytes, &[]])?
+        } else {
+            let stream = &state.buffers.get(line.buffer)[..line.xor.len_bytes()];
+            let count = line.xor.count.to_be_bytes();
+            chunks.write(line.wal_ref, line.first_t, line.xor.t, Encoding::Xor, [&count, stream])?
+        };
         state.push_chunk(idx, sealed);
         line.n_sealed += 1;
-        self.drop_open(state, line);
+        self.drop_open(state, idx, line);
         Ok(())
     }
+}
+
+impl Open {
+    /// Whether the sample at `t` starts a new chunk of the same encoding.
+    ///
+    /// Compat: prometheus `tsdb`, `memSeries.appendPreprocessor`, `memSeries.histogramsAppendPreprocessor`.
+    fn must_cut(&mut self, line: &mut Line, t: Timestamp, chunk_range: i64) -> bool {
+        let (n, len) = (self.builder.count(), self.builder.bytes().len());
+        let at_end = |line: &Line| t - line.first_t >= i64::from(line.cut_after);
+        if self.builder.encoding().holds(Value::Float(0.0)) {
+            if len > CHUNK_BYTES_CUT {
+                return true;
+            }
+            if n == SAMPLES_PER_CHUNK / 4 {
+                line.cut_after = predicted_cut(line.first_t, line.xor.t, line.cut_after, 4.0);
+            }
+            return at_end(line) || n >= SAMPLES_PER_CHUNK * 2;
+        }
+        if !self.has_predicted && len >= HISTOGRAM_CHUNK_BYTES / 4 {
+            let ratio_to_full = HISTOGRAM_CHUNK_BYTES as f64 / len as f64;
+            line.cut_after = predicted_cut(line.first_t, line.xor.t, line.cut_after, ratio_to_full);
+            self.has_predicted = true;
+        }
+        let ends_window = t - line.first_t >= i64::from(window_end(line.first_t, chunk_range));
+        (at_end(line) || len >= HISTOGRAM_CHUNK_BYTES * 2)
+            && (n >= HISTOGRAM_CHUNK_SAMPLES_MIN || ends_window)
+    }
+}
+
+/// The ms from `t` to the end of its window. Compat: prometheus `tsdb`, `rangeForTimestamp`.
+#[inline]
+fn window_end(t: Timestamp, chunk_range: i64) -> u32 {
+    let end = (t / chunk_range) * chunk_range + chunk_range;
+    u32::try_from(end - t).unwrap_or(u32::MAX)
 }
 
 /// Whether the sample at `t` starts a new chunk. Compat: prometheus `tsdb`, `memSeries.appendPreprocessor`.
@@ -418,15 +662,15 @@ fn must_cut(line: &mut Line, t: Timestamp) -> bool {
         return true;
     }
     if line.xor.count == SAMPLES_PER_CHUNK / 4 {
-        line.cut_after = predicted_cut(line.first_t, line.xor.t, line.cut_after);
+        line.cut_after = predicted_cut(line.first_t, line.xor.t, line.cut_after, 4.0);
     }
     t - line.first_t >= i64::from(line.cut_after) || line.xor.count >= SAMPLES_PER_CHUNK * 2
 }
 
-/// With a quarter of the samples seen, spreads those to come evenly over the chunks until the window's end.
-/// Compat: prometheus `tsdb`, `computeChunkEndTime`.
-fn predicted_cut(first: Timestamp, last: Timestamp, cut_after: u32) -> u32 {
-    let n = f64::from(cut_after) / ((last - first + 1) as f64 * 4.0);
+/// Spreads the samples to come evenly over the chunks until the window's end, seeing how fast the open one
+/// filled; a full one has `ratio_to_full` times as much. Compat: prometheus `tsdb`, `computeChunkEndTime`.
+fn predicted_cut(first: Timestamp, last: Timestamp, cut_after: u32, ratio_to_full: f64) -> u32 {
+    let n = f64::from(cut_after) / ((last - first + 1) as f64 * ratio_to_full);
     if n <= 1.0 {
         return cut_after;
     }
@@ -466,6 +710,66 @@ impl State {
     /// Sealed and open chunks.
     pub(super) fn n_chunks(&self) -> u64 {
         self.n_nodes + self.n_open
+    }
+
+    /// Series whose newest sample is a staleness marker.
+    pub(super) fn n_stale(&self) -> u64 {
+        self.n_stale
+    }
+
+    #[cold]
+    fn count_stale(&mut self, was_stale: bool) {
+        if was_stale {
+            self.n_stale -= 1;
+        } else {
+            self.n_stale += 1;
+        }
+    }
+
+    /// The open chunk of series `idx` if it is in its extension.
+    pub(super) fn open(&self, idx: u32) -> Option<&Open> {
+        self.extension(idx)?.open.as_ref()
+    }
+
+    /// The id of what is known of the metric of series `idx`, or `NONE`.
+    pub(super) fn metadata(&self, idx: u32) -> u32 {
+        self.metadata.get(idx as usize).copied().unwrap_or(NONE)
+    }
+
+    pub(super) fn set_metadata(&mut self, idx: u32, id: u32) {
+        let at = idx as usize;
+        if at >= self.metadata.len() && id != NONE {
+            self.metadata.resize(at + 1, NONE);
+        }
+        if let Some(known) = self.metadata.get_mut(at) {
+            *known = id;
+        }
+    }
+
+    /// The ids of all metadata in use.
+    pub(super) fn metadata_ids(&self) -> impl Iterator<Item = u32> {
+        self.metadata.iter().copied().filter(|&id| id != NONE)
+    }
+
+    pub(super) fn cold_bytes(&self) -> u64 {
+        self.cold.bytes() + 4 * self.free_slots.capacity() as u64
+    }
+
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        self.nodes.bytes()
+    }
+
+    /// With the open chunks that are in them.
+    pub(super) fn extension_bytes(&self) -> u64 {
+        let each = |it: &Extension| {
+            size_of::<Extension>() + it.open.as_ref().map_or(0, |open| open.builder.bytes().len())
+        };
+        let all: usize = self.extensions.iter().flatten().map(|it| each(it)).sum();
+        self.extensions.bytes() + all as u64
+    }
+
+    pub(super) fn metadata_bytes(&self) -> u64 {
+        4 * self.metadata.capacity() as u64
     }
 
     pub(super) fn push_chunk(&mut self, idx: u32, chunk: Sealed) {

@@ -44,6 +44,11 @@ impl<T> Paged<T> {
         self.pages.iter().flatten()
     }
 
+    pub(super) fn bytes(&self) -> u64 {
+        let items: usize = self.pages.iter().map(|page| page.capacity() * size_of::<T>()).sum();
+        (items + self.pages.capacity() * size_of::<Vec<T>>()) as u64
+    }
+
     pub(super) fn into_items(self) -> impl Iterator<Item = T> {
         self.pages.into_iter().flatten()
     }
@@ -208,6 +213,11 @@ impl Slab {
         &mut page.bytes[at..at + size]
     }
 
+    pub(super) fn bytes(&self) -> u64 {
+        let pages: usize = self.pages.iter().map(|page| page.bytes.len()).sum();
+        (pages + self.pages.capacity() * size_of::<Page>()) as u64
+    }
+
     /// Moves the first `used` bytes of a buffer to one of at least `len`.
     pub(super) fn grow(&mut self, old: u32, used: usize, len: usize) -> u32 {
         let mut bytes = [0; 1056];
@@ -256,6 +266,11 @@ impl IdLists {
             self.free.resize_with(len + 1, Vec::new);
         }
         self.free[len].push(handle);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let free: usize = self.free.iter().map(|list| list.capacity() * 4 + size_of_val(list)).sum();
+        (self.pages.len() * ID_LIST_MAX * 4 + free) as u64
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use model::{Position, SampleBatch, TimeRange, Timestamp};
 use super::Head;
 use super::read::{Piece, View};
 use crate::Result;
-use crate::chunk::{EncodedChunk, Encoding, xor};
+use crate::chunk::{self, EncodedChunk};
 use crate::compact::{SeriesSource, SourceSeries};
 
 /// Samples per chunk where a chunk must be encoded anew.
@@ -60,28 +60,29 @@ impl SeriesSource for Source {
 }
 
 impl Source {
-    /// Whole chunks are copied; those that reach over an end of the range or were open are encoded anew.
+    /// Whole chunks are copied, an open one, too, unless it has grown since; those that reach over an end of the
+    /// range or hold deleted samples are encoded anew.
     fn chunks_into(&mut self, i: usize, out: &mut Vec<EncodedChunk>) -> Result<()> {
         let (range, view, scratch) = (self.range, &self.view, &mut self.scratch);
+        let floats = view.inner().options.features.floats;
         let has_deleted = view.is_touched_by_tombstone(i);
         view.each_chunk(i, range, |piece| {
+            let is_inside = piece.mint >= range.mint && piece.maxt <= range.maxt;
+            if is_inside && !has_deleted && piece.is_whole() {
+                let Piece { mint, maxt, encoding, bytes, .. } = piece;
+                out.push(EncodedChunk { mint, maxt, encoding, bytes: bytes.to_vec() });
+                return Ok(());
+            }
             scratch.clear();
-            let decoded = match piece {
-                Piece::Sealed(at, bytes)
-                    if at.mint >= range.mint && at.maxt <= range.maxt && !has_deleted =>
-                {
-                    let (mint, maxt, bytes) = (at.mint, at.maxt, bytes.to_vec());
-                    out.push(EncodedChunk { mint, maxt, encoding: Encoding::Xor, bytes });
-                    return Ok(());
-                }
-                Piece::Sealed(_, bytes) => xor::decode(bytes, range, scratch),
-                Piece::Open(count, stream) => xor::decode_stream(stream, count, range, scratch),
-            };
-            decoded.map_err(|e| crate::Error::corrupt(&view.inner().wal_dir, 0, e.to_string()))?;
+            piece
+                .decode(range, scratch)
+                .map_err(|e| crate::Error::corrupt(&view.inner().wal_dir, 0, e.to_string()))?;
             view.drop_deleted(i, Position::default(), scratch);
-            // An open chunk holds at most 240 samples; it stays one chunk, as upstream copies it.
-            let n_max = u16::try_from(scratch.len()).unwrap_or(SAMPLES_PER_CHUNK).max(1);
-            xor::encode_samples(scratch, n_max, |chunk| out.push(chunk));
+            // What was one chunk stays one, as upstream keeps it, as far as its counts allow it. What start times it
+            // has were wanted when it was written.
+            let n = scratch.len() + scratch.histograms.len();
+            let n_max = u16::try_from(n).unwrap_or(SAMPLES_PER_CHUNK).max(1);
+            chunk::encode_batch(scratch, floats, true, n_max, |chunk| out.push(chunk));
             Ok(())
         })
     }

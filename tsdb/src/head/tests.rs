@@ -11,6 +11,7 @@ use crate::compact::{SeriesSource, SourceSeries};
 use crate::fs::fault;
 
 mod peers;
+mod values;
 
 fn options() -> Options {
     let wal = wal::Options { segment_bytes: 1 << 20, sync_interval: None, ..wal::Options::default() };
@@ -516,9 +517,9 @@ fn a_batch_opened_before_a_block_was_made_adds_nothing_to_its_times() {
     let (mint, maxt) = head.compactable_range().unwrap();
     assert_eq!((mint, maxt), (hour, 2 * hour));
     let mut source = head.series_source(mint, maxt);
-    let refused = head.0.metrics.out_of_bounds.get();
+    let refused = head.0.metrics.out_of_bounds.float.get();
     slow.commit().unwrap();
-    assert_eq!(head.0.metrics.out_of_bounds.get(), refused + 2, "both are older than an hour by now");
+    assert_eq!(head.0.metrics.out_of_bounds.float.get(), refused + 2, "both are older than an hour by now");
     let mut found = Vec::new();
     let mut it = SourceSeries::default();
     while source.next(&mut it).unwrap() {
@@ -588,7 +589,7 @@ fn no_sample_is_lost_between_collections_and_brand_new_appenders() {
         writer.join().unwrap()
     });
     assert_eq!(written, 3999);
-    assert_eq!(head.0.metrics.samples_appended.get(), 3999, "what was accepted was stored");
+    assert_eq!(head.0.metrics.samples_appended.float.get(), 3999, "what was accepted was stored");
     assert!(head.0.metrics.series_removed.get() > 0, "series did leave meanwhile");
 }
 
