@@ -145,6 +145,21 @@ impl BlockMeta {
         }
     }
 
+    /// The meta of the block that `base` becomes once what was deleted from it is left out.
+    ///
+    /// It counts as written for the first time again. Compat: prometheus `tsdb/compact.go`, `LeveledCompactor.Write`
+    /// with a base.
+    pub fn cleaned(ulid: Ulid, base: &BlockMeta) -> Self {
+        let mut meta = Self::level1(ulid, base.min_time, base.max_time);
+        meta.compaction.parents = vec![base.as_parent()];
+        for hint in [HINT_OUT_OF_ORDER, HINT_STALE_SERIES, HINT_SELECTED_SERIES] {
+            if base.compaction.has_hint(hint) {
+                meta.compaction.add_hint(hint);
+            }
+        }
+        meta
+    }
+
     fn as_parent(&self) -> Parent {
         Parent { ulid: self.ulid, min_time: self.min_time, max_time: self.max_time }
     }

@@ -33,8 +33,8 @@ use crate::{Error, Result};
 pub struct Block {
     dir: PathBuf,
     meta: BlockMeta,
-    index: index::Reader,
-    chunks: chunks::Reader,
+    index: Arc<index::Reader>,
+    chunks: Arc<chunks::Reader>,
     tombstones: Tombstones,
     size: u64,
 }
@@ -47,15 +47,53 @@ impl Block {
     pub fn open(dir: &Path) -> Result<Self> {
         let meta_path = dir.join(paths::BLOCK_META);
         let meta = BlockMeta::load(&meta_path)?;
-        let chunks = chunks::Reader::open(&dir.join(paths::BLOCK_CHUNKS))?;
+        let chunks = Arc::new(chunks::Reader::open(&dir.join(paths::BLOCK_CHUNKS))?);
         let index_path = dir.join(paths::BLOCK_INDEX);
         let map = Mmap::open(&index_path)?;
         map.advise_random();
-        let index = index::Reader::open(&index_path, map)?;
+        let index = Arc::new(index::Reader::open(&index_path, map)?);
         let tombstones = Tombstones::load(&dir.join(paths::BLOCK_TOMBSTONES))?;
         let size =
             chunks.size_bytes() + index.size_bytes() + tombstones.size_bytes() + fs::file_len(&meta_path)?;
         Ok(Self { dir: dir.to_owned(), meta, index, chunks, tombstones, size })
+    }
+
+    /// The same block after a deletion: it shares the mapped files, and whoever reads the old one sees no change.
+    pub(crate) fn with_tombstones(&self, tombstones: Tombstones) -> Self {
+        let mut meta = self.meta.clone();
+        meta.stats.num_tombstones = tombstones.len() as u64;
+        Self {
+            dir: self.dir.clone(),
+            meta,
+            index: Arc::clone(&self.index),
+            chunks: Arc::clone(&self.chunks),
+            size: self.size - self.tombstones.size_bytes() + tombstones.size_bytes(),
+            tombstones,
+        }
+    }
+
+    /// What is deleted once the samples in `range` of the series that pass `matchers` are, too; nothing if that
+    /// changes nothing.
+    ///
+    /// A series with a chunk in the range gets a span no longer than its samples.
+    ///
+    /// # Errors
+    /// The index is damaged where it had to be read.
+    ///
+    /// Compat: prometheus `tsdb/block.go`, `Block.Delete`.
+    pub(crate) fn deletion(&self, range: TimeRange, matchers: &[Matcher]) -> Result<Option<Tombstones>> {
+        let mut tombstones = self.tombstones.clone();
+        let mut has_changed = false;
+        let mut chunks = Vec::new();
+        for series_ref in select::postings(self.index(), matchers)?.into_vec() {
+            self.index.series_into(series_ref, None, Some(&mut chunks))?;
+            let touches = chunks.iter().any(|chunk| range.overlaps(TimeRange::new(chunk.mint, chunk.maxt)));
+            if let (true, Some(first), Some(last)) = (touches, chunks.first(), chunks.last()) {
+                let span = TimeRange::new(range.mint.max(first.mint), range.maxt.min(last.maxt));
+                has_changed |= tombstones.add(series_ref, span);
+            }
+        }
+        Ok(has_changed.then_some(tombstones))
     }
 
     pub fn meta(&self) -> &BlockMeta {
@@ -80,14 +118,14 @@ impl Block {
         TimeRange::new(self.meta.min_time, self.meta.max_time.saturating_sub(1))
     }
 
-    /// The series that pass `matchers` and have chunks within `range`, in label order.
+    /// The series that pass `matchers` and have chunks within `range` that are not deleted whole, in label order.
     ///
     /// Every series entry is read and checked here, so that the set's labels cannot fail later.
     ///
     /// # Errors
     /// The index is damaged where it had to be read.
     pub fn select(self: &Arc<Self>, matchers: &[Matcher], range: TimeRange) -> Result<BlockSeriesSet> {
-        let mut refs = select::postings(&self.index, matchers)?.into_vec();
+        let mut refs = select::postings(self.index(), matchers)?.into_vec();
         let mut chunks = Vec::new();
         let mut failure = None;
         refs.retain(|&series_ref| {
@@ -95,7 +133,13 @@ impl Block {
                 return false;
             }
             match self.index.series_into(series_ref, None, Some(&mut chunks)) {
-                Ok(()) => chunks.iter().any(|chunk| range.overlaps(TimeRange::new(chunk.mint, chunk.maxt))),
+                Ok(()) => {
+                    let deleted = self.tombstones.spans(series_ref);
+                    chunks.iter().any(|chunk| {
+                        range.overlaps(TimeRange::new(chunk.mint, chunk.maxt))
+                            && !tombstones::covers(deleted, chunk.mint, chunk.maxt)
+                    })
+                }
                 Err(e) => {
                     failure = Some(e);
                     false
@@ -121,7 +165,7 @@ impl Block {
             })?;
             return Ok(values);
         }
-        let refs = select::postings(&self.index, matchers)?;
+        let refs = select::postings(self.index(), matchers)?;
         self.index.values_among(name, &refs, limit)
     }
 
@@ -133,7 +177,7 @@ impl Block {
         if matchers.is_empty() {
             return Ok(self.index.label_names().map(Into::into).collect());
         }
-        self.index.names_among(&select::postings(&self.index, matchers)?)
+        self.index.names_among(&select::postings(self.index(), matchers)?)
     }
 
     /// The refs of all series, in label order.

@@ -1,15 +1,15 @@
 //! `tombstones`: what was deleted from a block and is still in its chunks.
 //!
-//! Read and applied; the only file written yet is the empty one.
+//! The file is replaced as a whole; a block in service never changes its own, see [`super::Block::with_tombstones`].
 //!
 //! Compat: prometheus `tsdb/tombstones`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use model::{Position, SampleBatch, TimeRange, Timestamp};
 
-use crate::bytes::Cursor;
+use crate::bytes::{Cursor, put_uvarint, put_varint};
 use crate::{DecodeError, Error, Result, fs};
 
 const MAGIC: u32 = 0x0130_BA30;
@@ -19,7 +19,7 @@ const VERSION: u8 = 1;
 pub(crate) const EMPTY_FILE: [u8; 9] = [0x01, 0x30, 0xBA, 0x30, VERSION, 0, 0, 0, 0];
 
 /// Deleted spans by series ref.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tombstones {
     /// Ascending and disjoint per series, both ends inside.
     spans: HashMap<u64, Vec<TimeRange>, foldhash::fast::RandomState>,
@@ -67,6 +67,43 @@ impl Tombstones {
         Ok(Self { spans, size: 0 })
     }
 
+    /// Puts the file at `path` in the place of the one there, if any.
+    ///
+    /// # Errors
+    /// It cannot be written: the old one is still there.
+    pub(crate) fn save(&mut self, path: &Path) -> Result<()> {
+        let bytes = self.encode();
+        fs::replace(path, &bytes)?;
+        self.size = bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The content of a file, by series and time, so that equal deletions give equal files.
+    fn encode(&self) -> Vec<u8> {
+        let mut entries = Vec::new();
+        for (&series, spans) in self.spans.iter().collect::<BTreeMap<_, _>>() {
+            for span in spans {
+                put_uvarint(&mut entries, series);
+                put_varint(&mut entries, span.mint);
+                put_varint(&mut entries, span.maxt);
+            }
+        }
+        let mut out = EMPTY_FILE[..5].to_vec();
+        out.extend_from_slice(&entries);
+        out.extend(crc32c::crc32c(&entries).to_be_bytes());
+        out
+    }
+
+    /// Deletes a span of a series, too, and says whether that was anything new.
+    pub(crate) fn add(&mut self, series: u32, span: TimeRange) -> bool {
+        add(self.spans.entry(u64::from(series)).or_default(), span)
+    }
+
+    /// The number of spans of all series.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.values().map(Vec::len).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
@@ -79,6 +116,16 @@ impl Tombstones {
     pub fn spans(&self, series_ref: u32) -> &[TimeRange] {
         self.spans.get(&u64::from(series_ref)).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Puts `span` among ascending and disjoint ones, and says whether that made a difference.
+pub(crate) fn add(spans: &mut Vec<TimeRange>, span: TimeRange) -> bool {
+    if span.mint > span.maxt || covers(spans, span.mint, span.maxt) {
+        return false;
+    }
+    spans.push(span);
+    merge(spans);
+    true
 }
 
 /// Sorts the spans and joins those that overlap or touch.
@@ -132,6 +179,27 @@ mod tests {
         (0..60).step_by(9).for_each(|t| batch.push(t, 0.0));
         apply(&spans, &mut batch, Position { float: 1, histogram: 0 });
         assert_eq!(batch.ts, [0, 9, 36, 54]);
+    }
+
+    #[test]
+    fn what_was_added_is_read_back() {
+        let mut tombstones = Tombstones::default();
+        let span = TimeRange::new;
+        assert!(tombstones.add(7, span(10, 20)));
+        assert!(!tombstones.add(7, span(12, 20)), "nothing new");
+        assert!(!tombstones.add(7, span(12, 11)), "nothing at all");
+        assert!(tombstones.add(7, span(21, 25)));
+        assert!(tombstones.add(7, span(-5, -1)));
+        assert!(tombstones.add(3, span(i64::MIN, i64::MAX)));
+        assert_eq!(tombstones.len(), 3);
+        assert_eq!(
+            tombstones.encode(),
+            file(&[(3, i64::MIN, i64::MAX), (7, -5, -1), (7, 10, 25)]),
+            "in order of series and time"
+        );
+        let read = Tombstones::decode(&tombstones.encode()).unwrap();
+        assert_eq!(read.spans(7), [span(-5, -1), span(10, 25)]);
+        assert_eq!(Tombstones::default().encode(), EMPTY_FILE);
     }
 
     #[test]

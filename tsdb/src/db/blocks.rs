@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::{Matcher, TimeRange};
 use parking_lot::{Mutex, RwLock};
 use ulid::Ulid;
 
@@ -72,11 +73,27 @@ impl Blocks {
     /// The directory cannot be listed, or something could not be removed; the list is up to date even then.
     pub(crate) fn reload(&self, retention: Retention, head_bytes: u64, metrics: &Metrics) -> Result<()> {
         metrics.reloads.inc();
+        let retention = self.in_bytes(retention);
         let result = self.try_reload(retention, head_bytes, metrics);
         if result.is_err() {
             metrics.reload_failures.inc();
         }
         result
+    }
+
+    /// Turns a share of the file system into bytes, which then are the bound, whatever other bound of size is set.
+    fn in_bytes(&self, retention: Retention) -> Retention {
+        if retention.percentage <= 0.0 {
+            return retention;
+        }
+        let Some(capacity) = fs::capacity(&self.dir) else {
+            tracing::warn!(
+                dir = %self.dir.display(),
+                "the size of the file system cannot be read; the retention by percentage is left out"
+            );
+            return retention;
+        };
+        Retention { size_bytes: Some(share(capacity, retention.percentage)), ..retention }
     }
 
     fn try_reload(&self, retention: Retention, head_bytes: u64, metrics: &Metrics) -> Result<()> {
@@ -129,6 +146,25 @@ impl Blocks {
             );
         }
         *known = texts;
+    }
+
+    /// Deletes the samples in `range` of the series that pass `matchers` from every block that may have some. What
+    /// was deleted is gone for queries from then on; those under way do not notice.
+    ///
+    /// # Errors
+    /// A block cannot be read or its tombstones not be written: that one and later ones are as before.
+    pub(crate) fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
+        for (i, block) in self.list().iter().enumerate().filter(|(_, block)| block.range().overlaps(range)) {
+            let Some(mut tombstones) = block.deletion(range, matchers)? else { continue };
+            tombstones.save(&block.dir().join(paths::BLOCK_TOMBSTONES))?;
+            let block = Arc::new(block.with_tombstones(tombstones));
+            let mut list = self.list.write();
+            Arc::make_mut(&mut list)[i] = Arc::clone(&block);
+            drop(list);
+            // Only a count; should it not get written, the next reload reads the block anew.
+            fs::replace(&block.dir().join(paths::BLOCK_META), &block.meta().encode())?;
+        }
+        Ok(())
     }
 
     /// Renames a block's directory out of sight, then removes it. A missing one is fine.
@@ -193,6 +229,17 @@ fn open_or_keep(dir: &Path, ulid: Ulid, loaded: Option<&Arc<Block>>) -> Result<A
         Some(block) if *block.meta() == meta => Ok(Arc::clone(block)),
         _ => Ok(Arc::new(Block::open(dir)?)),
     }
+}
+
+/// `percentage` of `bytes`.
+fn share(bytes: u64, percentage: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "cut off; file systems end below 2^63"
+    )]
+    let share = (bytes as f64 * percentage / 100.0) as u64;
+    share
 }
 
 /// The blocks that others were made of, whether they are still there or not, and those found empty.

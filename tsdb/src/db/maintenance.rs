@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use ulid::Ulid;
 use super::blocks::Blocks;
 use super::metrics::Metrics;
 use super::options::Retention;
-use super::paths;
+use super::{paths, uploads};
 use crate::block::{Block, BlockMeta, writer};
 use crate::chunk::EncodedChunk;
 use crate::compact::merge::BlockMerge;
@@ -33,6 +33,10 @@ pub(crate) struct Maintenance {
     /// The spans of blocks in ms, ascending.
     pub(crate) ranges: Vec<i64>,
     pub(crate) write_options: writer::Options,
+    /// Whether blocks of the same time are merged.
+    pub(crate) merge_overlapping: bool,
+    /// The file that says which blocks another program has copied away: others of level 1 are not merged yet.
+    pub(crate) upload_list: Option<PathBuf>,
     pub(crate) retention: Mutex<Retention>,
     /// Blocks with chunks that we cannot read, found when they were to be merged: left alone from then on,
     /// without a mark on disk, since another server could merge them.
@@ -52,7 +56,9 @@ impl Maintenance {
             metrics: Metrics::default(),
             ranges,
             write_options,
-            retention: Mutex::new(retention.or_default()),
+            merge_overlapping: true,
+            upload_list: None,
+            retention: Mutex::new(retention),
             unmergeable: Mutex::default(),
         }
     }
@@ -100,14 +106,75 @@ impl Maintenance {
         Ok(())
     }
 
+    /// Writes every block from which something was deleted anew without it, until there is none.
+    ///
+    /// # Errors
+    /// A block could not be written; those before it are clean, it and those behind it stay as they are.
+    ///
+    /// Compat: prometheus `tsdb/db.go`, `DB.CleanTombstones`.
+    pub(crate) fn clean_tombstones(&self, now: Timestamp) -> Result<()> {
+        let started = Instant::now();
+        let cleaned = self.try_clean_tombstones(now);
+        self.metrics.tombstone_cleanup.observe(started.elapsed().as_secs_f64());
+        cleaned
+    }
+
+    fn try_clean_tombstones(&self, now: Timestamp) -> Result<()> {
+        let has_tombstones = |block: &&Arc<Block>| !block.tombstones().is_empty();
+        while let Some(block) = self.blocks.list().iter().find(has_tombstones).cloned() {
+            let meta = BlockMeta::cleaned(new_ulid(now), block.meta());
+            let mut source = BlockMerge::new(&[Arc::clone(&block)])?;
+            match self.write(meta, &mut source, false)? {
+                Some(ulid) => self.take_into_service(ulid)?,
+                None => self.discard(&[block.meta().ulid])?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes blocks of which nothing is left.
+    fn discard(&self, empty: &[Ulid]) -> Result<()> {
+        for &ulid in empty {
+            self.blocks.edit_meta(ulid, |meta| meta.compaction.deletable = true)?;
+        }
+        self.reload()
+    }
+
+    /// Gives the files of every block in service a second name below `dir`, and makes a block of the head's series in
+    /// `head` there, if there is such a range.
+    ///
+    /// # Errors
+    /// What was begun stays; the caller removes `dir`.
+    ///
+    /// Compat: prometheus `tsdb/db.go`, `DB.Snapshot`.
+    pub(crate) fn snapshot(
+        &self,
+        dir: &Path,
+        head: Option<(Range<Timestamp>, &mut dyn SeriesSource)>,
+        now: Timestamp,
+    ) -> Result<()> {
+        for block in self.blocks.list().iter() {
+            link_block(block.dir(), &dir.join(block.meta().ulid.to_string()))?;
+        }
+        if let Some((range, source)) = head {
+            let meta = BlockMeta::level1(new_ulid(now), range.start, range.end);
+            writer::write(dir, meta, source, self.write_options, &mut |_, _| {})?;
+        }
+        fs::sync_dir(dir)
+    }
+
+    /// What to merge next, among blocks that may be merged.
     fn plan(&self) -> Vec<Arc<Block>> {
-        let list = self.blocks.list();
+        let mut list: Vec<Arc<Block>> = self.blocks.list().to_vec();
         let unmergeable = self.unmergeable.lock();
+        if let Some(path) = &self.upload_list {
+            list = uploads::compactable(list, path);
+        }
         let mut metas: Vec<BlockMeta> = list.iter().map(|block| block.meta().clone()).collect();
         for meta in &mut metas {
             meta.compaction.failed |= unmergeable.contains(&meta.ulid);
         }
-        let planned = plan::plan(&metas, &self.ranges, true);
+        let planned = plan::plan(&metas, &self.ranges, self.merge_overlapping);
         if planned.iter().any(|&i| unmergeable.contains(&metas[i].ulid)) {
             return Vec::new();
         }
@@ -124,10 +191,8 @@ impl Maintenance {
         match written {
             Ok(Some(ulid)) => self.take_into_service(ulid),
             Ok(None) => {
-                for meta in &metas {
-                    self.blocks.edit_meta(meta.ulid, |meta| meta.compaction.deletable = true)?;
-                }
-                self.reload()
+                let empty: Vec<Ulid> = metas.iter().map(|meta| meta.ulid).collect();
+                self.discard(&empty)
             }
             Err(e @ Error::Unsupported { .. }) => {
                 self.unmergeable.lock().extend(metas.iter().map(|meta| meta.ulid));
@@ -207,6 +272,23 @@ impl Maintenance {
             format!("the block just written does not open: {}", why.unwrap_or_default()),
         ))
     }
+}
+
+/// Links every file of the block in `from` into the new directory `to`.
+fn link_block(from: &Path, to: &Path) -> Result<()> {
+    let chunks = to.join(paths::BLOCK_CHUNKS);
+    fs::create_dir_all(&chunks)?;
+    for name in fs::list(&from.join(paths::BLOCK_CHUNKS))? {
+        fs::link(&from.join(paths::BLOCK_CHUNKS).join(&name), &chunks.join(&name))?;
+    }
+    fs::sync_dir(&chunks)?;
+    for name in [paths::BLOCK_INDEX, paths::BLOCK_TOMBSTONES, paths::BLOCK_META] {
+        // Blocks of other programs may lack tombstones.
+        if name != paths::BLOCK_TOMBSTONES || fs::exists(&from.join(name)) {
+            fs::link(&from.join(name), &to.join(name))?;
+        }
+    }
+    fs::sync_dir(to)
 }
 
 /// An id made of the given time and of random bits.

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     pub(crate) chunk_size: Histogram,
     pub(crate) chunk_samples: Histogram,
     pub(crate) chunk_range: Histogram,
+    pub(crate) tombstone_cleanup: Histogram,
 }
 
 impl Default for Metrics {
@@ -64,6 +65,8 @@ impl Default for Metrics {
             chunk_size: Histogram::new(&SIZE_BOUNDS),
             chunk_samples: Histogram::new(&SAMPLES_BOUNDS),
             chunk_range: Histogram::new(&RANGE_BOUNDS),
+            // Upstream's is native: in text it has no bounds.
+            tombstone_cleanup: Histogram::new(&[]),
         }
     }
 }
@@ -77,6 +80,7 @@ pub(crate) struct Snapshot {
     pub(crate) lowest_time: i64,
     pub(crate) retention_secs: f64,
     pub(crate) retention_bytes: u64,
+    pub(crate) retention_percentage: f64,
     /// -1 without lock, 0 after an unclean stop, 1 after a clean one.
     pub(crate) clean_start: f64,
 }
@@ -110,6 +114,11 @@ impl Metrics {
                 "retention_limit_bytes",
                 "Max number of bytes to be retained in the tsdb blocks, configured 0 means disabled",
                 now.retention_bytes as f64,
+            ),
+            (
+                "retention_limit_percentage",
+                "Max percentage of total storage space to be retained in the tsdb blocks, configured 0 means disabled",
+                now.retention_percentage,
             ),
             ("retention_limit_seconds", "How long to retain samples in storage.", now.retention_secs),
             (
@@ -188,6 +197,11 @@ impl Metrics {
                 "compaction_chunk_range_seconds",
                 "Final time range of chunks on their first compaction",
                 &self.chunk_range,
+            ),
+            (
+                "tombstone_cleanup_seconds",
+                "The time taken to recompact blocks to remove tombstones.",
+                &self.tombstone_cleanup,
             ),
         ];
         for (suffix, help, histogram) in histograms {

@@ -13,6 +13,7 @@ pub mod options;
 pub mod paths;
 mod querier;
 mod retention;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,6 +32,7 @@ use self::metrics::Snapshot;
 use self::querier::DbQuerier;
 use crate::block::BlockMeta;
 use crate::block::writer;
+use crate::compact::SeriesSource;
 use crate::fs::{self, Lock};
 use crate::head::{self, Head, ReplayProgress};
 use crate::{Error, Result, wal};
@@ -45,6 +47,10 @@ pub struct Db {
     maintenance: Maintenance,
     /// Held by whoever changes blocks or truncates the head.
     tick: Mutex<()>,
+    /// How late the head is written out.
+    compaction_delay_ms: i64,
+    /// Since when it could be.
+    due_since: Mutex<Option<Timestamp>>,
     clean_start: f64,
     lock: Mutex<Option<Lock>>,
 }
@@ -75,7 +81,11 @@ impl Db {
             ..head::Options::default()
         };
         let write_options = writer::Options { segment_bytes: options.max_block_chunk_segment_bytes };
-        let maintenance = Maintenance::new(dir.to_owned(), ranges, write_options, options.retention);
+        let compaction_delay_ms = delay(ranges[0], options.compaction_delay_percent);
+        let mut maintenance =
+            Maintenance::new(dir.to_owned(), ranges, write_options, options.retention.normalized());
+        maintenance.merge_overlapping = options.merge_overlapping;
+        maintenance.upload_list.clone_from(&options.upload_list);
         maintenance.reload().or_else(only_not_listed)?;
         let min_valid_time = maintenance.blocks.in_order_max_time().unwrap_or(i64::MIN);
         let head = Head::open(dir, head_options, min_valid_time, progress)?;
@@ -84,7 +94,15 @@ impl Db {
             Some(lock) if lock.was_present => 0.0,
             Some(_) => 1.0,
         };
-        Ok(Self { head, maintenance, tick: Mutex::new(()), clean_start, lock: Mutex::new(lock) })
+        Ok(Self {
+            head,
+            maintenance,
+            tick: Mutex::new(()),
+            compaction_delay_ms,
+            due_since: Mutex::new(None),
+            clean_start,
+            lock: Mutex::new(lock),
+        })
     }
 
     /// One tick: blocks dropped in are taken up, the head is written out while it is long enough, blocks are
@@ -108,7 +126,7 @@ impl Db {
     fn try_maintain(&self, now: Timestamp) -> Result<()> {
         // What keeps old directories from being removed must not keep the head from being written out.
         let reloaded = self.maintenance.reload();
-        while let Some((mint, maxt)) = self.head.compactable_range() {
+        while let Some((mint, maxt)) = self.due_range(now) {
             let mut source = self.head.series_source(mint, maxt);
             self.maintenance.flush_head(mint..maxt, &mut source, now)?;
             // The source pins what it looked at; truncation frees more without it.
@@ -116,8 +134,68 @@ impl Db {
             self.head.truncate(maxt)?;
         }
         // Nor must a long series of merges.
-        self.maintenance.compact_blocks(now, || self.head.compactable_range().is_some())?;
+        self.maintenance.compact_blocks(now, || self.due_range(now).is_some())?;
         reloaded
+    }
+
+    /// What of the head shall become a block now.
+    fn due_range(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let range = self.head.compactable_range();
+        let mut since = self.due_since.lock();
+        if range.is_none() {
+            *since = None;
+        }
+        range.filter(|_| now.saturating_sub(*since.get_or_insert(now)) >= self.compaction_delay_ms)
+    }
+
+    /// Deletes the samples in `range` of the series that pass `matchers`: no query that begins later sees them. They
+    /// leave the disk when their blocks are written anew, see [`Db::clean_tombstones`].
+    ///
+    /// What is deleted is what is there at the moment. Waits for a tick that is under way.
+    ///
+    /// # Errors
+    /// The log or a block could not be written; what was deleted before stays deleted. Calling again is safe.
+    ///
+    /// Compat: prometheus `tsdb/db.go`, `DB.Delete`.
+    pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
+        let _tick = self.tick.lock();
+        if range.mint > range.maxt {
+            return Ok(());
+        }
+        self.head.delete(range, matchers)?;
+        self.maintenance.blocks.delete(range, matchers)
+    }
+
+    /// Writes the blocks anew from which something was deleted, without it. `now` dates them.
+    ///
+    /// # Errors
+    /// A block could not be written: it stays as it is, and nothing of what is deleted comes back.
+    pub fn clean_tombstones(&self, now: Timestamp) -> Result<()> {
+        let _tick = self.tick.lock();
+        self.maintenance.clean_tombstones(now)
+    }
+
+    /// Puts a copy of all blocks and, `with_head`, of the head as one more block into the new directory `name` below
+    /// `snapshots`. Blocks are linked, so the copy costs no space until they are compacted.
+    ///
+    /// # Errors
+    /// It could not be written whole; then there is nothing.
+    ///
+    /// Compat: prometheus `tsdb/db.go`, `DB.Snapshot`.
+    pub fn snapshot(&self, name: &str, with_head: bool, now: Timestamp) -> Result<()> {
+        let dir = self.maintenance.dir.join(paths::SNAPSHOTS).join(name);
+        let _tick = self.tick.lock();
+        fs::create_dir_all(&dir)?;
+        let (mint, maxt) = (self.head.min_time(), self.head.max_time());
+        let range = mint..maxt.saturating_add(1);
+        let mut source = (with_head && mint <= maxt).then(|| self.head.series_source(range.start, range.end));
+        let head = source.as_mut().map(|source| (range, source as &mut dyn SeriesSource));
+        let written = self.maintenance.snapshot(&dir, head, now);
+        if written.is_err() {
+            // The first failure is the one to tell.
+            let _ = fs::remove_dir_all(&dir);
+        }
+        written
     }
 
     /// The blocks in service, by time.
@@ -146,7 +224,7 @@ impl Db {
 
     /// Changes what the next tick keeps.
     pub fn set_retention(&self, retention: Retention) {
-        *self.maintenance.retention.lock() = retention.or_default();
+        *self.maintenance.retention.lock() = retention.normalized();
     }
 
     /// The time of the oldest sample, or what the head says if there is none.
@@ -165,6 +243,12 @@ impl Db {
         self.lock.lock().take();
         closed
     }
+}
+
+/// A random time of at most `percent` hundredths of `range_ms`.
+fn delay(range_ms: i64, percent: u8) -> i64 {
+    let most = range_ms.saturating_mul(i64::from(percent)) / 100;
+    if most > 0 { fastrand::i64(0..most) } else { 0 }
 }
 
 /// The head counts the times of a window in 31 bits.
@@ -223,6 +307,7 @@ impl Expose for Db {
             lowest_time: self.min_time(),
             retention_secs: retention.time.map_or(0.0, |time| time.as_secs_f64()),
             retention_bytes: retention.size_bytes.unwrap_or_default(),
+            retention_percentage: retention.percentage,
             clean_start: self.clean_start,
         };
         self.maintenance.metrics.expose(&snapshot, out);

@@ -1,5 +1,6 @@
 //! How the store is set up: upstream's flags and the `storage.tsdb` section, with their defaults.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::block::chunks::SEGMENT_BYTES_DEFAULT;
@@ -33,32 +34,48 @@ pub struct Options {
     pub no_lockfile: bool,
     /// What of `enable-feature` changes what is stored.
     pub features: Features,
+    /// `storage.tsdb.allow-overlapping-compaction`.
+    pub merge_overlapping: bool,
+    /// `storage.tsdb.delay-compact-file.path`: blocks fresh from the head are merged once this file lists them.
+    pub upload_list: Option<PathBuf>,
+    /// The feature `delayed-compaction`: the head is written out late by a random time of up to so many hundredths of
+    /// its block's span, so that servers started together do not all write at once. 0 for never late.
+    pub compaction_delay_percent: u8,
 }
 
 /// How long and how much is kept; zero and `None` set no bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Retention {
     pub time: Option<Duration>,
     pub size_bytes: Option<u64>,
+    /// Of the whole file system; goes before the size.
+    pub percentage: f64,
 }
 
 impl Retention {
-    /// The bounds in force: fifteen days if none is set, zeros taken as unset.
+    /// With zeros taken as unset.
+    #[must_use]
+    pub fn normalized(self) -> Self {
+        Self {
+            time: self.time.filter(|time| !time.is_zero()),
+            size_bytes: self.size_bytes.filter(|&size| size > 0),
+            percentage: self.percentage.max(0.0),
+        }
+    }
+
+    /// What flags say: fifteen days if they set no bound.
     /// Compat: prometheus `cmd/prometheus`, `storage.tsdb.retention.time`.
     #[must_use]
     pub fn or_default(self) -> Self {
-        let set = Self {
-            time: self.time.filter(|time| !time.is_zero()),
-            size_bytes: self.size_bytes.filter(|&size| size > 0),
-        };
-        if set == Self::default() { Self { time: Some(RETENTION_DEFAULT), size_bytes: None } } else { set }
+        let set = self.normalized();
+        if set == Self::default() { Self { time: Some(RETENTION_DEFAULT), ..set } } else { set }
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            retention: Retention::default(),
+            retention: Retention::default().or_default(),
             min_block: HOUR * 2,
             max_block: None,
             max_block_chunk_segment_bytes: SEGMENT_BYTES_DEFAULT,
@@ -67,6 +84,9 @@ impl Default for Options {
             wal_sync_interval: Duration::from_secs(5),
             no_lockfile: false,
             features: Features::default(),
+            merge_overlapping: true,
+            upload_list: None,
+            compaction_delay_percent: 0,
         }
     }
 }
@@ -75,7 +95,7 @@ impl Options {
     /// The spans blocks grow through, in ms.
     pub(crate) fn block_ranges(&self) -> Vec<i64> {
         let by_retention =
-            self.retention.or_default().time.map_or(MAX_BLOCK, |time| time / 10).min(MAX_BLOCK);
+            self.retention.normalized().time.map_or(MAX_BLOCK, |time| time / 10).min(MAX_BLOCK);
         let max_block = self.max_block.unwrap_or(by_retention);
         crate::compact::plan::ranges(millis(self.min_block).max(1), millis(max_block))
     }
@@ -93,13 +113,14 @@ mod tests {
     fn defaults_are_upstreams() {
         let hour = 3_600_000;
         assert_eq!(Options::default().block_ranges(), [2 * hour, 6 * hour, 18 * hour]);
+        let unbounded = Retention::default();
         let by_size =
-            Options { retention: Retention { time: None, size_bytes: Some(1 << 30) }, ..Options::default() };
+            Options { retention: Retention { size_bytes: Some(1 << 30), ..unbounded }, ..Options::default() };
         assert_eq!(by_size.block_ranges().last(), Some(&(486 * hour)));
         let short = Options { max_block: Some(HOUR), ..Options::default() };
         assert_eq!(short.block_ranges(), [2 * hour]);
         assert_eq!(
-            Retention { time: Some(Duration::ZERO), size_bytes: Some(0) }.or_default().time,
+            Retention { time: Some(Duration::ZERO), size_bytes: Some(0), percentage: 0.0 }.or_default().time,
             Some(RETENTION_DEFAULT)
         );
     }

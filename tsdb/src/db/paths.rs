@@ -13,6 +13,9 @@ pub const WBL: &str = "wbl";
 /// Full chunks of the head: files `%06d`.
 pub const CHUNKS_HEAD: &str = "chunks_head";
 
+/// What the admin API copies: below it a directory per snapshot, which holds blocks.
+pub const SNAPSHOTS: &str = "snapshots";
+
 /// Inside a block directory.
 pub const BLOCK_META: &str = "meta.json";
 pub const BLOCK_INDEX: &str = "index";

@@ -59,14 +59,14 @@ mod tests {
         let blocks = [block(3000), block(9000), block(1000), block(8999)];
         let by = |ms| {
             let time = Some(Duration::from_millis(ms));
-            beyond(&blocks, 0, Retention { time, size_bytes: None }).time
+            beyond(&blocks, 0, Retention { time, ..Retention::default() }).time
         };
         assert_eq!(by(6000), [0, 2]);
         assert_eq!(by(6001), [2]);
         assert_eq!(by(8001), [0_usize; 0]);
         assert_eq!(by(1), [3, 0, 2]);
         assert_eq!(
-            beyond(&blocks[..1], 0, Retention { time: Some(Duration::ZERO), size_bytes: None }).time,
+            beyond(&blocks[..1], 0, Retention { time: Some(Duration::ZERO), ..Retention::default() }).time,
             [0_usize; 0]
         );
     }
@@ -74,7 +74,9 @@ mod tests {
     #[test]
     fn size_counts_the_head_and_may_take_everything() {
         let blocks = [block(1), block(2), block(3)];
-        let by = |head, size| beyond(&blocks, head, Retention { time: None, size_bytes: Some(size) }).size;
+        let by = |head, size| {
+            beyond(&blocks, head, Retention { size_bytes: Some(size), ..Retention::default() }).size
+        };
         assert_eq!(by(0, 300), [0_usize; 0]);
         assert_eq!(by(1, 300), [0]);
         assert_eq!(by(0, 199), [1, 0]);

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::compact::testing::{Model, collect, labels, model, peer, write_block};
 
+mod lifecycle;
+
 const HOUR: i64 = 3_600_000;
 /// Where windows of every size begin.
 const START: i64 = 1_700_000_000_000 / (18 * HOUR) * (18 * HOUR);
@@ -256,7 +258,7 @@ fn retention_can_change_while_running() {
     }
     let db = open(dir.path());
     assert_eq!(shapes(&db).len(), 3);
-    db.set_retention(Retention { time: Some(Duration::from_hours(3)), size_bytes: None });
+    db.set_retention(Retention { time: Some(Duration::from_hours(3)), ..Retention::default() });
     db.maintain(0).unwrap();
     assert_eq!(shapes(&db), [(2, 4, 1), (4, 6, 1)]);
 }
@@ -291,10 +293,10 @@ fn promtool_reads_the_whole_directory() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// Random steps of appending, ticking and reopening; any range read equals the map.
+    /// Random steps of appending, ticking, deleting, cleaning and reopening; any range read equals the map.
     #[test]
     fn equals_a_map(
-        steps in proptest::collection::vec((0..4_u8, 1_i64..200), 1..14),
+        steps in proptest::collection::vec((0..7_u8, 1_i64..200), 1..18),
         mint in 0_i64..30, len in 0_i64..20,
     ) {
         let dir = TempDir::new().unwrap();
@@ -313,6 +315,18 @@ proptest! {
                     now += minutes * 60_000;
                 }
                 2 => db.maintain(now).unwrap(),
+                3 => {
+                    let range = TimeRange::new(now - minutes * 90_000, now - minutes * 20_000);
+                    let value = format!("pod-0000{}", minutes % 5);
+                    let matcher = Matcher::new(MatchOp::Eq, "pod", &value).unwrap();
+                    for (labels, samples) in &mut all {
+                        if labels.get(b"pod") == Some(value.as_bytes()) {
+                            samples.retain(|&t, _| !range.contains(t));
+                        }
+                    }
+                    db.delete(range, &[matcher]).unwrap();
+                }
+                4 => db.clean_tombstones(now).unwrap(),
                 _ => {
                     db.close().unwrap();
                     db = open(dir.path());
@@ -346,24 +360,7 @@ fn prometheus_and_we_take_turns() {
 
     let config = dir.path().join("prometheus.yml");
     std::fs::write(&config, "scrape_configs: []\n").unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let server = Command::new(prometheus)
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", data.display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let server = Killed(server);
-    let started = std::time::Instant::now();
-    let is_ready = || get(port, "/-/ready").is_some_and(|answer| answer.starts_with("HTTP/1.0 200"));
-    while !is_ready() {
-        assert!(
-            started.elapsed() < Duration::from_mins(1),
-            "prometheus does not become ready on our directory"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let (server, port) = serve(prometheus, &config, &data);
     let at = (START + 11 * HOUR) / 1000;
     let path = format!("/api/v1/query?query=sum(count_over_time(requests_total%5B12h%5D))&time={at}");
     let answer = get(port, &path).unwrap();
@@ -379,6 +376,30 @@ fn prometheus_and_we_take_turns() {
     assert_eq!(read_all(&db), all);
 }
 
+/// Starts a server on `data` and waits until it is ready; returns its port, too.
+fn serve(prometheus: std::path::PathBuf, config: &Path, data: &Path) -> (Killed, u16) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Command::new(prometheus)
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", data.display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .args(["--web.enable-admin-api", "--storage.tsdb.retention.time=10y"])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Killed(server);
+    let started = std::time::Instant::now();
+    let is_ready = || get(port, "/-/ready").is_some_and(|answer| answer.starts_with("HTTP/1.0 200"));
+    while !is_ready() {
+        assert!(
+            started.elapsed() < Duration::from_mins(1),
+            "prometheus does not become ready on our directory"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    (server, port)
+}
+
 /// A process that does not outlive its test.
 struct Killed(std::process::Child);
 
@@ -391,9 +412,13 @@ impl Drop for Killed {
 
 /// The whole answer to a request, if there is one.
 fn get(port: u16, path: &str) -> Option<String> {
+    request(port, "GET", path)
+}
+
+fn request(port: u16, method: &str, path: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)

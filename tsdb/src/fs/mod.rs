@@ -142,8 +142,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// `<path>.tmp`, sync, rename, sync of the directory.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let tmp = with_suffix(path, ".tmp");
-    write(&tmp, bytes)?;
-    rename(&tmp, path)
+    let replaced = write(&tmp, bytes).and_then(|()| rename(&tmp, path));
+    if replaced.is_err() {
+        // On a full disk every byte counts; the failure that led here is the one to tell.
+        let _ = std::fs::remove_file(&tmp);
+    }
+    replaced
+}
+
+/// The bytes that the file system of `path` has in all, if it says so.
+pub fn capacity(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    stat.f_blocks.checked_mul(stat.f_frsize).filter(|&bytes| bytes > 0)
 }
 
 /// Renames and makes the new name durable.

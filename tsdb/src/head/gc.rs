@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use model::Timestamp;
 
-use super::series::{ALIVE, LEAVING, NEVER};
+use super::series::{ALIVE, LEAVING, NEVER, Shard};
 use super::slab::NONE;
 use super::{Head, Inner, Slot};
 use crate::wal::{checkpoint, segment};
@@ -38,6 +38,7 @@ impl Inner {
         self.min_valid_time.fetch_max(mint, Relaxed);
         let started = Instant::now();
         let oldest = self.collect(mint);
+        self.forget_deletions(mint);
         self.metrics.observe_gc(started.elapsed());
         // Upstream moves the start of the head to its oldest sample; an empty head has none.
         let new_min = oldest.unwrap_or(Timestamp::MAX);
@@ -179,6 +180,25 @@ impl Inner {
         written?;
         self.expiries.lock().retain(|_, &mut until| until >= mint);
         Ok(())
+    }
+
+    /// Drops the tombstones of times that left the head, unless somebody may still hold samples they hide.
+    fn forget_deletions(&self, mint: Timestamp) {
+        let has_old_samples = |shard: &Shard| {
+            let state = shard.state.read();
+            (0..state.n_slots()).map(|idx| shard.line(idx)).any(|hot| {
+                // Chunks left open because somebody was looking; the next truncation takes them.
+                let line = hot.load();
+                hot.flags.load(Relaxed) & ALIVE != 0 && line.xor.count > 0 && line.last_t() < mint
+            })
+        };
+        if self.shards.iter().any(has_old_samples) {
+            return;
+        }
+        let mut registry = self.registry.write();
+        if Arc::strong_count(&self.pin) == 1 {
+            registry.truncate_deletions(mint);
+        }
     }
 
     fn living_refs(&self) -> Vec<u64> {

@@ -15,6 +15,7 @@
 mod append;
 mod batch;
 mod chunks;
+mod delete;
 mod exemplars;
 mod extension;
 mod gc;

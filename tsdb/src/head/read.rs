@@ -15,6 +15,7 @@ use super::chunks::{Files, Sealed};
 use super::slab::NONE;
 use super::{Head, Inner, Slot};
 use crate::DecodeError;
+use crate::block::tombstones;
 use crate::chunk::{self, Encoding, xor};
 
 impl Queryable for Head {
@@ -167,16 +168,21 @@ impl View {
             }
             let slot = Slot(entry.slot);
             let line = inner.shards[slot.shard()].line(slot.idx()).load();
+            let deleted = registry.deleted(id);
             let start = view.chunks.len();
             if line.n_sealed > 0 || states[slot.shard()].cold[slot.idx()].chunks != NONE {
                 let overlapping = states[slot.shard()]
                     .chunks(slot.idx())
                     .take_while(|chunk| chunk.maxt >= range.mint)
-                    .filter(|chunk| chunk.mint <= range.maxt);
+                    .filter(|chunk| chunk.mint <= range.maxt)
+                    .filter(|chunk| !tombstones::covers(deleted, chunk.mint, chunk.maxt));
                 view.chunks.extend(overlapping);
                 view.chunks[start..].reverse();
             }
-            let is_open = line.xor.count > 0 && line.first_t <= range.maxt && line.last_t() >= range.mint;
+            let is_open = line.xor.count > 0
+                && line.first_t <= range.maxt
+                && line.last_t() >= range.mint
+                && !tombstones::covers(deleted, line.first_t, line.last_t());
             let n_chunks = view.chunks.len() - start;
             if n_chunks > 0 || is_open {
                 view.entries.push(Seen {
@@ -286,12 +292,14 @@ impl View {
     /// Takes samples that a tombstone covers out of what was appended from `start` on.
     pub(super) fn drop_deleted(&self, i: usize, start: Position, out: &mut SampleBatch) {
         let registry = self.inner.registry.read();
-        let Some(spans) = registry.tombstones.get(&self.entries[i].id) else { return };
-        out.retain_from(start, |t| !spans.iter().any(|span| span.contains(t)));
+        let spans = registry.deleted(self.entries[i].id);
+        if !spans.is_empty() {
+            tombstones::apply(spans, out, start);
+        }
     }
 
     pub(super) fn is_touched_by_tombstone(&self, i: usize) -> bool {
-        self.inner.registry.read().tombstones.contains_key(&self.entries[i].id)
+        !self.inner.registry.read().deleted(self.entries[i].id).is_empty()
     }
 }
 

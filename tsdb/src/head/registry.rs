@@ -13,12 +13,13 @@ use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use model::matcher::Values;
-use model::{Labels, Matcher, TimeRange};
+use model::{Labels, Matcher, TimeRange, Timestamp};
 use roaring::RoaringBitmap;
 
 use super::Slot;
 use super::postings::Postings;
 use super::slab::{ID_LIST_MAX, IdLists, NONE, Paged};
+use crate::block::tombstones;
 
 /// Unique strings, by id.
 #[derive(Debug, Default)]
@@ -111,7 +112,7 @@ pub(super) struct Registry {
     /// Label lists of series that are gone, kept while somebody may still look.
     limbo: Vec<u32>,
     /// Deleted spans by series id.
-    pub(super) tombstones: HashMap<u32, Vec<TimeRange>>,
+    tombstones: HashMap<u32, Vec<TimeRange>>,
 }
 
 impl Registry {
@@ -317,6 +318,27 @@ impl Registry {
         }
     }
 
+    // === deletion ===
+
+    /// Hides the samples of a series in `span`.
+    pub(super) fn delete(&mut self, id: u32, span: TimeRange) {
+        tombstones::add(self.tombstones.entry(id).or_default(), span);
+    }
+
+    /// The deleted spans of a series, ascending and disjoint.
+    pub(super) fn deleted(&self, id: u32) -> &[TimeRange] {
+        self.tombstones.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Forgets deletions that end before `mint`.
+    pub(super) fn truncate_deletions(&mut self, mint: Timestamp) {
+        self.tombstones.retain(|_, spans| {
+            spans.retain(|span| span.maxt >= mint);
+            !spans.is_empty()
+        });
+        self.tombstones.shrink_to_fit();
+    }
+
     // === garbage ===
 
     /// Forgets series. While `is_watched` somebody may still ask for their labels.
@@ -332,7 +354,6 @@ impl Registry {
                 found.remove();
             }
             self.series[id].slot = NONE;
-            self.tombstones.remove(&id);
             self.limbo.push(id);
         }
         for pair in touched {
@@ -346,6 +367,8 @@ impl Registry {
     /// Gives memory of the dead back; ids of pairs and series may change, so nobody may be watching.
     fn tidy(&mut self) {
         for id in std::mem::take(&mut self.limbo) {
+            // Only now: who still reads its samples must not see those deleted come back.
+            self.tombstones.remove(&id);
             let entry = &mut self.series[id];
             self.label_ids.free(entry.labels, usize::from(entry.n_labels));
             entry.n_labels = 0;

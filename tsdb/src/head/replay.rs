@@ -363,7 +363,7 @@ impl<'a> Replay<'a> {
                 self.forget(slot, id);
             } else if tombstone.maxt >= self.min_valid_time {
                 let span = TimeRange::new(tombstone.mint, tombstone.maxt);
-                self.inner.registry.write().tombstones.entry(id).or_default().push(span);
+                self.inner.registry.write().delete(id, span);
             }
         }
     }

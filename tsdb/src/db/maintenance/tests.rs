@@ -22,7 +22,7 @@ fn maintenance(dir: &Path, retention: Retention) -> Maintenance {
 }
 
 fn unbounded() -> Retention {
-    Retention { time: Some(Duration::from_secs(1 << 40)), size_bytes: None }
+    Retention::default()
 }
 
 /// Flushes the part of `all` in `range` as the head would.
@@ -158,14 +158,14 @@ fn retention_drops_from_the_oldest_on() {
         .collect();
     let maintenance = maintenance(dir.path(), unbounded());
     assert_eq!(shapes(&maintenance).len(), 4);
-    *maintenance.retention.lock() = Retention { time: Some(Duration::from_secs(3)), size_bytes: None };
+    *maintenance.retention.lock() = Retention { time: Some(Duration::from_secs(3)), ..Retention::default() };
     maintenance.reload().unwrap();
     assert!(!fs::is_dir(&blocks[0]) && fs::is_dir(&blocks[1]));
     assert_eq!(maintenance.metrics.time_retentions.get(), 1);
     let size = maintenance.blocks.list()[2].size_bytes();
     fs::create_dir_all(&dir.path().join(paths::WAL)).unwrap();
     fs::write(&dir.path().join(paths::WAL).join("00000000"), &[0; 100]).unwrap();
-    *maintenance.retention.lock() = Retention { time: None, size_bytes: Some(size + 100) };
+    *maintenance.retention.lock() = Retention { size_bytes: Some(size + 100), ..Retention::default() };
     maintenance.reload().unwrap();
     assert_eq!(shapes(&maintenance), [(3000, 4000, 1)]);
     assert_eq!(maintenance.metrics.size_retentions.get(), 1);
