@@ -101,7 +101,7 @@ impl App {
 }
 
 impl App {
-    /// What the store shall keep: what the file says goes before the flags, each bound by itself.
+    /// What the store shall keep: what the file says, all of it, or the flags where it says nothing.
     pub(super) fn retention(&self, config: &config::Config) -> tsdb::db::Retention {
         merged(self.flags.storage.options.retention, config.storage.retention.as_ref())
     }
@@ -109,10 +109,8 @@ impl App {
 
 fn merged(flags: tsdb::db::Retention, file: Option<&config::prometheus::Retention>) -> tsdb::db::Retention {
     let Some(file) = file else { return flags };
-    tsdb::db::Retention {
-        time: Some(file.time).filter(|time| !time.is_zero()).or(flags.time),
-        size_bytes: Some(file.size_bytes).filter(|&size| size > 0).or(flags.size_bytes),
-    }
+    let (time, size_bytes) = (Some(file.time), Some(file.size_bytes));
+    tsdb::db::Retention { time, size_bytes, percentage: file.percentage }.normalized()
 }
 
 /// Makes every HTTP client that the configuration asks for, which is all of it that may fail after loading.
@@ -138,16 +136,17 @@ mod tests {
 
     #[test]
     fn retention_of_the_file_goes_before_the_flags() {
-        let flags = Retention { time: Some(Duration::from_hours(24)), size_bytes: Some(7) };
+        let flags = Retention { time: Some(Duration::from_hours(24)), size_bytes: Some(7), percentage: 0.0 };
         assert_eq!(merged(flags, None), flags);
-        let file = |hours, size_bytes| config::prometheus::Retention {
+        let file = |hours, size_bytes, percentage| config::prometheus::Retention {
             time: Duration::from_hours(hours),
             size_bytes,
-            percentage: 0.0,
+            percentage,
         };
-        assert_eq!(merged(flags, Some(&file(0, 0))), flags);
-        assert_eq!(merged(flags, Some(&file(48, 0))).time, Some(Duration::from_hours(48)));
-        assert_eq!(merged(flags, Some(&file(48, 0))).size_bytes, Some(7));
-        assert_eq!(merged(Retention::default(), Some(&file(0, 9))).size_bytes, Some(9));
+        assert_eq!(merged(flags, Some(&file(0, 0, 0.0))), Retention::default(), "an empty section keeps all");
+        let time = Some(Duration::from_hours(48));
+        assert_eq!(merged(flags, Some(&file(48, 0, 0.0))), Retention { time, ..Retention::default() });
+        let both = Retention { size_bytes: Some(9), percentage: 5.0, time: None };
+        assert_eq!(merged(flags, Some(&file(0, 9, 5.0))), both);
     }
 }

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use axum::Router;
 use futures_util::future::BoxFuture;
+use model::number::format_g;
 use model::wire::expose::{Expose, Exposition};
-use model::{Labels, Matcher, Timestamp};
+use model::{Labels, Matcher, TimeRange, Timestamp};
 use tokio::sync::Semaphore;
 use web::api::v2::{AlertQuery, Json, Refusal};
 use web::view;
@@ -37,14 +38,17 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         rules: Arc::clone(app) as Arc<dyn view::RuleSource>,
         status: Arc::clone(app) as Arc<dyn view::StatusSource>,
         lifecycle: Arc::clone(app) as Arc<dyn view::Lifecycle>,
+        admin: Arc::clone(app) as Arc<dyn view::TsdbAdmin>,
         metrics: Arc::default(),
         queries: Arc::new(Semaphore::new(match app.flags.query.concurrency_max {
             0 => QUERY_THREADS_MAX,
             n => n.min(QUERY_THREADS_MAX),
         })),
         lookups: Arc::new(Semaphore::new(LOOKUP_THREADS_MAX)),
+        admin_turn: Arc::default(),
         options: web::api::Options {
             enable_lifecycle: app.flags.web.enable_lifecycle,
+            enable_admin: app.flags.web.enable_admin,
             route_prefix: app.route_prefix(),
             external_path: app.external_path(),
             cors_origin: app.flags.web.cors_origin.clone(),
@@ -364,10 +368,34 @@ impl view::StatusSource for App {
 
 impl App {
     fn retention_text(&self) -> String {
-        let retention = self.retention(&self.config.load()).or_default();
+        let retention = self.retention(&self.config.load()).normalized();
         let time = retention.time.map(model::duration::format);
         let size = retention.size_bytes.map(config::units::format_size);
-        [time, size].into_iter().flatten().collect::<Vec<_>>().join(" or ")
+        let share = (retention.percentage > 0.0).then(|| format!("{}%", format_g(retention.percentage)));
+        [time, size, share].into_iter().flatten().collect::<Vec<_>>().join(" or ")
+    }
+}
+
+impl App {
+    fn open_store(&self) -> Result<&tsdb::Db, String> {
+        self.store.get().map(AsRef::as_ref).ok_or_else(|| "TSDB not ready".to_owned())
+    }
+}
+
+impl view::TsdbAdmin for App {
+    fn delete_series(&self, range: TimeRange, matchers: &[Matcher]) -> Result<(), String> {
+        self.open_store()?.delete(range, matchers).map_err(|e| e.to_string())
+    }
+
+    fn clean_tombstones(&self) -> Result<(), String> {
+        self.open_store()?.clean_tombstones(now()).map_err(|e| e.to_string())
+    }
+
+    fn snapshot(&self, skip_head: bool) -> Result<String, String> {
+        let at = jiff::Timestamp::now();
+        let name = format!("{}-{:016x}", at.strftime("%Y%m%dT%H%M%SZ"), fastrand::u64(..) >> 1);
+        self.open_store()?.snapshot(&name, !skip_head, at.as_millisecond()).map_err(|e| e.to_string())?;
+        Ok(name)
     }
 }
 

@@ -73,7 +73,7 @@ const FLAGS: &[Flag] = &[
     flag("web.route-prefix", Text, "", Shown, "Prefix for the internal routes of web endpoints. Defaults to path of --web.external-url."),
     flag("web.user-assets", Text, "", NoEffect, "Path to static asset directory, available at /user."),
     flag("web.enable-lifecycle", Bool, "false", Shown, "Enable shutdown and reload via HTTP request."),
-    flag("web.enable-admin-api", Bool, "false", NoEffect, "Enable API endpoints for admin control actions."),
+    flag("web.enable-admin-api", Bool, "false", Shown, "Enable API endpoints for admin control actions."),
     flag("web.enable-remote-write-receiver", Bool, "false", NoEffect, "Enable API endpoint accepting remote write requests."),
     flag("web.remote-write-receiver.accepted-protobuf-messages", List, "prometheus.WriteRequest,io.prometheus.write.v2.Request", NoEffect, "List of the remote write protobuf messages to accept."),
     flag("web.enable-otlp-receiver", Bool, "false", NoEffect, "Enable API endpoint accepting OTLP write requests."),
@@ -87,7 +87,7 @@ const FLAGS: &[Flag] = &[
     flag("storage.tsdb.retention.size", Text, "", Shown, "Maximum number of bytes that can be stored for blocks. A unit is required."),
     flag("storage.tsdb.no-lockfile", Bool, "false", Shown, "Do not create lockfile in data directory."),
     flag("storage.tsdb.head-chunks-write-queue-size", Text, "0", NoEffect, "Size of the queue through which head chunks are written to the disk to be m-mapped."),
-    flag("storage.tsdb.delay-compact-file.path", Text, "", NoEffect, "Path of a file that lists the blocks which may be compacted."),
+    flag("storage.tsdb.delay-compact-file.path", Text, "", Shown, "Path of a file that lists the blocks which may be compacted."),
     flag("storage.agent.path", Text, "data-agent/", NoEffect, "Base path for metrics storage in agent mode."),
     flag("storage.remote.flush-deadline", Text, "1m", NoEffect, "How long to wait flushing samples on shutdown or config reload."),
     flag("storage.remote.read-sample-limit", Text, "50000000", NoEffect, "Maximum overall number of samples to return via the remote read interface, in a single query."),
@@ -113,12 +113,12 @@ const FLAGS: &[Flag] = &[
     flag("storage.tsdb.max-block-duration", Text, "", Hidden, "Maximum duration compacted blocks may span. For use in testing. (Defaults to 10% of the retention period.)"),
     flag("storage.tsdb.max-block-chunk-segment-size", Text, "0B", Hidden, "The maximum size for a single chunk segment in a block."),
     flag("storage.tsdb.wal-segment-size", Text, "0B", Hidden, "Size at which to split the write-ahead-log segment files."),
-    flag("storage.tsdb.allow-overlapping-compaction", Bool, "true", NoEffect, "Allow compaction of overlapping blocks."),
+    flag("storage.tsdb.allow-overlapping-compaction", Bool, "true", Hidden, "Allow compaction of overlapping blocks."),
     flag("storage.tsdb.wal-compression", Bool, "true", Hidden, "Compress the write-ahead log."),
     flag("storage.tsdb.wal-compression-type", Text, "snappy", Hidden, "Compression algorithm for the write-ahead log, used when storage.tsdb.wal-compression is set. Options: [snappy, zstd]"),
     flag("storage.tsdb.wal-sync-interval", Text, "5s", Shown, "How often the write-ahead log is synced to the disk: the most that a power cut can take. 0 syncs at the end of each segment only, as Prometheus does."),
     flag("storage.tsdb.samples-per-chunk", Text, "120", NoEffect, "Target number of samples per chunk."),
-    flag("storage.tsdb.delayed-compaction.max-percent", Text, "10", NoEffect, "Upper limit of the random delay of compactions."),
+    flag("storage.tsdb.delayed-compaction.max-percent", Text, "10", Hidden, "Upper limit of the random delay of compactions."),
     flag("storage.tsdb.block-reload-interval", Text, "1m", Hidden, "How often blocks are compacted, removed and looked for."),
     flag("scrape.adjust-timestamps", Bool, "true", Hidden, "Adjust scrape timestamps by up to `scrape.timestamp-tolerance` to align them to the intended schedule."),
     flag("scrape.timestamp-tolerance", Text, "2ms", Hidden, "Timestamp tolerance. See scrape.adjust-timestamps."),
@@ -126,7 +126,8 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 5] = [
+const FEATURES: [&str; 6] = [
+    "delayed-compaction",
     "promql-experimental-functions",
     "promql-delayed-name-removal",
     "promql-extended-range-selectors",
@@ -272,6 +273,7 @@ pub struct Web {
     /// Empty, or with a slash in front and none behind; `None` for the path of the external URL.
     pub route_prefix: Option<String>,
     pub enable_lifecycle: bool,
+    pub enable_admin: bool,
     /// `None` for every origin.
     pub cors_origin: Option<Arc<Regex>>,
 }
@@ -328,7 +330,7 @@ impl Flags {
             config_file: values.text("config.file").into(),
             alertmanager_config_file: non_empty("alertmanager.config-file").map(PathBuf::from),
             web: web(values)?,
-            storage: storage(values)?,
+            storage: storage(values, &features, &mut warnings)?,
             rules: crate::rules::Options {
                 for_outage_tolerance: values.duration("rules.alert.for-outage-tolerance")?,
                 for_grace_period: values.duration("rules.alert.for-grace-period")?,
@@ -397,6 +399,7 @@ fn web(values: &Values) -> anyhow::Result<Web> {
         external_url,
         route_prefix,
         enable_lifecycle: values.bool("web.enable-lifecycle")?,
+        enable_admin: values.bool("web.enable-admin-api")?,
         cors_origin,
     })
 }
@@ -408,13 +411,24 @@ fn listen_address(text: &str) -> anyhow::Result<SocketAddr> {
     text.to_socket_addrs()?.next().context("the name has no address")
 }
 
-fn storage(values: &Values) -> anyhow::Result<Storage> {
+fn storage(
+    values: &Values,
+    features: &BTreeSet<String>,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<Storage> {
     const MIB: u64 = 1 << 20;
     let defaults = tsdb::db::Options::default();
     let retention = tsdb::db::Retention {
         time: values.optional_duration("storage.tsdb.retention.time")?,
         size_bytes: Some(values.size("storage.tsdb.retention.size")?),
+        percentage: 0.0,
     };
+    let upload_list = match values.text("storage.tsdb.delay-compact-file.path") {
+        "" => None,
+        path => Some(PathBuf::from(path)),
+    };
+    let compaction_delay_percent =
+        if features.contains("delayed-compaction") { compaction_delay(values, warnings)? } else { 0 };
     let wal_segment_bytes = values.size("storage.tsdb.wal-segment-size")?;
     ensure!(
         wal_segment_bytes == 0 || (10 * MIB..=256 * MIB).contains(&wal_segment_bytes),
@@ -435,7 +449,7 @@ fn storage(values: &Values) -> anyhow::Result<Storage> {
     Ok(Storage {
         path: values.text("storage.tsdb.path").into(),
         options: tsdb::db::Options {
-            retention,
+            retention: retention.or_default(),
             min_block,
             max_block,
             max_block_chunk_segment_bytes: or_default(
@@ -447,6 +461,9 @@ fn storage(values: &Values) -> anyhow::Result<Storage> {
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
             features: defaults.features,
+            merge_overlapping: values.bool("storage.tsdb.allow-overlapping-compaction")?,
+            upload_list,
+            compaction_delay_percent,
         },
         reload_interval: values.duration("storage.tsdb.block-reload-interval")?.max(Duration::from_secs(1)),
     })
@@ -460,6 +477,20 @@ fn wal_compression(values: &Values) -> anyhow::Result<tsdb::wal::Compression> {
         other => bail!("--storage.tsdb.wal-compression-type: must be snappy or zstd, got {other:?}"),
     };
     Ok(if values.bool("storage.tsdb.wal-compression")? { kind } else { Compression::None })
+}
+
+/// The upper limit of the delay, in hundredths of a block's span.
+fn compaction_delay(values: &Values, warnings: &mut Vec<String>) -> anyhow::Result<u8> {
+    const NAME: &str = "storage.tsdb.delayed-compaction.max-percent";
+    const DEFAULT: u8 = 10;
+    let text = values.text(NAME);
+    let percent: i64 =
+        text.parse().with_context(|| format!("--{NAME}: expected a number but got {text:?}"))?;
+    Ok(u8::try_from(percent).ok().filter(|percent| (1..=100).contains(percent)).unwrap_or_else(|| {
+        warnings
+            .push(format!("the --{NAME} should have a value between 1 and 100; {DEFAULT} is used instead"));
+        DEFAULT
+    }))
 }
 
 fn log(values: &Values) -> anyhow::Result<Log> {

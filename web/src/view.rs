@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use model::{Matcher, TimeRange};
 use serde::Serialize;
 
 /// A label set as text.
@@ -275,6 +276,27 @@ pub trait StatusSource: Send + Sync {
     fn alertmanagers(&self) -> Alertmanagers;
     /// The server's own metrics in the text format.
     fn metrics(&self) -> Vec<u8>;
+}
+
+/// What users may do to the store; the flag that allows it is checked by the routes. All of it may take long.
+pub trait TsdbAdmin: Send + Sync {
+    /// Deletes the samples in `range` of the series that pass all `matchers`.
+    ///
+    /// # Errors
+    /// Not everything could be deleted; the text says why.
+    fn delete_series(&self, range: TimeRange, matchers: &[Matcher]) -> Result<(), String>;
+
+    /// Takes what is deleted off the disk.
+    ///
+    /// # Errors
+    /// Something is left there; the text says why.
+    fn clean_tombstones(&self) -> Result<(), String>;
+
+    /// Copies the store and returns the name of the directory below `snapshots`.
+    ///
+    /// # Errors
+    /// There is no copy; the text says why.
+    fn snapshot(&self, skip_head: bool) -> Result<String, String>;
 }
 
 /// Reload and stop; the flags that allow them are checked by the routes.

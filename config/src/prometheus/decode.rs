@@ -643,8 +643,9 @@ fn decode_retention(decoder: &mut Decoder, node: &Node) -> Result<Retention, Iss
         let text = "'storage.tsdb.retention.percentage' must be in the range [0, 100]";
         return Err(Issue::new(node.pos, text));
     }
-    if retention.percentage > 0.0 {
-        let text = "storage.tsdb.retention.percentage has no effect: it is not supported yet";
+    if retention.percentage > 0.0 && size.0 > 0 {
+        let text =
+            "storage.tsdb.retention.size is ignored, because storage.tsdb.retention.percentage is specified";
         decoder.warn(node.pos, text);
     }
     retention.size_bytes = size.limit();

@@ -47,12 +47,12 @@ fn sizes_and_spans_have_their_ranges() {
 
 #[test]
 fn what_has_no_effect_is_named() {
-    let flags =
-        flags(&["--web.enable-admin-api", "--enable-feature=otel,promql-experimental-functions"]).unwrap();
+    let flags = flags(&["--web.enable-otlp-receiver", "--enable-feature=otel,promql-experimental-functions"])
+        .unwrap();
     assert_eq!(
         flags.warnings,
         [
-            "flag --web.enable-admin-api has no effect yet",
+            "flag --web.enable-otlp-receiver has no effect yet",
             "unknown feature \"otel\" in --enable-feature has no effect"
         ]
     );
@@ -65,4 +65,29 @@ fn prefixes_are_normalised() {
     assert_eq!(prefix("a/b/"), Some("/a/b".to_owned()));
     let url = |text: &str| flags(&["--web.external-url", text]).unwrap().web.external_url;
     assert_eq!(url("https://h.example/p/"), Some("https://h.example/p".to_owned()));
+}
+
+#[test]
+fn compactions_are_late_only_with_the_feature() {
+    let delay = |args: &[&str]| {
+        let flags = flags(args).unwrap();
+        (flags.storage.options.compaction_delay_percent, flags.warnings.len())
+    };
+    assert_eq!(delay(&[]), (0, 0));
+    assert_eq!(delay(&["--storage.tsdb.delayed-compaction.max-percent=50"]), (0, 0));
+    assert_eq!(delay(&["--enable-feature=delayed-compaction"]), (10, 0));
+    let percent = |text| {
+        delay(&[
+            "--enable-feature=delayed-compaction",
+            &format!("--storage.tsdb.delayed-compaction.max-percent={text}"),
+        ])
+    };
+    assert_eq!(percent("33"), (33, 0));
+    for text in ["0", "101", "-1", "300"] {
+        assert_eq!(percent(text), (10, 1), "{text}");
+    }
+    assert!(
+        flags(&["--no-storage.tsdb.allow-overlapping-compaction"])
+            .is_ok_and(|flags| { !flags.storage.options.merge_overlapping })
+    );
 }

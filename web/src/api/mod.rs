@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::params::FORM_BYTES_MAX;
 use crate::routes::{GET, GET_HEAD, GET_POST_PUT, Routes, not_found, redirect, text_error};
 use crate::ui;
-use crate::view::{Lifecycle, RuleSource, StatusSource, TargetSource};
+use crate::view::{Lifecycle, RuleSource, StatusSource, TargetSource, TsdbAdmin};
 
 /// All that the routes ask.
 pub struct Api {
@@ -33,11 +33,14 @@ pub struct Api {
     pub rules: Arc<dyn RuleSource>,
     pub status: Arc<dyn StatusSource>,
     pub lifecycle: Arc<dyn Lifecycle>,
+    pub admin: Arc<dyn TsdbAdmin>,
     pub metrics: Arc<Metrics>,
     /// So many queries at most are on threads that may block, whoever else needs those.
     pub queries: Arc<Semaphore>,
     /// The same for questions about series and labels.
     pub lookups: Arc<Semaphore>,
+    /// Whoever changes the store through the API: one at a time, so that waiting takes no threads.
+    pub admin_turn: Arc<tokio::sync::Mutex<()>>,
     pub options: Options,
 }
 
@@ -46,6 +49,8 @@ pub struct Api {
 pub struct Options {
     /// `/-/reload` and `/-/quit` work.
     pub enable_lifecycle: bool,
+    /// `/api/v1/admin/tsdb/…` works.
+    pub enable_admin: bool,
     /// The path under which everything lies: empty or `/prefix`.
     pub route_prefix: String,
     /// The path under which users find it, which a proxy may have changed: empty or `/prefix`.

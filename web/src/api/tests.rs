@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
 use model::storage::{Error, Querier, Queryable};
-use model::{Labels, TimeRange};
+use model::{Labels, Matcher, TimeRange};
 use promql::testing::Storage;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
@@ -23,6 +23,9 @@ struct Server {
     is_starting: AtomicBool,
     reloads: AtomicUsize,
     groups: Mutex<Vec<view::RuleGroup>>,
+    is_admin_off: AtomicBool,
+    /// What the store was told to do.
+    acts: Mutex<Vec<String>>,
 }
 
 impl view::TargetSource for Server {
@@ -95,6 +98,28 @@ impl view::StatusSource for Server {
     }
 }
 
+impl view::TsdbAdmin for Server {
+    fn delete_series(&self, range: TimeRange, matchers: &[Matcher]) -> Result<(), String> {
+        let matchers: Vec<_> = matchers.iter().map(ToString::to_string).collect();
+        self.acts.lock().unwrap().push(format!("delete {} {} {matchers:?}", range.mint, range.maxt));
+        if matchers.iter().any(|text| text.contains("broken")) { Err("disk full".to_owned()) } else { Ok(()) }
+    }
+
+    fn clean_tombstones(&self) -> Result<(), String> {
+        self.acts.lock().unwrap().push("clean".to_owned());
+        Ok(())
+    }
+
+    fn snapshot(&self, skip_head: bool) -> Result<String, String> {
+        self.acts.lock().unwrap().push(format!("snapshot {skip_head}"));
+        if self.is_starting.load(Ordering::Relaxed) {
+            Err("no".to_owned())
+        } else {
+            Ok("20261121T-1".to_owned())
+        }
+    }
+}
+
 impl view::Lifecycle for Server {
     fn reload(&self) -> futures_util::future::BoxFuture<'_, Result<(), String>> {
         self.reloads.fetch_add(1, Ordering::Relaxed);
@@ -148,11 +173,14 @@ fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) ->
         rules: Arc::clone(server) as Arc<dyn view::RuleSource>,
         status: Arc::clone(server) as Arc<dyn view::StatusSource>,
         lifecycle: Arc::clone(server) as Arc<dyn view::Lifecycle>,
+        admin: Arc::clone(server) as Arc<dyn view::TsdbAdmin>,
         metrics: Arc::default(),
         queries: Arc::new(Semaphore::new(queries_max)),
         lookups: Arc::new(Semaphore::new(1)),
+        admin_turn: Arc::default(),
         options: Options {
             enable_lifecycle: true,
+            enable_admin: !server.is_admin_off.load(Ordering::Relaxed),
             route_prefix: String::new(),
             external_path: String::new(),
             cors_origin: None,
@@ -356,4 +384,108 @@ async fn blocks_keep_the_order_of_their_keys() {
     let (router, _) = serving(stored());
     let (_, body) = get(&router, "/api/v1/status/tsdb/blocks").await;
     assert_eq!(body, r#"{"status":"success","data":{"blocks":[{"ulid":"1"},{"ulid":"2"}]}}"#);
+}
+
+#[tokio::test]
+async fn admin_routes_are_off_unless_switched_on() {
+    let server = Arc::<Server>::default();
+    server.is_admin_off.store(true, Ordering::Relaxed);
+    let router = router(api(&server, stored(), 1), None);
+    for path in ["delete_series", "delete_series?match[]=up", "clean_tombstones", "snapshot?skip_head=x"] {
+        for method in [Method::POST, Method::PUT] {
+            let request = Request::builder().method(method).uri(format!("/api/v1/admin/tsdb/{path}"));
+            let (status, _, body) = ask(&router, request.body(Body::empty()).unwrap()).await;
+            assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+            let expected = r#"{"status":"error","errorType":"unavailable","error":"admin APIs disabled"}"#;
+            assert_eq!(body, expected, "{path}");
+        }
+    }
+    assert!(server.acts.lock().unwrap().is_empty());
+}
+
+/// Answers recorded from Prometheus 3.5.3; what the store is told stands beside them.
+#[tokio::test]
+async fn admin_routes_answer_as_upstream() {
+    let (router, server) = serving(stored());
+    let bad = |text: &str| format!(r#"{{"status":"error","errorType":"bad_data","error":"{text}"}}"#);
+    let all = format!("{} {}", i64::MIN, i64::MAX);
+    let cases = [
+        ("delete_series", 400, bad("no match[] parameter provided"), String::new()),
+        (
+            "delete_series?match[]=up&start=x",
+            400,
+            bad(
+                r#"invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp"#,
+            ),
+            String::new(),
+        ),
+        (
+            "delete_series?match[]=up&end=y",
+            400,
+            bad(
+                r#"invalid parameter \"end\": invalid time value for 'end': cannot parse \"y\" to a valid timestamp"#,
+            ),
+            String::new(),
+        ),
+        (
+            "delete_series?match[]=",
+            400,
+            bad(r#"invalid parameter \"match[]\": unknown position: parse error: unexpected end of input"#),
+            String::new(),
+        ),
+        ("delete_series?match[]=up", 204, String::new(), format!(r#"delete {all} ["__name__=\"up\""]"#)),
+        ("delete_series?match[]={}&start=1&end=2.5", 204, String::new(), "delete 1000 2500 []".to_owned()),
+        (
+            "delete_series?match[]={a=\"1\"}&match[]={b!=\"2\"}&end=1",
+            204,
+            String::new(),
+            format!(r#"delete {min} 1000 ["a=\"1\""]; delete {min} 1000 ["b!=\"2\""]"#, min = i64::MIN),
+        ),
+        (
+            "delete_series?match[]=broken",
+            500,
+            r#"{"status":"error","errorType":"internal","error":"disk full"}"#.to_owned(),
+            format!(r#"delete {all} ["__name__=\"broken\""]"#),
+        ),
+        ("clean_tombstones", 204, String::new(), "clean".to_owned()),
+        (
+            "snapshot",
+            200,
+            r#"{"status":"success","data":{"name":"20261121T-1"}}"#.to_owned(),
+            "snapshot false".to_owned(),
+        ),
+        (
+            "snapshot?skip_head=T",
+            200,
+            r#"{"status":"success","data":{"name":"20261121T-1"}}"#.to_owned(),
+            "snapshot true".to_owned(),
+        ),
+        (
+            "snapshot?skip_head=maybe",
+            400,
+            bad(
+                r#"invalid parameter \"skip_head\": unable to parse boolean: strconv.ParseBool: parsing \"maybe\": invalid syntax"#,
+            ),
+            String::new(),
+        ),
+    ];
+    for (path, status, body, acts) in cases {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let query = query.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
+        let request = Request::post(format!("/api/v1/admin/tsdb/{path}?{query}"));
+        let (is, headers, text) = ask(&router, request.body(Body::empty()).unwrap()).await;
+        assert_eq!((is.as_u16(), text), (status, body), "{path}?{query}");
+        assert_eq!(headers.contains_key(header::CONTENT_TYPE), status != 204, "{path}?{query}");
+        assert_eq!(std::mem::take(&mut *server.acts.lock().unwrap()).join("; "), acts, "{path}?{query}");
+        // The same in a form.
+        if status == 204 && path == "delete_series" {
+            let (is, ..) = ask(&router, form("/api/v1/admin/tsdb/delete_series", query)).await;
+            assert_eq!(is, StatusCode::NO_CONTENT);
+            assert_eq!(std::mem::take(&mut *server.acts.lock().unwrap()).join("; "), acts);
+        }
+    }
+    let (status, headers, _) =
+        ask(&router, Request::get("/api/v1/admin/tsdb/snapshot").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(headers[header::ALLOW], "OPTIONS, POST, PUT");
 }

@@ -2,6 +2,7 @@
 //!
 //! Compat: prometheus `web/api/v1/api.go` (3.14).
 
+mod admin;
 mod metadata;
 mod query;
 mod rules;
@@ -43,9 +44,9 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .on(GET, "/status/buildinfo", status::build_info)
         .on(GET, "/status/tsdb", status::tsdb)
         .on(GET, "/status/tsdb/blocks", status::blocks)
-        .on(POST_PUT, "/admin/tsdb/delete_series", status::admin_disabled)
-        .on(POST_PUT, "/admin/tsdb/clean_tombstones", status::admin_disabled)
-        .on(POST_PUT, "/admin/tsdb/snapshot", status::admin_disabled)
+        .on(POST_PUT, "/admin/tsdb/delete_series", admin::delete_series)
+        .on(POST_PUT, "/admin/tsdb/clean_tombstones", admin::clean_tombstones)
+        .on(POST_PUT, "/admin/tsdb/snapshot", admin::snapshot)
 }
 
 /// What only other programs send, not pages of other origins.

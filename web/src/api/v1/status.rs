@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::{Answer, ok};
 use crate::api::Shared;
-use crate::error::{ApiError, ErrorKind};
+use crate::error::ApiError;
 use crate::json;
 use crate::params::Params;
 use crate::routes::text_error;
@@ -77,8 +77,4 @@ pub(super) async fn remote_write_disabled() -> Response {
 pub(super) async fn otlp_disabled() -> Response {
     let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n";
     text_error(StatusCode::NOT_FOUND, text)
-}
-
-pub(super) async fn admin_disabled() -> ApiError {
-    ApiError::new(ErrorKind::Unavailable, "admin APIs disabled")
 }
