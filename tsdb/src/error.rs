@@ -23,6 +23,9 @@ pub enum Error {
     /// Sound data of a kind that this version does not read.
     #[error("read {}: {what}", .path.display())]
     Unsupported { path: PathBuf, what: String },
+    /// Something was asked for by name that is not there.
+    #[error("{what}")]
+    NotFound { path: PathBuf, what: String },
     #[error("lock {}: another process uses the data directory", .path.display())]
     Locked { path: PathBuf },
     /// One write of the log serves several batches, so its failure is shared.

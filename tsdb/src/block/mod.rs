@@ -189,8 +189,28 @@ impl Block {
         &self.tombstones
     }
 
+    /// The refs of the series that pass `matchers`, in label order.
+    ///
+    /// # Errors
+    /// The index is damaged where it had to be read.
+    pub fn series_refs(&self, matchers: &[Matcher]) -> Result<Vec<u32>> {
+        Ok(select::postings(self.index(), matchers)?.into_vec())
+    }
+
+    /// The labels of a series; its chunks go into `chunks`, in time order.
+    ///
+    /// # Errors
+    /// The index is damaged where it had to be read.
+    pub fn series(&self, series_ref: u32, chunks: &mut Vec<ChunkMeta>) -> Result<Labels> {
+        self.index.series_into(series_ref, None, Some(chunks))?;
+        self.index.labels(series_ref, &mut Vec::new())
+    }
+
     /// The data of a chunk, as it is.
-    pub(crate) fn encoded_chunk(&self, chunk: &ChunkMeta) -> Result<EncodedChunk> {
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn encoded_chunk(&self, chunk: &ChunkMeta) -> Result<EncodedChunk> {
         let (encoding, data) = self.read_chunk(chunk)?;
         Ok(EncodedChunk { mint: chunk.mint, maxt: chunk.maxt, encoding, bytes: data.to_vec() })
     }

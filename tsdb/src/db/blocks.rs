@@ -134,6 +134,23 @@ impl Blocks {
         Ok(found)
     }
 
+    /// Takes up every block there is and changes nothing on disk.
+    ///
+    /// # Errors
+    /// The directory cannot be listed, or a block does not open that no other one replaces.
+    ///
+    /// Compat: prometheus `tsdb/db.go`, `DBReadOnly.Blocks`.
+    pub(crate) fn load_read_only(&self) -> Result<()> {
+        let mut found = self.scan()?;
+        let superseded = superseded(&found.blocks);
+        if let Some((_, e)) = found.broken.into_iter().find(|(ulid, _)| !superseded.contains(ulid)) {
+            return Err(e);
+        }
+        found.blocks.sort_by_key(|block| block.meta().min_time);
+        *self.list.write() = Arc::new(found.blocks);
+        Ok(())
+    }
+
     fn report_broken(&self, broken: &BTreeMap<Ulid, Error>, metrics: &Metrics) {
         let mut known = self.quarantined.lock();
         let texts: BTreeMap<Ulid, String> =

@@ -292,7 +292,7 @@ fn link_block(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// An id made of the given time and of random bits.
-fn new_ulid(now: Timestamp) -> Ulid {
+pub(crate) fn new_ulid(now: Timestamp) -> Ulid {
     Ulid::from_parts(u64::try_from(now).unwrap_or_default(), fastrand::u128(..))
 }
 

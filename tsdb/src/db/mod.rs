@@ -7,11 +7,13 @@
 //! Compat: prometheus `tsdb/db.go`, `DB`.
 
 pub(crate) mod blocks;
+pub mod import;
 mod maintenance;
 mod metrics;
 pub mod options;
 pub mod paths;
 mod querier;
+pub mod read_only;
 mod retention;
 mod uploads;
 
@@ -26,6 +28,7 @@ use model::{Matcher, TimeRange, Timestamp};
 use parking_lot::Mutex;
 
 pub use self::options::{Options, Retention};
+pub use self::read_only::ReadOnly;
 
 use self::maintenance::Maintenance;
 use self::metrics::Snapshot;

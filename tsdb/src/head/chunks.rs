@@ -88,8 +88,27 @@ impl HeadChunks {
     /// Scans what is there. A file that does not read is removed with all later ones: the log has their samples.
     pub(super) fn open(dir: &Path) -> Result<(Self, Loaded)> {
         fs::create_dir_all(dir)?;
+        let (chunks, loaded, removable) = Self::scan_dir(dir)?;
+        for path in removable {
+            fs::remove_file(&path)?;
+        }
+        Ok((chunks, loaded))
+    }
+
+    /// As [`HeadChunks::open`], but leaves `dir` as it is, which may be missing: what does not read is left out, and
+    /// new chunks go to `scratch`.
+    pub(super) fn open_read_only(dir: &Path, scratch: &Path) -> Result<(Self, Loaded)> {
+        fs::create_dir_all(scratch)?;
+        let dir = if fs::is_dir(dir) { dir } else { scratch };
+        let (chunks, loaded, _) = Self::scan_dir(dir)?;
+        Ok((Self { dir: scratch.to_owned(), ..chunks }, loaded))
+    }
+
+    /// The chunks that read, and the files that are of no use.
+    fn scan_dir(dir: &Path) -> Result<(Self, Loaded, Vec<PathBuf>)> {
         let mut numbers: Vec<u32> = fs::list(dir)?.iter().filter_map(|name| name.parse().ok()).collect();
         numbers.sort_unstable();
+        let mut removable = Vec::new();
         let mut loaded = Loaded::default();
         let mut files = BTreeMap::new();
         let mut stop = None;
@@ -101,7 +120,7 @@ impl HeadChunks {
                 Err("its predecessor is missing".to_owned())
             } else if is_unborn || unwritten(&path)? {
                 // The process ended between the creation of the file and its first byte.
-                fs::remove_file(&path)?;
+                removable.push(path);
                 break;
             } else {
                 scan(&path, number, &mut loaded)?
@@ -109,7 +128,7 @@ impl HeadChunks {
             match scanned {
                 Ok(file) => drop(files.insert(number, Arc::new(file))),
                 Err(what) => {
-                    tracing::error!(path = %path.display(), what, "corrupt head chunks; it and later files are removed, the log has their samples");
+                    tracing::error!(path = %path.display(), what, "corrupt head chunks; it and later files are not used, the log has their samples");
                     loaded.n_corruptions += 1;
                     stop = Some(i);
                     break;
@@ -117,9 +136,7 @@ impl HeadChunks {
             }
         }
         if let Some(stop) = stop {
-            for &number in &numbers[stop..] {
-                fs::remove_file(&path(dir, number))?;
-            }
+            removable.extend(numbers[stop..].iter().map(|&number| path(dir, number)));
             for chunks in loaded.by_series.values_mut() {
                 chunks.retain(|chunk| files.contains_key(&chunk.file));
             }
@@ -135,7 +152,7 @@ impl HeadChunks {
         };
         let chunks =
             Self { dir: dir.to_owned(), files: RwLock::new(Arc::new(files)), tail: Mutex::new(tail) };
-        Ok((chunks, loaded))
+        Ok((chunks, loaded, removable))
     }
 
     /// Adds the chunk whose bytes are given in two parts; it can be read at once.

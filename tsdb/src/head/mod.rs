@@ -27,7 +27,7 @@ mod postings;
 mod read;
 mod registry;
 mod replay;
-mod series;
+pub(crate) mod series;
 mod slab;
 mod source;
 
@@ -198,6 +198,27 @@ impl Head {
         min_valid_time: Timestamp,
         progress: &ReplayProgress,
     ) -> Result<Self> {
+        Self::open_with(dir, options, min_valid_time, progress, None)
+    }
+
+    /// As [`Head::open`], but changes nothing in `dir`: chunks that become full during the replay go to files in
+    /// `scratch`, a corrupt log is read up to its first bad record, and nothing can be appended.
+    pub fn open_read_only(
+        dir: &Path,
+        options: Options,
+        min_valid_time: Timestamp,
+        scratch: &Path,
+    ) -> Result<Self> {
+        Self::open_with(dir, options, min_valid_time, &ReplayProgress::default(), Some(scratch))
+    }
+
+    fn open_with(
+        dir: &Path,
+        options: Options,
+        min_valid_time: Timestamp,
+        progress: &ReplayProgress,
+        scratch: Option<&Path>,
+    ) -> Result<Self> {
         assert!(
             options.n_shards.is_power_of_two() && options.n_shards <= 16,
             "BUG: {} shards",
@@ -208,7 +229,7 @@ impl Head {
             "BUG: chunk range {}",
             options.chunk_range_ms
         );
-        replay::open(dir, options, min_valid_time, progress).map(|inner| Self(Arc::new(inner)))
+        replay::open(dir, options, min_valid_time, progress, scratch).map(|inner| Self(Arc::new(inner)))
     }
 
     /// The time of the oldest sample, `i64::MAX` if there is none.

@@ -68,12 +68,18 @@ pub(super) fn open(
     options: Options,
     min_valid_time: Timestamp,
     progress: &ReplayProgress,
+    scratch: Option<&Path>,
 ) -> Result<Inner> {
     let started = Instant::now();
     let wal_dir = dir.join("wal");
-    fs::create_dir_all(&wal_dir)?;
-    segment::remove_temporary(&wal_dir)?;
-    let (chunks, loaded) = HeadChunks::open(&dir.join("chunks_head"))?;
+    let (chunks, loaded) = match scratch {
+        Some(scratch) => HeadChunks::open_read_only(&dir.join("chunks_head"), scratch)?,
+        None => {
+            fs::create_dir_all(&wal_dir)?;
+            segment::remove_temporary(&wal_dir)?;
+            HeadChunks::open(&dir.join("chunks_head"))?
+        }
+    };
     let inner = Inner {
         options,
         shards: (0..options.n_shards).map(|_| Shard::new()).collect(),
@@ -102,9 +108,14 @@ pub(super) fn open(
     // Refs of chunks whose series record is lost must not be handed out again.
     let mapped_max = loaded.by_series.keys().max().copied().unwrap_or(0);
     inner.last_ref.store(mapped_max, Ordering::Relaxed);
-    Replay::new(&inner, loaded, min_valid_time).run(progress)?;
+    let mut replay = Replay::new(&inner, loaded, min_valid_time);
+    replay.is_read_only = scratch.is_some();
+    replay.run(progress)?;
     // Series whose samples are all in blocks need no memory.
     inner.collect(min_valid_time);
+    if scratch.is_some() {
+        return Ok(inner);
+    }
     let writer = wal::Writer::open(&inner.wal_dir, options.wal)?;
     writer.metrics().corruptions.add(inner.metrics.log_corruptions.get());
     *inner.wal.write() = Some(writer);
@@ -158,6 +169,8 @@ struct Replay<'a> {
     times: (Timestamp, Timestamp),
     skipped: HashMap<&'static str, u64>,
     n_unknown: u64,
+    /// Nothing on disk changes.
+    is_read_only: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -165,7 +178,19 @@ impl<'a> Replay<'a> {
         let times = (Timestamp::MAX, Timestamp::MIN);
         let (mapped, slots, skipped) = (loaded.by_series, Slots::default(), HashMap::default());
         let (appliers, parts) = (Vec::new(), inner.shards.iter().map(|_| Vec::new()).collect());
-        Self { inner, appliers, parts, mapped, slots, min_valid_time, times, skipped, n_unknown: 0 }
+        let (is_read_only, n_unknown) = (false, 0);
+        Self {
+            inner,
+            appliers,
+            parts,
+            mapped,
+            slots,
+            min_valid_time,
+            times,
+            skipped,
+            n_unknown,
+            is_read_only,
+        }
     }
 
     fn run(mut self, progress: &ReplayProgress) -> Result<()> {
@@ -245,6 +270,10 @@ impl<'a> Replay<'a> {
                     Item::Corrupt { corruption, sound_len } => {
                         let error = Error::corrupt(path, corruption.offset, corruption.what);
                         let Some(number) = number else { return Err(error) };
+                        if self.is_read_only {
+                            tracing::warn!(%error, "the log is read up to its first bad record");
+                            return Ok(());
+                        }
                         tracing::error!(%error, "the log is cut at its first bad record; what follows is kept aside as *.corrupt");
                         self.inner.metrics.log_corruptions.inc();
                         return repair::repair(&self.inner.wal_dir, *number, sound_len);

@@ -25,11 +25,11 @@ use super::slab::{NONE, Paged, Slab};
 use crate::chunk::{self, Encoding, FloatEncoding, xor};
 
 /// Samples that a chunk should hold. Compat: prometheus `tsdb`, `DefaultSamplesPerChunk`.
-const SAMPLES_PER_CHUNK: u16 = 120;
+pub(crate) const SAMPLES_PER_CHUNK: u16 = 120;
 
 /// A chunk is cut before a sample of the greatest length might take it past 1024 bytes.
 /// Compat: prometheus `tsdb/chunkenc`, `MaxBytesPerXORChunk`.
-const CHUNK_BYTES_CUT: usize = 1024 - 19;
+pub(crate) const CHUNK_BYTES_CUT: usize = 1024 - 19;
 
 /// The first bytes of a chunk's life; two samples fit.
 const FIRST_BUFFER_BYTES: usize = 24;
@@ -669,7 +669,7 @@ fn must_cut(line: &mut Line, t: Timestamp) -> bool {
 
 /// Spreads the samples to come evenly over the chunks until the window's end, seeing how fast the open one
 /// filled; a full one has `ratio_to_full` times as much. Compat: prometheus `tsdb`, `computeChunkEndTime`.
-fn predicted_cut(first: Timestamp, last: Timestamp, cut_after: u32, ratio_to_full: f64) -> u32 {
+pub(crate) fn predicted_cut(first: Timestamp, last: Timestamp, cut_after: u32, ratio_to_full: f64) -> u32 {
     let n = f64::from(cut_after) / ((last - first + 1) as f64 * ratio_to_full);
     if n <= 1.0 {
         return cut_after;
