@@ -460,6 +460,7 @@ fn storage(
             wal_compression: wal_compression(values)?,
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
+            out_of_order_window: defaults.out_of_order_window,
             features: defaults.features,
             merge_overlapping: values.bool("storage.tsdb.allow-overlapping-compaction")?,
             upload_list,

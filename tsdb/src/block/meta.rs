@@ -114,6 +114,15 @@ impl BlockMeta {
         }
     }
 
+    /// The meta of a block of late samples with `min_time <= t < max_time`: with one parent that is none, as upstream
+    /// writes it.
+    pub fn out_of_order(ulid: Ulid, min_time: Timestamp, max_time: Timestamp) -> Self {
+        let mut meta = Self::level1(ulid, min_time, max_time);
+        meta.compaction.parents = vec![Parent { ulid: Ulid::nil(), min_time: 0, max_time: 0 }];
+        meta.compaction.add_hint(HINT_OUT_OF_ORDER);
+        meta
+    }
+
     /// The meta of the block that `parents` (at least one) become.
     /// Compat: prometheus `tsdb/compact.go`, `CompactBlockMetas`.
     pub fn compacted(ulid: Ulid, parents: &[BlockMeta]) -> Self {

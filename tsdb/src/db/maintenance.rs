@@ -1,6 +1,7 @@
 //! Making and merging blocks: each step leaves a directory that the next start, or the next step, understands.
 //!
-//! Knows the blocks but not the head: who calls hands over the head's series and truncates it afterwards.
+//! Knows the blocks but not the head: who calls hands over what of the head shall become blocks and truncates it
+//! afterwards.
 //!
 //! Compat: prometheus `tsdb/compact.go`, `LeveledCompactor.Write` and `Compact`; `tsdb/db.go`, `compactBlocks`.
 
@@ -18,10 +19,12 @@ use super::blocks::Blocks;
 use super::metrics::Metrics;
 use super::options::Retention;
 use super::{paths, uploads};
+use crate::block::meta::HINT_OUT_OF_ORDER;
 use crate::block::{Block, BlockMeta, writer};
 use crate::chunk::EncodedChunk;
 use crate::compact::merge::BlockMerge;
 use crate::compact::{SeriesSource, plan};
+use crate::head::LateSamples;
 use crate::{Error, Result, fs};
 
 /// Writes, merges and removes blocks of one directory; one caller at a time.
@@ -83,12 +86,46 @@ impl Maintenance {
         source: &mut dyn SeriesSource,
         now: Timestamp,
     ) -> Result<Option<Ulid>> {
-        let meta = BlockMeta::level1(new_ulid(now), range.start, range.end);
+        self.flush(BlockMeta::level1(new_ulid(now), range.start, range.end), source)
+    }
+
+    /// Makes a block of the head's late samples for each window in which there are any, and puts them in service.
+    ///
+    /// # Errors
+    /// There are no new blocks then; the late samples must be kept.
+    pub(crate) fn flush_late(&self, late: &LateSamples, now: Timestamp) -> Result<()> {
+        let mut done = Vec::new();
+        for window in late.windows() {
+            let meta = BlockMeta::out_of_order(new_ulid(now), window.start, window.end);
+            match self.flush(meta, &mut late.window(window)) {
+                Ok(written) => done.extend(written),
+                Err(e) => {
+                    self.take_back(&done);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&self, meta: BlockMeta, source: &mut dyn SeriesSource) -> Result<Option<Ulid>> {
         let written = self.write(meta, source, true)?;
         if let Some(ulid) = written {
             self.take_into_service(ulid)?;
         }
         Ok(written)
+    }
+
+    /// Removes blocks whose samples are still in the head. One that stays is merged with those made later.
+    fn take_back(&self, blocks: &[Ulid]) {
+        for &ulid in blocks {
+            if let Err(e) = self.blocks.remove(ulid) {
+                tracing::error!(block = %ulid, error = %e, "cannot remove a block of late samples again");
+            }
+        }
+        if let Err(e) = self.reload() {
+            tracing::error!(error = %e, "cannot reload the blocks after blocks of late samples could not be written");
+        }
     }
 
     /// Merges blocks until there is nothing left to merge or `stop` says so.
@@ -165,7 +202,7 @@ impl Maintenance {
 
     /// What to merge next, among blocks that may be merged.
     fn plan(&self) -> Vec<Arc<Block>> {
-        let mut list: Vec<Arc<Block>> = self.blocks.list().to_vec();
+        let mut list = self.mergeable();
         let unmergeable = self.unmergeable.lock();
         if let Some(path) = &self.upload_list {
             list = uploads::compactable(list, path);
@@ -179,6 +216,16 @@ impl Maintenance {
             return Vec::new();
         }
         planned.into_iter().map(|i| Arc::clone(&list[i])).collect()
+    }
+
+    /// The blocks without those of late samples that reach beyond all others. Merged with one of the others such a
+    /// block would say that the head's samples up to its end are on disk, and the next start would skip them.
+    fn mergeable(&self) -> Vec<Arc<Block>> {
+        let in_order_max = self.blocks.in_order_max_time();
+        let is_ahead = |meta: &BlockMeta| {
+            meta.compaction.has_hint(HINT_OUT_OF_ORDER) && in_order_max.is_some_and(|max| meta.max_time > max)
+        };
+        self.blocks.list().iter().filter(|block| !is_ahead(block.meta())).cloned().collect()
     }
 
     fn compact(&self, inputs: &[Arc<Block>], now: Timestamp) -> Result<()> {

@@ -20,6 +20,9 @@ mod uploads;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use model::exemplar::SeriesExemplars;
 use model::storage::{self, Appendable, Appender, ExemplarQueryable, Querier, Queryable};
@@ -54,6 +57,8 @@ pub struct Db {
     compaction_delay_ms: i64,
     /// Since when it could be.
     due_since: Mutex<Option<Timestamp>>,
+    /// The head was written out and its late samples were not yet.
+    is_late_due: AtomicBool,
     clean_start: f64,
     lock: Mutex<Option<Lock>>,
 }
@@ -74,6 +79,7 @@ impl Db {
         let ranges = options.block_ranges();
         let head_options = head::Options {
             chunk_range_ms: head_range(dir, ranges[0])?,
+            out_of_order_window_ms: options::millis(options.out_of_order_window),
             wal: wal::Options {
                 segment_bytes: options.wal_segment_bytes.next_multiple_of(WAL_PAGE_BYTES),
                 compression: options.wal_compression,
@@ -103,6 +109,7 @@ impl Db {
             tick: Mutex::new(()),
             compaction_delay_ms,
             due_since: Mutex::new(None),
+            is_late_due: AtomicBool::new(false),
             clean_start,
             lock: Mutex::new(lock),
         })
@@ -134,7 +141,13 @@ impl Db {
             self.maintenance.flush_head(mint..maxt, &mut source, now)?;
             // The source pins what it looked at; truncation frees more without it.
             drop(source);
+            // Late samples follow those in order, as upstream does it; if a step fails before, then with the next tick.
+            self.is_late_due.store(true, Relaxed);
             self.head.truncate(maxt)?;
+        }
+        if self.is_late_due.load(Relaxed) {
+            self.flush_late(now)?;
+            self.is_late_due.store(false, Relaxed);
         }
         // Nor must a long series of merges.
         self.maintenance.compact_blocks(now, || self.due_range(now).is_some())?;
@@ -201,6 +214,13 @@ impl Db {
         written
     }
 
+    /// Makes blocks of the late samples. Those are in service before the head lets go of them.
+    fn flush_late(&self, now: Timestamp) -> Result<()> {
+        let Some(late) = self.head.late_samples()? else { return Ok(()) };
+        self.maintenance.flush_late(&late, now)?;
+        self.head.drop_late_samples(late)
+    }
+
     /// The blocks in service, by time.
     pub fn blocks(&self) -> Vec<BlockMeta> {
         self.maintenance.blocks.list().iter().map(|block| block.meta().clone()).collect()
@@ -228,6 +248,14 @@ impl Db {
     /// Changes what the next tick keeps.
     pub fn set_retention(&self, retention: Retention) {
         *self.maintenance.retention.lock() = retention.normalized();
+    }
+
+    /// Changes how late samples may come from now on; zero refuses them. What came stays.
+    ///
+    /// # Errors
+    /// The log of late samples cannot be opened; nothing has changed.
+    pub fn set_out_of_order_window(&self, window: Duration) -> Result<()> {
+        self.head.set_out_of_order_window(options::millis(window))
     }
 
     /// The time of the oldest sample, or what the head says if there is none.
@@ -283,7 +311,9 @@ impl Appendable for Db {
 
 impl Queryable for Db {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, storage::Error> {
-        let head = if range.maxt >= self.head.min_time() { Some(self.head.querier(range)?) } else { None };
+        let has_late = self.head.late_times().is_some_and(|late| late.overlaps(range));
+        let asks_head = range.maxt >= self.head.min_time() || has_late;
+        let head = if asks_head { Some(self.head.querier(range)?) } else { None };
         Ok(Box::new(DbQuerier { head, blocks: Arc::clone(&self.maintenance.blocks), range }))
     }
 }

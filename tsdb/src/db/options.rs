@@ -30,6 +30,9 @@ pub struct Options {
     pub wal_compression: Compression,
     /// How long a power cut may undo what was acknowledged; zero syncs as upstream, when a segment ends.
     pub wal_sync_interval: Duration,
+    /// `storage.tsdb.out_of_order_time_window`: how much older than the newest sample a late one may be; zero refuses
+    /// all that come out of order.
+    pub out_of_order_window: Duration,
     /// `storage.tsdb.no-lockfile`: for file systems that cannot lock.
     pub no_lockfile: bool,
     /// What of `enable-feature` changes what is stored.
@@ -82,6 +85,7 @@ impl Default for Options {
             wal_segment_bytes: 128 << 20,
             wal_compression: Compression::Snappy,
             wal_sync_interval: Duration::from_secs(5),
+            out_of_order_window: Duration::ZERO,
             no_lockfile: false,
             features: Features::default(),
             merge_overlapping: true,

@@ -8,7 +8,7 @@ use ulid::Ulid;
 pub const LOCK: &str = "lock";
 /// The write-ahead log: segments `%08d` and directories `checkpoint.%08d`.
 pub const WAL: &str = "wal";
-/// The log of late samples; ours is never written, one found is counted in sizes.
+/// The log of late samples: segments as in the write-ahead log, no checkpoints.
 pub const WBL: &str = "wbl";
 /// Full chunks of the head: files `%06d`.
 pub const CHUNKS_HEAD: &str = "chunks_head";

@@ -128,7 +128,7 @@ impl SeriesSet for MergedSet {
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
         let Some((&(set, at), others)) = self.rows[i].parts.split_first() else { return Ok(()) };
-        let from = out.len();
+        let from = out.end();
         self.sets[set].samples_into(at, range, out)?;
         if others.is_empty() {
             return Ok(());
@@ -137,64 +137,8 @@ impl SeriesSet for MergedSet {
         for &(set, at) in others {
             part.clear();
             self.sets[set].samples_into(at, range, &mut part)?;
-            merge_into(out, from, &part);
+            out.merge_from(from, &part);
         }
         Ok(())
-    }
-}
-
-/// Merges `part` into what `out` holds from position `from` on; at equal times what is there stays.
-fn merge_into(out: &mut SampleBatch, from: usize, part: &SampleBatch) {
-    let Some(&first) = part.ts.first() else { return };
-    // Where the two begin to interleave: usually at the end.
-    let at = from + out.ts[from..].partition_point(|&t| t < first);
-    if at == out.len() {
-        out.ts.extend_from_slice(&part.ts);
-        out.vs.extend_from_slice(&part.vs);
-        return;
-    }
-    let tail = SampleBatch { ts: out.ts.split_off(at), vs: out.vs.split_off(at), ..SampleBatch::default() };
-    let (mut a, mut b) = (0, 0);
-    while a < tail.len() || b < part.len() {
-        let takes_tail = b == part.len() || (a < tail.len() && tail.ts[a] <= part.ts[b]);
-        if takes_tail {
-            b += usize::from(b < part.len() && tail.ts[a] == part.ts[b]);
-            out.push(tail.ts[a], tail.vs[a]);
-            a += 1;
-        } else {
-            out.push(part.ts[b], part.vs[b]);
-            b += 1;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn merging_equals_a_map(parts in proptest::collection::vec(
-            proptest::collection::btree_map(0_i64..60, any::<u8>(), 0..20), 0..5)
-        ) {
-            let mut out = SampleBatch::default();
-            out.push(1000, 0.5);
-            let mut expected = BTreeMap::new();
-            for part in &parts {
-                let mut batch = SampleBatch::default();
-                for (&t, &v) in part {
-                    batch.push(t, f64::from(v));
-                    expected.entry(t).or_insert(f64::from(v));
-                }
-                merge_into(&mut out, 1, &batch);
-            }
-            prop_assert_eq!(&out.ts[1..], expected.keys().copied().collect::<Vec<_>>());
-            prop_assert_eq!(&out.vs[1..], expected.values().copied().collect::<Vec<_>>());
-            prop_assert_eq!(out.ts[0], 1000);
-        }
     }
 }

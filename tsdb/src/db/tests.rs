@@ -8,6 +8,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+
+mod late;
+
 use crate::compact::testing::{Model, collect, labels, model, peer, write_block};
 
 mod lifecycle;

@@ -10,6 +10,7 @@ use model::{Exemplar, Labels, Timestamp, Value, is_stale};
 
 use super::batch::{Beside, ExemplarRow, Group, HistogramRow, MetadataRow, zero_of};
 use super::grace::Epoch;
+use super::late;
 use super::metrics::Typed;
 use super::series::{ALIVE, Applied, HISTOGRAM, HotLine, LOGGED, SERIES_PER_SHARD_MAX, State, TIME_MAX};
 use super::slab::ID_LIST_MAX;
@@ -37,7 +38,7 @@ impl Head {
             epoch: inner.appenders.enter(),
             inner,
             home: inner.shard_of(affinity),
-            bound: inner.bound(inner.max_time.load(Relaxed)),
+            bounds: inner.bounds(inner.max_time.load(Relaxed)),
             is_poisoned: inner.wal.read().as_ref().is_none_or(|wal| wal.poison().is_some()),
             rows: inner.spare_rows.lock().pop().unwrap_or_default(),
             starts: Vec::new(),
@@ -66,11 +67,26 @@ const SPARE_ROWS: usize = 8;
 const SPARE_ROWS_LEN: usize = 8 << 10;
 
 impl Inner {
-    /// The oldest time accepted, or nothing as long as the head is empty.
+    /// The oldest time accepted in order, or nothing as long as the head is empty.
     fn bound(&self, maxt: Timestamp) -> Option<Timestamp> {
         let valid = self.min_valid_time.load(Relaxed);
         (maxt != Timestamp::MIN).then(|| valid.max(maxt.saturating_sub(self.options.chunk_range_ms / 2)))
     }
+
+    fn bounds(&self, maxt: Timestamp) -> Option<Bounds> {
+        self.bound(maxt).map(|in_order| Bounds { in_order, late: self.late.bound(maxt), maxt })
+    }
+}
+
+/// What a batch accepts.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// The oldest time in order.
+    in_order: Timestamp,
+    /// The oldest time out of order; `MAX` as long as late samples are refused.
+    late: Timestamp,
+    /// The newest time of the head when the batch was opened.
+    maxt: Timestamp,
 }
 
 /// One batch.
@@ -79,7 +95,7 @@ pub struct HeadAppender<'a> {
     inner: &'a Inner,
     /// The shard in which series of this batch are created.
     home: usize,
-    bound: Option<Timestamp>,
+    bounds: Option<Bounds>,
     is_poisoned: bool,
     epoch: Epoch,
     rows: Vec<Row>,
@@ -156,11 +172,42 @@ impl HeadAppender<'_> {
         if self.is_poisoned {
             return Err(AppendError::Poisoned);
         }
-        let bound = match self.bound {
-            Some(bound) => bound,
-            None => *self.bound.insert(self.inner.bound(t).unwrap_or(t)),
+        let bounds = match self.bounds {
+            Some(bounds) => bounds,
+            None => {
+                let alone = Bounds { in_order: t, late: self.inner.late.bound(t), maxt: t };
+                *self.bounds.insert(self.inner.bounds(t).unwrap_or(alone))
+            }
         };
-        Ok(t >= bound && (-TIME_MAX..=TIME_MAX).contains(&t))
+        let is_refused = t < bounds.in_order && bounds.late == Timestamp::MAX;
+        Ok(!is_refused && (-TIME_MAX..=TIME_MAX).contains(&t))
+    }
+
+    /// Whether a sample at `t` may be stored in order, as far as only its time says.
+    #[inline]
+    fn is_in_order(&self, t: Timestamp) -> bool {
+        self.bounds.is_none_or(|bounds| t >= bounds.in_order)
+    }
+
+    /// Whether a sample may be stored although it cannot be stored in order.
+    ///
+    /// Compat: prometheus `tsdb`, `memSeries.appendable`.
+    #[cold]
+    fn judge_late(&self, t: Timestamp, value: Value<'_>) -> Result<(), AppendError> {
+        let Some(bounds) = self.bounds else { return Ok(()) };
+        let inner = self.inner;
+        if t < bounds.maxt {
+            inner.late.metrics.delta.observe((bounds.maxt - t) as f64 / 1000.0);
+        }
+        if t >= bounds.late {
+            Ok(())
+        } else if bounds.late == Timestamp::MAX {
+            inner.metrics.out_of_order.of(value).inc();
+            Err(AppendError::OutOfOrder)
+        } else {
+            inner.metrics.too_old.of(value).inc();
+            Err(AppendError::TooOld)
+        }
     }
 
     #[cold]
@@ -238,15 +285,14 @@ impl HeadAppender<'_> {
     ) -> Result<(), AppendError> {
         let (line, flags) = self.claim(slot, generation)?;
         let last_t = line.last_t();
-        if t <= last_t {
-            if t < last_t {
-                self.inner.metrics.out_of_order.float.inc();
-                return Err(AppendError::OutOfOrder);
-            }
+        if t == last_t {
             if v.to_bits() != line.last_v() || flags & HISTOGRAM != 0 {
                 return Err(AppendError::Duplicate);
             }
             return Ok(());
+        }
+        if t < last_t || !self.is_in_order(t) {
+            self.judge_late(t, Value::Float(v))?;
         }
         let wal_ref = line.wal_ref();
         if flags & LOGGED == 0 {
@@ -314,9 +360,8 @@ impl HeadAppender<'_> {
     ) -> Result<(), AppendError> {
         let (line, flags) = self.claim(slot, generation)?;
         let last_t = line.last_t();
-        if t < last_t {
-            self.inner.metrics.out_of_order.histogram.inc();
-            return Err(AppendError::OutOfOrder);
+        if t < last_t || (t > last_t && !self.is_in_order(t)) {
+            self.judge_late(t, value)?;
         }
         if t == last_t {
             let shard = &self.inner.shards[slot.shard()];
@@ -350,7 +395,7 @@ impl HeadAppender<'_> {
         if !self.is_within_bounds(st)? {
             return Err(AppendError::OutOfBounds);
         }
-        if st < self.claim(slot, generation)?.0.last_t() {
+        if st < self.claim(slot, generation)?.0.last_t() || !self.is_in_order(st) {
             return Err(AppendError::StartOutOfOrder);
         }
         match zero_of(value) {
@@ -533,19 +578,24 @@ impl HeadAppender<'_> {
         // Judged again, now that the shards are held: meanwhile a block may have been made of the times before.
         let bound = inner.bound(inner.max_time.load(Relaxed)).unwrap_or(Timestamp::MIN);
         let mut tally = Tally { mint: Timestamp::MAX, maxt: Timestamp::MIN, ..Tally::default() };
+        let mut late = late::Commit::new(inner, self.bounds.map_or(Timestamp::MAX, |bounds| bounds.late));
         for group in self.beside.groups(self.rows.len()) {
-            self.apply_floats(&group, bound, &mut states, &mut tally);
+            self.apply_floats(&group, bound, &mut states, &mut tally, &mut late);
             for row in &self.beside.histograms[group.histograms] {
                 let &HistogramRow { slot, generation, st, t, .. } = row;
-                if t < bound {
-                    tally.n_beyond.histogram += 1;
-                    continue;
-                }
                 let (state, place) = (state_of(&mut states, slot), (slot.idx(), generation));
                 let value = Value::from(&row.histogram);
                 let shard = &inner.shards[slot.shard()];
+                if t < bound {
+                    let is_taken = late.insert(shard, state, place, (st, t), value);
+                    tally.n_beyond.histogram += u64::from(!is_taken);
+                    continue;
+                }
                 let applied = shard.apply_value(state, &inner.chunks, &inner.options, place, st, t, value);
-                tally.count(value, t, applied);
+                let is_late = matches!(applied, Ok(Applied::OutOfOrder));
+                if !is_late || !late.insert(shard, state, place, (st, t), value) {
+                    tally.count(value, t, applied);
+                }
             }
             for row in &self.beside.metadata[group.metadata] {
                 let shard = &inner.shards[row.slot.shard()];
@@ -555,7 +605,10 @@ impl HeadAppender<'_> {
                 }
             }
         }
+        late.publish();
         drop(states);
+        tally.n_gone += late.n_gone;
+        inner.metrics.samples_appended.add(late.finish());
         for row in &self.beside.exemplars {
             // Another batch may have been faster; that is counted there.
             let _ = inner.exemplars.add(&row.series, &row.exemplar);
@@ -569,22 +622,29 @@ impl HeadAppender<'_> {
         bound: Timestamp,
         states: &mut [Option<Guard<'_>>],
         tally: &mut Tally,
+        late: &mut late::Commit<'_>,
     ) {
         let inner = self.inner;
         let options = &inner.options;
         for at in group.rows.clone() {
             let Row { slot, generation, t, v, .. } = self.rows[at];
-            if t < bound {
-                tally.n_beyond.float += 1;
-                continue;
-            }
             let shard = &inner.shards[slot.shard()];
             let (state, place) = (state_of(states, slot), (slot.idx(), generation));
-            let applied = match self.starts.get(at) {
+            let st = self.starts.get(at).copied();
+            let started = (st.unwrap_or(0), t);
+            if t < bound {
+                let is_taken = late.insert(shard, state, place, started, Value::Float(v));
+                tally.n_beyond.float += u64::from(!is_taken);
+                continue;
+            }
+            let applied = match st {
                 None => shard.apply(state, &inner.chunks, options, place, t, v),
-                Some(&st) => shard.apply_value(state, &inner.chunks, options, place, st, t, Value::Float(v)),
+                Some(st) => shard.apply_value(state, &inner.chunks, options, place, st, t, Value::Float(v)),
             };
-            tally.count(Value::Float(v), t, applied);
+            let is_late = matches!(applied, Ok(Applied::OutOfOrder));
+            if !is_late || !late.insert(shard, state, place, started, Value::Float(v)) {
+                tally.count(Value::Float(v), t, applied);
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use foldhash::HashMap;
 use model::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
-use crate::chunk::Encoding;
+use crate::chunk::{EncodedChunk, Encoding};
 use crate::fs::{self, File, GrowingMap};
 use crate::{Error, Result};
 
@@ -32,6 +32,9 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// Ref, two times, encoding.
 const RECORD_HEADER_LEN: usize = 25;
+
+/// Set in the encoding of a chunk of late samples.
+const LATE: u8 = 0x80;
 
 /// Where a sealed chunk is, and the times of its first and last sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ struct Tail {
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) by_series: HashMap<u64, Vec<Sealed>>,
+    /// The chunks of late samples of each series, in order of writing.
+    pub(super) late_by_series: HashMap<u64, Vec<Sealed>>,
     /// Chunks of encodings or origins that are not read yet.
     pub(super) n_skipped: u64,
     pub(super) n_corruptions: u64,
@@ -137,7 +142,7 @@ impl HeadChunks {
         }
         if let Some(stop) = stop {
             removable.extend(numbers[stop..].iter().map(|&number| path(dir, number)));
-            for chunks in loaded.by_series.values_mut() {
+            for chunks in loaded.by_series.values_mut().chain(loaded.late_by_series.values_mut()) {
                 chunks.retain(|chunk| files.contains_key(&chunk.file));
             }
         }
@@ -162,10 +167,26 @@ impl HeadChunks {
         mint: Timestamp,
         maxt: Timestamp,
         encoding: Encoding,
-        [front, back]: [&[u8]; 2],
+        data: [&[u8]; 2],
+    ) -> Result<Sealed> {
+        self.put(series, mint, maxt, encoding as u8, data)
+    }
+
+    /// Adds a chunk of late samples.
+    pub(super) fn write_late(&self, series: u64, chunk: &EncodedChunk) -> Result<Sealed> {
+        self.put(series, chunk.mint, chunk.maxt, chunk.encoding as u8 | LATE, [&chunk.bytes, &[]])
+    }
+
+    fn put(
+        &self,
+        series: u64,
+        mint: Timestamp,
+        maxt: Timestamp,
+        encoding: u8,
+        data: [&[u8]; 2],
     ) -> Result<Sealed> {
         let mut tail = self.tail.lock();
-        let len = front.len() + back.len();
+        let len = data[0].len() + data[1].len();
         if tail.end() + RECORD_HEADER_LEN + len + 8 > FILE_BYTES_MAX && self.flush(&mut tail).is_ok() {
             tail.number += 1;
             (tail.file, tail.flushed) = (None, MAGIC.len());
@@ -181,10 +202,9 @@ impl HeadChunks {
         buffer.extend_from_slice(&series.to_be_bytes());
         buffer.extend_from_slice(&mint.to_be_bytes());
         buffer.extend_from_slice(&maxt.to_be_bytes());
-        buffer.push(encoding as u8);
+        buffer.push(encoding);
         push_uvarint(buffer, len);
-        buffer.extend_from_slice(front);
-        buffer.extend_from_slice(back);
+        data.iter().for_each(|part| buffer.extend_from_slice(part));
         let crc = crc32c::crc32c(&buffer[at..]);
         buffer.extend_from_slice(&crc.to_be_bytes());
         if tail.buffer.len() >= BUFFER_BYTES
@@ -263,18 +283,23 @@ impl HeadChunks {
             None => &buffered,
         };
         let record = parse(bytes).map_err(corrupt)?.1;
-        let encoding = Encoding::from_byte(record.encoding)
+        let encoding = Encoding::from_byte(record.encoding & !LATE)
             .ok_or_else(|| corrupt(format!("chunk of unknown encoding {}", record.encoding)))?;
         Ok(read(encoding, record.data))
     }
 
-    /// Removes the oldest files as long as all their chunks end before `mint`.
-    pub(super) fn truncate(&self, mint: Timestamp) -> Result<()> {
-        let current = self.tail.lock().number;
+    /// The file that the next chunk goes to, unless that chunk fills it.
+    pub(super) fn current_file(&self) -> u32 {
+        self.tail.lock().number
+    }
+
+    /// Removes the oldest files as long as all their chunks end before `mint` and they come before `keep_from`.
+    pub(super) fn truncate(&self, mint: Timestamp, keep_from: u32) -> Result<()> {
+        let current = self.current_file().min(keep_from);
         loop {
             let mut files = self.files.write();
             let Some((&number, file)) = files.first_key_value() else { return Ok(()) };
-            if file.maxt.load(Ordering::Relaxed) >= mint || number == current {
+            if file.maxt.load(Ordering::Relaxed) >= mint || number >= current {
                 return Ok(());
             }
             let path = file.file.path().to_owned();
@@ -388,10 +413,16 @@ fn scan(path: &Path, number: u32, loaded: &mut Loaded) -> Result<Result<ChunkFil
             Err(what) => return Ok(Err(format!("{what} at byte {at}"))),
         };
         newest = newest.max(record.maxt);
-        let chunks = loaded.by_series.entry(record.series);
-        if Encoding::from_byte(record.encoding).is_none() {
+        if Encoding::from_byte(record.encoding & !LATE).is_none() {
             loaded.n_skipped += 1;
+        } else if record.encoding & LATE != 0 {
+            if record.mint <= record.maxt {
+                let offset = u32::try_from(at).expect("below the map's size");
+                let chunk = Sealed { file: number, offset, mint: record.mint, maxt: record.maxt };
+                loaded.late_by_series.entry(record.series).or_default().push(chunk);
+            }
         } else {
+            let chunks = loaded.by_series.entry(record.series);
             let chunks = chunks.or_default();
             if record.mint <= record.maxt && chunks.last().is_none_or(|last| last.maxt < record.mint) {
                 let offset = u32::try_from(at).expect("below the map's size");
@@ -457,7 +488,7 @@ mod tests {
         assert_eq!(later.file, 2);
         chunks.close().unwrap();
         let pinned = chunks.files();
-        chunks.truncate(500).unwrap();
+        chunks.truncate(500, u32::MAX).unwrap();
         assert_eq!(fs::list(dir.path()).unwrap(), ["000002"]);
         chunks.read(&pinned, sealed[3], |_, bytes| assert_eq!(bytes[2..], [3; 40])).unwrap();
         assert!(chunks.read(&chunks.files(), sealed[3], |_, _| ()).is_err());

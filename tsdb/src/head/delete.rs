@@ -7,6 +7,7 @@
 
 use model::{Matcher, TimeRange};
 
+use super::late::Late;
 use super::series::{Shard, State};
 use super::slab::NONE;
 use super::{Head, Inner, Slot};
@@ -31,10 +32,6 @@ impl Head {
     /// The log refused it: nothing is hidden.
     pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
         let inner = &*self.0;
-        let range = TimeRange::new(range.mint.max(self.min_time()), range.maxt.min(self.max_time()));
-        if range.mint > range.maxt {
-            return Ok(());
-        }
         let stones = inner.stones(range, matchers);
         inner.log_stones(&stones)?;
         let mut registry = inner.registry.write();
@@ -94,6 +91,9 @@ impl Inner {
 fn times(shard: &Shard, state: &State, idx: u32) -> Option<TimeRange> {
     let line = shard.line(idx).load();
     let oldest = state.chunks(idx).last().map(|chunk| chunk.mint);
-    let first = oldest.or((line.xor.count > 0).then_some(line.first_t))?;
-    Some(TimeRange::new(first, line.last_t()))
+    let first = oldest.or((line.xor.count > 0).then_some(line.first_t));
+    let in_order = first.map(|first| TimeRange::new(first, line.last_t()));
+    let late = state.late(idx).and_then(Late::span);
+    let both = |a: TimeRange, b: TimeRange| TimeRange::new(a.mint.min(b.mint), a.maxt.max(b.maxt));
+    in_order.into_iter().chain(late).reduce(both)
 }

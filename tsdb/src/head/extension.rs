@@ -2,6 +2,7 @@
 //!
 //! Most series never have one; it is made when first needed and dropped with the series.
 
+use super::late::Late;
 use super::series::State;
 use super::slab::NONE;
 use crate::chunk;
@@ -11,6 +12,8 @@ use crate::chunk;
 pub(super) struct Extension {
     /// The open chunk, where it is not one of plain floats.
     pub(super) open: Option<Open>,
+    /// Samples that came too late for their place.
+    pub(super) late: Option<Box<Late>>,
 }
 
 /// An open chunk and what its cut needs to know beside the line.
@@ -43,6 +46,7 @@ impl State {
 
     /// Frees the extension of series `idx`.
     pub(super) fn drop_extension(&mut self, idx: u32) {
+        self.drop_late(idx);
         let at = std::mem::replace(&mut self.cold[idx].extension, NONE);
         if at != NONE {
             self.extensions[at] = None;

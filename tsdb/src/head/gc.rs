@@ -33,11 +33,21 @@ impl Head {
     }
 }
 
+/// What a walk over all series found.
+struct Marked {
+    /// The time of the oldest sample that came in order.
+    oldest: Option<Timestamp>,
+    /// The first file with chunks of late samples.
+    keep_from: u32,
+    /// Series without samples.
+    leaving: Vec<Slot>,
+}
+
 impl Inner {
     fn truncate(&self, mint: Timestamp) -> Result<()> {
         self.min_valid_time.fetch_max(mint, Relaxed);
         let started = Instant::now();
-        let oldest = self.collect(mint);
+        let (oldest, keep_from) = self.collect(mint);
         self.forget_deletions(mint);
         self.metrics.observe_gc(started.elapsed());
         // Upstream moves the start of the head to its oldest sample; an empty head has none.
@@ -46,13 +56,21 @@ impl Inner {
         if oldest.is_none() && self.max_time.load(Relaxed) < mint {
             self.max_time.store(Timestamp::MIN, Relaxed);
         }
-        self.chunks.truncate(mint)?;
+        self.chunks.truncate(mint, keep_from)?;
         self.truncate_log(mint)
     }
 
-    /// Frees chunks before `mint` and series without any; returns the time of the oldest sample left.
-    pub(super) fn collect(&self, mint: Timestamp) -> Option<Timestamp> {
-        let (oldest, leaving) = self.mark(mint);
+    /// Frees what late samples left behind that went into blocks.
+    pub(super) fn collect_files(&self) -> Result<()> {
+        let mint = self.min_valid_time.load(Relaxed);
+        let (_, keep_from) = self.collect(mint);
+        self.chunks.truncate(mint, keep_from)
+    }
+
+    /// Frees chunks before `mint` and series without any; returns the time of the oldest sample left, late ones
+    /// aside, and the first file that late ones need.
+    pub(super) fn collect(&self, mint: Timestamp) -> (Option<Timestamp>, u32) {
+        let Marked { oldest, keep_from, leaving } = self.mark(mint);
         if !leaving.is_empty() {
             if self.appenders.outlive(APPENDER_PATIENCE) {
                 self.sweep(&leaving, mint);
@@ -65,12 +83,16 @@ impl Inner {
                 );
             }
         }
-        oldest
+        (oldest, keep_from)
     }
 
     /// Frees chunks before `mint` and marks the series that have no others.
-    fn mark(&self, mint: Timestamp) -> (Option<Timestamp>, Vec<Slot>) {
+    fn mark(&self, mint: Timestamp) -> Marked {
         let (mut oldest, mut leaving): (Option<Timestamp>, _) = (None, Vec::new());
+        // What is sealed from here on is in this file or a later one.
+        let mut keep_from = self.chunks.current_file();
+        let mut late_times = (Timestamp::MAX, Timestamp::MIN);
+        self.late.begin_collection();
         for (n, shard) in self.shards.iter().enumerate() {
             let mut state = shard.state.write();
             // Looked at under the lock: a view is made under it, too.
@@ -87,11 +109,18 @@ impl Inner {
                     shard.drop_open(&mut state, idx, &mut line);
                     hot.store(&line);
                 }
+                let late = state.late(idx).and_then(|late| Some((late.span()?, late.oldest_file())));
+                if let Some((span, file)) = late {
+                    late_times = (late_times.0.min(span.mint), late_times.1.max(span.maxt));
+                    keep_from = keep_from.min(file.unwrap_or(keep_from));
+                }
                 let first = state.chunks(idx).last().map(|chunk| chunk.mint);
                 let first = first.or((line.xor.count > 0).then_some(line.first_t));
                 if let Some(first) = first {
                     let first = first.max(mint);
                     oldest = Some(oldest.map_or(first, |oldest| oldest.min(first)));
+                    hot.flags.fetch_and(!LEAVING, Relaxed);
+                } else if late.is_some() {
                     hot.flags.fetch_and(!LEAVING, Relaxed);
                 } else {
                     hot.flags.fetch_or(LEAVING, Relaxed);
@@ -99,7 +128,8 @@ impl Inner {
                 }
             }
         }
-        (oldest, leaving)
+        self.late.end_collection(late_times.0, late_times.1);
+        Marked { oldest, keep_from, leaving }
     }
 
     /// Takes away what was marked, unless an appender opened since has claimed it or an older one gave it samples.
@@ -112,7 +142,8 @@ impl Inner {
             for idx in group.iter().map(|slot| slot.idx()) {
                 let hot = shard.line(idx);
                 let line = hot.load();
-                let is_empty = line.xor.count == 0 && state.chunks(idx).next().is_none();
+                let is_empty =
+                    line.xor.count == 0 && state.chunks(idx).next().is_none() && state.late(idx).is_none();
                 if is_empty && hot.try_end() {
                     let expiry = if line.last_t() == NEVER { mint } else { line.last_t().max(mint) };
                     self.expiries.lock().insert(line.wal_ref, expiry);
@@ -183,7 +214,9 @@ impl Inner {
     }
 
     /// Drops the tombstones of times that left the head, unless somebody may still hold samples they hide.
-    fn forget_deletions(&self, mint: Timestamp) {
+    pub(super) fn forget_deletions(&self, mint: Timestamp) {
+        // Late samples leave after those in order.
+        let mint = self.late.oldest().map_or(mint, |oldest| oldest.min(mint));
         let has_old_samples = |shard: &Shard| {
             let state = shard.state.read();
             (0..state.n_slots()).map(|idx| shard.line(idx)).any(|hot| {

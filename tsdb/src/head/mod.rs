@@ -9,6 +9,8 @@
 //!
 //! A series of plain floats is a line and a buffer; whatever else it has is in its [`extension`]. Exemplars are in one
 //! ring for all series ([`exemplars`]).
+//! Samples that come too late for their place are kept apart, with a log and in the end with blocks of their own
+//! ([`late`]).
 //!
 //! Compat: prometheus `tsdb`, `Head`.
 
@@ -20,6 +22,7 @@ mod exemplars;
 mod extension;
 mod gc;
 mod grace;
+mod late;
 mod memory;
 mod metadata;
 mod metrics;
@@ -41,6 +44,7 @@ use model::storage::SeriesRef;
 use model::{Timestamp, Value};
 use parking_lot::{Mutex, RwLock};
 
+pub use late::{LateSamples, LateWindow};
 pub use metrics::{Stats, TopEntry};
 pub use replay::ReplayProgress;
 pub use source::Source;
@@ -68,6 +72,8 @@ pub struct Options {
     /// The most series at a time, 0 for no limit.
     pub series_limit: u64,
     pub features: Features,
+    /// How much older than the head's newest sample a late one may be, in ms; zero refuses them.
+    pub out_of_order_window_ms: i64,
     pub wal: wal::Options,
 }
 
@@ -114,6 +120,7 @@ impl Default for Options {
             n_shards: (2 * cores).next_power_of_two().min(16),
             series_limit: 0,
             features: Features::default(),
+            out_of_order_window_ms: 0,
             wal: wal::Options::default(),
         }
     }
@@ -151,6 +158,7 @@ struct Inner {
     /// Until when the record of a series that left the head stays in checkpoints, by its ref.
     expiries: Mutex<HashMap<u64, Timestamp>>,
     truncating: Mutex<()>,
+    late: late::Shared,
     metrics: Metrics,
 }
 
@@ -262,9 +270,9 @@ impl Head {
         is_due.then(|| (mint, mint.div_euclid(range) * range + range))
     }
 
-    /// The bytes of log and chunk files on disk, as retention by size counts them.
+    /// The bytes of logs and chunk files on disk, as retention by size counts them.
     pub fn size_bytes(&self) -> u64 {
-        crate::fs::dir_size(&self.0.wal_dir) + self.0.chunks.size_bytes()
+        crate::fs::dir_size(&self.0.wal_dir) + self.0.late.size_bytes() + self.0.chunks.size_bytes()
     }
 
     /// Why nothing more is accepted, if so.
@@ -275,6 +283,7 @@ impl Head {
     /// Writes out and syncs everything; appends fail from then on, reads go on.
     pub fn close(&self) -> Result<()> {
         self.0.chunks.close()?;
+        self.0.late.close()?;
         let wal = self.0.wal.write().take();
         wal.map_or(Ok(()), wal::Writer::close)
     }

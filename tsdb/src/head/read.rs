@@ -12,6 +12,7 @@ use model::{Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
 use roaring::RoaringBitmap;
 
 use super::chunks::{Files, Sealed};
+use super::late;
 use super::slab::NONE;
 use super::{Head, Inner, Slot};
 use crate::DecodeError;
@@ -79,6 +80,15 @@ pub(super) struct Seen {
     /// Its sealed chunks in the view's list.
     chunks_start: u32,
     n_chunks: u32,
+    /// Its late samples in the view's list, `NONE` if it has none.
+    late: u32,
+}
+
+impl Seen {
+    /// Whether it has samples that came in order.
+    pub(super) fn has_in_order(&self) -> bool {
+        self.n_chunks > 0 || self.count > 0
+    }
 }
 
 /// Some series of the head as of one moment.
@@ -88,6 +98,7 @@ pub(super) struct View {
     pub(super) entries: Vec<Seen>,
     /// Sealed chunks that overlap the range, oldest first within a series.
     chunks: Vec<Sealed>,
+    late: Vec<late::Seen>,
     files: Files,
     _pin: Arc<()>,
 }
@@ -158,9 +169,12 @@ impl View {
             inner: Arc::clone(inner),
             entries: Vec::with_capacity(usize::try_from(ids.len()).unwrap_or(0)),
             chunks: Vec::new(),
+            late: Vec::new(),
             files: inner.chunks.files(),
             _pin: pin,
         };
+        // Few heads have any, and then of few times: else nobody has to look.
+        let may_be_late = inner.late.overlaps(range);
         for id in ids {
             let entry = registry.entry(id);
             if entry.slot == NONE {
@@ -184,7 +198,12 @@ impl View {
                 && line.last_t() >= range.mint
                 && !tombstones::covers(deleted, line.first_t, line.last_t());
             let n_chunks = view.chunks.len() - start;
-            if n_chunks > 0 || is_open {
+            let state = &states[slot.shard()];
+            let late = may_be_late.then(|| state.late(slot.idx())).flatten().and_then(|it| it.seen(range));
+            if n_chunks > 0 || is_open || late.is_some() {
+                let at = view.late.len();
+                view.late.extend(late);
+                let late = if view.late.len() > at { at } else { NONE as usize };
                 view.entries.push(Seen {
                     id,
                     slot,
@@ -194,6 +213,7 @@ impl View {
                     first_t: line.first_t,
                     chunks_start: u32::try_from(start).expect("chunks in memory are fewer than 2^32"),
                     n_chunks: u32::try_from(n_chunks).expect("chunks in memory are fewer than 2^32"),
+                    late: u32::try_from(late).expect("fewer than the series"),
                 });
             }
         }
@@ -213,7 +233,7 @@ impl View {
         &self.inner
     }
 
-    /// Hands the chunks of series `i` that overlap `range` to `visit`, oldest first.
+    /// Hands the chunks of series `i` that overlap `range` to `visit`, oldest first, late samples left out.
     pub(super) fn each_chunk(
         &self,
         i: usize,
@@ -285,6 +305,9 @@ impl View {
                 crate::Error::corrupt(&self.inner.wal_dir, u64::from(piece.offset), e.to_string())
             })
         })?;
+        if let Some(late) = self.late.get(self.entries[i].late as usize) {
+            late.merge_into(&self.inner, &self.files, range, start, out)?;
+        }
         self.drop_deleted(i, start, out);
         Ok(())
     }

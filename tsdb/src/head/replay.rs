@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use super::chunks::{HeadChunks, Loaded, Sealed};
 use super::exemplars::Exemplars;
 use super::grace::Appenders;
+use super::late;
 use super::metadata::Catalog;
 use super::metrics::Metrics;
 use super::registry::Registry;
@@ -98,6 +99,7 @@ pub(super) fn open(
         metadata: Catalog::default(),
         expiries: Mutex::default(),
         truncating: Mutex::new(()),
+        late: late::Shared::new(&dir.join("wbl"), options.out_of_order_window_ms, options.wal),
         metrics: Metrics::default(),
         wal_dir,
     };
@@ -106,19 +108,21 @@ pub(super) fn open(
         tracing::warn!(chunks = loaded.n_skipped, "head chunks of encodings not supported yet are skipped");
     }
     // Refs of chunks whose series record is lost must not be handed out again.
-    let mapped_max = loaded.by_series.keys().max().copied().unwrap_or(0);
+    let mapped_max = loaded.by_series.keys().chain(loaded.late_by_series.keys()).max().copied().unwrap_or(0);
     inner.last_ref.store(mapped_max, Ordering::Relaxed);
     let mut replay = Replay::new(&inner, loaded, min_valid_time);
     replay.is_read_only = scratch.is_some();
     replay.run(progress)?;
     // Series whose samples are all in blocks need no memory.
     inner.collect(min_valid_time);
+    inner.forget_deletions(min_valid_time);
     if scratch.is_some() {
         return Ok(inner);
     }
     let writer = wal::Writer::open(&inner.wal_dir, options.wal)?;
     writer.metrics().corruptions.add(inner.metrics.log_corruptions.get());
     *inner.wal.write() = Some(writer);
+    inner.late.open_log()?;
     inner.metrics.replay_seconds.set(started.elapsed().as_secs_f64());
     Ok(inner)
 }
@@ -164,6 +168,7 @@ struct Replay<'a> {
     /// Samples of the present record by shard.
     parts: Vec<Vec<RefSample>>,
     mapped: HashMap<u64, Vec<Sealed>>,
+    mapped_late: HashMap<u64, Vec<Sealed>>,
     slots: Slots,
     min_valid_time: Timestamp,
     times: (Timestamp, Timestamp),
@@ -176,7 +181,8 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     fn new(inner: &'a Inner, loaded: Loaded, min_valid_time: Timestamp) -> Self {
         let times = (Timestamp::MAX, Timestamp::MIN);
-        let (mapped, slots, skipped) = (loaded.by_series, Slots::default(), HashMap::default());
+        let Loaded { by_series: mapped, late_by_series: mapped_late, .. } = loaded;
+        let (slots, skipped) = (Slots::default(), HashMap::default());
         let (appliers, parts) = (Vec::new(), inner.shards.iter().map(|_| Vec::new()).collect());
         let (is_read_only, n_unknown) = (false, 0);
         Self {
@@ -184,6 +190,7 @@ impl<'a> Replay<'a> {
             appliers,
             parts,
             mapped,
+            mapped_late,
             slots,
             min_valid_time,
             times,
@@ -241,7 +248,8 @@ impl<'a> Replay<'a> {
         if mint <= maxt {
             self.inner.observe_times(mint, maxt);
         }
-        Ok(())
+        let find = |series| self.slots.get(series);
+        late::replay(self.inner, self.mapped_late, find, self.is_read_only)
     }
 
     fn apply_all(
@@ -390,7 +398,8 @@ impl<'a> Replay<'a> {
             let id = shard.state.read().cold[slot.idx()].id;
             if (tombstone.mint, tombstone.maxt) == (Timestamp::MIN, Timestamp::MAX) {
                 self.forget(slot, id);
-            } else if tombstone.maxt >= self.min_valid_time {
+            } else {
+                // Of old times, too: late samples may be there. What hides nothing is forgotten when all is read.
                 let span = TimeRange::new(tombstone.mint, tombstone.maxt);
                 self.inner.registry.write().delete(id, span);
             }

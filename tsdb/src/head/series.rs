@@ -346,6 +346,7 @@ pub(super) struct State {
     pub(super) free_extensions: Vec<u32>,
     n_nodes: u64,
     n_open: u64,
+    pub(super) n_late_chunks: u64,
     /// Series whose newest sample is a staleness marker.
     n_stale: u64,
     /// What is known of the metrics of series, by index; shorter than needed as long as nothing is.
@@ -707,9 +708,9 @@ impl State {
         self.cold.len()
     }
 
-    /// Sealed and open chunks.
+    /// Sealed and open chunks, those of late samples included.
     pub(super) fn n_chunks(&self) -> u64 {
-        self.n_nodes + self.n_open
+        self.n_nodes + self.n_open + self.n_late_chunks
     }
 
     /// Series whose newest sample is a staleness marker.

@@ -21,10 +21,11 @@ pub struct Source {
 }
 
 impl Head {
-    /// The series with samples at `mint <= t < maxt`, sorted by their labels.
+    /// The series with samples at `mint <= t < maxt`, sorted by their labels; late ones go their own way.
     pub fn series_source(&self, mint: Timestamp, maxt: Timestamp) -> Source {
         let range = TimeRange::new(mint, maxt.saturating_sub(1));
         let mut view = View::new(&self.0, range, |registry| registry.visible.clone());
+        view.entries.retain(super::read::Seen::has_in_order);
         view.sort();
         Source { view, range, next: 0, scratch: SampleBatch::default() }
     }

@@ -583,7 +583,7 @@ fn no_sample_is_lost_between_collections_and_brand_new_appenders() {
         });
         let mut collected = 0;
         while !stop.load(Ordering::Relaxed) {
-            collected += u64::from(head.0.collect(head.max_time()).is_some());
+            collected += u64::from(head.0.collect(head.max_time()).0.is_some());
         }
         assert!(collected > 0);
         writer.join().unwrap()
