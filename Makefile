@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp bench compare clean
+.PHONY: help run build ui check test test-ui peers smtp faults bench compare clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -65,6 +65,9 @@ smtp: ## install the SMTP server that the mail tests deliver to
 	  apt-get -qq update && apt-get -qq install -y python3-venv; fi; \
 	python3 -m venv $(FERULA_VENV) && $(FERULA_VENV)/bin/pip -q install aiosmtpd==1.4.6 \
 	|| echo "smtp: aiosmtpd could not be installed, the tests that need it will say so"
+
+faults: ## break the disk under the store at each of its operations, and cut the power after each
+	FERULA_FAULTS=all cargo test -p tsdb --locked --lib testing::crash
 
 bench: ## measure the stages of the data path; B=name for one
 	cargo bench --workspace --locked $(if $(B),--bench $(B))

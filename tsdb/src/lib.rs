@@ -21,6 +21,8 @@ pub mod fs;
 pub mod head;
 pub mod index;
 mod output;
+#[cfg(test)]
+mod testing;
 pub mod wal;
 
 pub use db::Db;

@@ -9,6 +9,8 @@
 pub(crate) mod fault;
 mod lock;
 mod mmap;
+#[cfg(test)]
+pub(crate) mod sim;
 
 use std::ffi::OsString;
 use std::io;
@@ -45,6 +47,8 @@ impl File {
     pub fn create(path: &Path) -> Result<Self> {
         #[cfg(test)]
         fault::admit_change(path).map_err(Error::io("create", path))?;
+        #[cfg(test)]
+        let step = sim::begin(sim::Kind::Takes, "create", path).map_err(Error::io("create", path))?;
         let inner = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -52,17 +56,23 @@ impl File {
             .truncate(true)
             .open(path)
             .map_err(Error::io("create", path))?;
+        #[cfg(test)]
+        step.created(path, &inner);
         Ok(Self { inner, path: path.to_owned() })
     }
 
     /// Creates a file that must not exist yet.
     pub fn create_new(path: &Path) -> Result<Self> {
+        #[cfg(test)]
+        let step = sim::begin(sim::Kind::Takes, "create", path).map_err(Error::io("create", path))?;
         let inner = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
             .open(path)
             .map_err(Error::io("create", path))?;
+        #[cfg(test)]
+        step.created(path, &inner);
         Ok(Self { inner, path: path.to_owned() })
     }
 
@@ -88,6 +98,14 @@ impl File {
                 return Err(error).map_err(Error::io("write", &self.path));
             }
         };
+        #[cfg(test)]
+        let _step = match sim::begin_write(sim::Kind::Takes, "write", &self.path, bytes.len()) {
+            Ok(step) => step,
+            Err((part, error)) => {
+                self.inner.write_all_at(&bytes[..part], offset).map_err(Error::io("write", &self.path))?;
+                return Err(error).map_err(Error::io("write", &self.path));
+            }
+        };
         self.inner.write_all_at(bytes, offset).map_err(Error::io("write", &self.path))
     }
 
@@ -97,6 +115,9 @@ impl File {
     }
 
     pub fn set_len(&self, len: u64) -> Result<()> {
+        #[cfg(test)]
+        let _step = sim::begin(sim::Kind::Changes, "truncate", &self.path)
+            .map_err(Error::io("truncate", &self.path))?;
         self.inner.set_len(len).map_err(Error::io("truncate", &self.path))
     }
 
@@ -104,12 +125,30 @@ impl File {
     pub fn sync_data(&self) -> Result<()> {
         #[cfg(test)]
         fault::admit_sync(&self.path).map_err(Error::io("fsync", &self.path))?;
+        #[cfg(test)]
+        if self.sync_simulated()? {
+            return Ok(());
+        }
         self.inner.sync_data().map_err(Error::io("fsync", &self.path))
     }
 
     /// As [`File::sync_data`], with the metadata.
     pub fn sync_all(&self) -> Result<()> {
+        #[cfg(test)]
+        if self.sync_simulated()? {
+            return Ok(());
+        }
         self.inner.sync_all().map_err(Error::io("fsync", &self.path))
+    }
+
+    /// Whether the file is on a simulated disk; then it counts as synced.
+    #[cfg(test)]
+    fn sync_simulated(&self) -> Result<bool> {
+        let step =
+            sim::begin(sim::Kind::Syncs, "fsync", &self.path).map_err(Error::io("fsync", &self.path))?;
+        let is_simulated = step.is_simulated();
+        step.synced(&self.inner);
+        Ok(is_simulated)
     }
 
     pub(crate) fn std(&self) -> &std::fs::File {
@@ -160,7 +199,11 @@ pub fn capacity(path: &Path) -> Option<u64> {
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     #[cfg(test)]
     fault::admit_change(from).map_err(Error::io("rename", from))?;
+    #[cfg(test)]
+    let step = sim::begin(sim::Kind::Changes, "rename", from).map_err(Error::io("rename", from))?;
     std::fs::rename(from, to).map_err(Error::io("rename", from))?;
+    #[cfg(test)]
+    step.renamed(from, to);
     to.parent().map_or(Ok(()), sync_dir)
 }
 
@@ -168,27 +211,72 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 pub fn link(from: &Path, to: &Path) -> Result<()> {
     #[cfg(test)]
     fault::admit_change(from).map_err(Error::io("link", from))?;
-    std::fs::hard_link(from, to).map_err(Error::io("link", from))
+    #[cfg(test)]
+    let step = sim::begin(sim::Kind::Takes, "link", from).map_err(Error::io("link", from))?;
+    std::fs::hard_link(from, to).map_err(Error::io("link", from))?;
+    #[cfg(test)]
+    step.linked(from, to);
+    Ok(())
 }
 
 /// Makes the names in a directory durable.
 pub fn sync_dir(path: &Path) -> Result<()> {
+    #[cfg(test)]
+    {
+        let step = sim::begin(sim::Kind::Syncs, "fsync", path).map_err(Error::io("fsync", path))?;
+        if step.is_simulated() {
+            step.synced_dir(path);
+            return Ok(());
+        }
+    }
     let dir = std::fs::File::open(path).map_err(Error::io("open", path))?;
     dir.sync_all().map_err(Error::io("fsync", path))
 }
 
+/// Creates a directory and what is missing above it; the new names are durable.
 pub fn create_dir_all(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(Error::io("create", path))
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent });
+    if let Some(parent) = parent {
+        create_dir_all(parent)?;
+    }
+    #[cfg(test)]
+    let step = sim::begin(sim::Kind::Takes, "mkdir", path).map_err(Error::io("create", path))?;
+    match std::fs::create_dir(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create", path)(e)),
+        _ => {}
+    }
+    #[cfg(test)]
+    step.created_dir(path);
+    parent.map_or(Ok(()), sync_dir)
 }
 
 pub fn remove_file(path: &Path) -> Result<()> {
     #[cfg(test)]
     fault::admit_change(path).map_err(Error::io("remove", path))?;
-    std::fs::remove_file(path).map_err(Error::io("remove", path))
+    #[cfg(test)]
+    let step = sim::begin(sim::Kind::Changes, "remove", path).map_err(Error::io("remove", path))?;
+    std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+    #[cfg(test)]
+    step.removed(path);
+    Ok(())
 }
 
 /// Removes a directory with all it holds; a missing one is fine.
 pub fn remove_dir_all(path: &Path) -> Result<()> {
+    #[cfg(test)]
+    if sim::is_simulated(path) && path.is_dir() {
+        for name in list(path)? {
+            let inner = path.join(name);
+            if inner.is_dir() { remove_dir_all(&inner)? } else { remove_file(&inner)? }
+        }
+        let step = sim::begin(sim::Kind::Changes, "rmdir", path).map_err(Error::io("remove", path))?;
+        std::fs::remove_dir(path).map_err(Error::io("remove", path))?;
+        step.removed(path);
+        return Ok(());
+    }
     match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),

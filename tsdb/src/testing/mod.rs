@@ -1,0 +1,313 @@
+//! What the long tests share: a store beside a plain map of what it must hold, and steps that change both.
+//!
+//! [`model`] takes random steps, [`crash`] breaks the disk under a fixed sequence of them. Values are compared by what
+//! they mean: floats by their bits, histograms bucket by bucket, however their spans were cut.
+
+mod crash;
+mod model;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ::model::storage::{AppendError, Appendable, Queryable, SelectHints, SeriesKey};
+use ::model::{AnyHistogram, Labels, SampleBatch, TimeRange, Timestamp, Value, sample};
+
+use crate::db::{Db, Options};
+use crate::head::ReplayProgress;
+
+pub(crate) const MINUTE: i64 = 60_000;
+pub(crate) const HOUR: i64 = 60 * MINUTE;
+
+/// Where block ranges of every size begin.
+pub(crate) const START: i64 = 1_700_000_000_000 / (18 * HOUR) * (18 * HOUR);
+
+/// What a sample means.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Meaning {
+    Float(u64),
+    StaleHistogram,
+    Histogram(Box<Buckets>),
+}
+
+/// A histogram without the accidents of its encoding; numbers by their bits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Buckets {
+    is_float: bool,
+    is_gauge: bool,
+    schema: i32,
+    totals: [u64; 4],
+    positive: BTreeMap<i32, u64>,
+    negative: BTreeMap<i32, u64>,
+    custom: Vec<u64>,
+}
+
+fn buckets(spans: &[::model::histogram::Span], values: impl Iterator<Item = f64>) -> BTreeMap<i32, u64> {
+    let mut at = 0;
+    let mut indexes = Vec::new();
+    for span in spans {
+        at += span.offset;
+        for _ in 0..span.length {
+            indexes.push(at);
+            at += 1;
+        }
+    }
+    // A bucket that is listed and empty means as much as one that is not listed.
+    indexes.into_iter().zip(values).filter(|(_, v)| *v != 0.0).map(|(i, v)| (i, v.to_bits())).collect()
+}
+
+fn sums(deltas: &[i64]) -> impl Iterator<Item = f64> + '_ {
+    deltas.iter().scan(0_i64, |sum, delta| {
+        *sum += delta;
+        Some(*sum as f64)
+    })
+}
+
+impl Meaning {
+    pub(crate) fn of(value: Value<'_>) -> Self {
+        use ::model::histogram::CounterResetHint::Gauge;
+        match value {
+            Value::Float(v) => Self::Float(v.to_bits()),
+            Value::Histogram(h) if h.is_stale() => Self::StaleHistogram,
+            Value::FloatHistogram(h) if h.is_stale() => Self::StaleHistogram,
+            Value::Histogram(h) => Self::Histogram(Box::new(Buckets {
+                is_float: false,
+                is_gauge: h.counter_reset_hint == Gauge,
+                schema: h.schema,
+                totals: [h.zero_threshold.to_bits(), h.zero_count, h.count, h.sum.to_bits()],
+                positive: buckets(&h.positive_spans, sums(&h.positive_buckets)),
+                negative: buckets(&h.negative_spans, sums(&h.negative_buckets)),
+                custom: h.custom_values.iter().map(|v| v.to_bits()).collect(),
+            })),
+            Value::FloatHistogram(h) => Self::Histogram(Box::new(Buckets {
+                is_float: true,
+                is_gauge: h.counter_reset_hint == Gauge,
+                schema: h.schema,
+                totals: [h.zero_threshold, h.zero_count, h.count, h.sum].map(f64::to_bits),
+                positive: buckets(&h.positive_spans, h.positive_buckets.iter().copied()),
+                negative: buckets(&h.negative_spans, h.negative_buckets.iter().copied()),
+                custom: h.custom_values.iter().map(|v| v.to_bits()).collect(),
+            })),
+        }
+    }
+}
+
+/// A sample to append.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Float(f64),
+    Histogram(AnyHistogram),
+}
+
+impl Content {
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Float(v) => Value::Float(*v),
+            Self::Histogram(h) => h.into(),
+        }
+    }
+}
+
+/// What a store must hold: by series, by time. Series without samples are left out.
+pub(crate) type Oracle = BTreeMap<Labels, BTreeMap<Timestamp, Meaning>>;
+
+/// One batch as it was accepted, in the order of its samples.
+pub(crate) type Batch = Vec<(Labels, Timestamp, Meaning)>;
+
+/// Series number `n`: names and values that share beginnings, and one that is not ASCII.
+pub(crate) fn series(n: usize) -> Labels {
+    let (pod, zone) = (format!("pod-{n}"), ["a", "b", "é"][n % 3]);
+    Labels::from_pairs([
+        ("__name__", if n % 2 == 0 { "requests_total" } else { "wave" }),
+        ("pod", &pod),
+        ("zone", zone),
+    ])
+}
+
+/// A value as series `n` might have at `t`: counters, gauges, constants, and now and then something odd.
+pub(crate) fn float(rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> f64 {
+    match rng.u8(..40) {
+        0 => sample::STALE_NAN,
+        1 => sample::NORMAL_NAN,
+        2 => f64::NEG_INFINITY,
+        3 => f64::from_bits(rng.u64(..) & !(0x7ff << 52)),
+        4..20 => ((t - START) / 1000) as f64,
+        20..25 => n as f64,
+        _ => rng.f64() * 1e3,
+    }
+}
+
+/// All that a store holds.
+pub(crate) fn read(db: &Db, range: TimeRange) -> Oracle {
+    let set = db.querier(range).unwrap().select(&[], &SelectHints::default()).unwrap();
+    let mut found = Oracle::new();
+    let mut batch = SampleBatch::default();
+    for i in 0..set.len() {
+        batch.clear();
+        set.samples_into(i, range, &mut batch).unwrap();
+        assert!(batch.ts.is_sorted_by(|a, b| a < b), "times of floats ascend");
+        assert!(batch.histograms.is_sorted_by(|a, b| a.t < b.t), "times of histograms ascend");
+        let mut samples: BTreeMap<_, _> =
+            batch.iter().map(|s| (s.t, Meaning::of(Value::Float(s.v)))).collect();
+        for h in &batch.histograms {
+            let before = samples.insert(h.t, Meaning::of((&h.histogram).into()));
+            assert!(before.is_none(), "a float and a histogram at {}", h.t);
+        }
+        if let (Some((&first, _)), Some((&last, _))) = (samples.first_key_value(), samples.last_key_value()) {
+            assert!(range.contains(first) && range.contains(last), "{first}..{last} outside {range:?}");
+            assert!(found.insert(set.labels(i), samples).is_none(), "{} comes twice", set.labels(i));
+        }
+    }
+    found
+}
+
+/// Where two stores differ, in a few lines.
+pub(crate) fn difference(found: &Oracle, expected: &Oracle) -> Option<String> {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    let mut n = 0;
+    let none = BTreeMap::new();
+    let names: std::collections::BTreeSet<&Labels> = found.keys().chain(expected.keys()).collect();
+    for labels in names {
+        let (a, b) = (found.get(labels).unwrap_or(&none), expected.get(labels).unwrap_or(&none));
+        let times: std::collections::BTreeSet<&i64> = a.keys().chain(b.keys()).collect();
+        for t in times.into_iter().filter(|t| a.get(t) != b.get(t)) {
+            n += 1;
+            if n <= 6 {
+                let _ = writeln!(
+                    out,
+                    "{labels} at {:+} min: found {:?}, expected {:?}",
+                    (t - START) as f64 / MINUTE as f64,
+                    a.get(t),
+                    b.get(t)
+                );
+            }
+        }
+    }
+    (n > 0).then(|| format!("{n} samples differ\n{out}"))
+}
+
+/// A store and what it must hold.
+pub(crate) struct World {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) db: Option<Db>,
+    pub(crate) oracle: Oracle,
+    /// The newest time that each series was given, deleted or not.
+    pub(crate) newest: BTreeMap<Labels, Timestamp>,
+    /// What was acknowledged, in order.
+    pub(crate) batches: Vec<Batch>,
+    /// What was being committed when the disk failed: it may be there, as a whole, or not.
+    pub(crate) in_flight: Option<Batch>,
+}
+
+/// One sample of a batch: series, time, value.
+pub(crate) type Row = (usize, Timestamp, Content);
+
+impl World {
+    pub(crate) fn new(dir: &Path, options: Options) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            options,
+            db: None,
+            oracle: Oracle::new(),
+            newest: BTreeMap::new(),
+            batches: Vec::new(),
+            in_flight: None,
+        }
+    }
+
+    pub(crate) fn open(&mut self) -> crate::Result<()> {
+        self.db = Some(Db::open(&self.dir, &self.options, &ReplayProgress::default())?);
+        Ok(())
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        self.db.as_ref().expect("BUG: the store is not open")
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.db.is_some()
+    }
+
+    /// Stops as after SIGTERM.
+    pub(crate) fn close(&mut self) -> crate::Result<()> {
+        let closed = self.db().close();
+        self.db = None;
+        closed
+    }
+
+    /// Appends rows as one batch and commits it. The oracle takes what is acknowledged, and checks what is refused.
+    pub(crate) fn commit(&mut self, rows: &[Row]) -> Result<(), String> {
+        let batch = self.append(rows, true)?;
+        for (labels, t, meaning) in &batch {
+            self.newest.insert(labels.clone(), *t);
+            self.oracle.entry(labels.clone()).or_default().insert(*t, meaning.clone());
+        }
+        if !batch.is_empty() {
+            self.batches.push(batch);
+        }
+        Ok(())
+    }
+
+    /// Appends rows as one batch and drops it.
+    pub(crate) fn roll_back(&mut self, rows: &[Row]) {
+        let _ = self.append(rows, false);
+    }
+
+    fn append(&mut self, rows: &[Row], commits: bool) -> Result<Batch, String> {
+        let db = self.db.as_ref().expect("BUG: the store is not open");
+        let mut newest = self.newest.clone();
+        let mut batch = Batch::new();
+        let is_poisoned = db.head().poison().is_some();
+        let mut appender = db.appender(rows.first().map_or(0, |row| row.0 as u64 % 3));
+        for (n, t, content) in rows {
+            let labels = series(*n);
+            let last = self.newest.get(&labels).copied().unwrap_or(i64::MIN);
+            let appended = appender.append_value(SeriesKey::Labels(&labels), 0, *t, content.value());
+            match &appended {
+                Ok(_) => {}
+                Err(AppendError::Poisoned) => {
+                    assert!(is_poisoned, "a sound store says it is poisoned");
+                    return Err("poisoned".to_owned());
+                }
+                // Inside what the head takes, only older samples may be refused.
+                Err(e) => {
+                    let head = db.head();
+                    let bound = head.min_valid_time().max(head.max_time().saturating_sub(HOUR));
+                    assert!(
+                        *t <= last || *t < bound,
+                        "{labels} at {t} is refused, {e}: newest {last}, bound {bound}"
+                    );
+                }
+            }
+            if appended.is_ok() {
+                // Later in the same batch an older sample is dropped silently, as upstream does.
+                let newest = newest.entry(labels.clone()).or_insert(i64::MIN);
+                if *t > *newest {
+                    *newest = *t;
+                    batch.push((labels, *t, Meaning::of(content.value())));
+                } else if *t == last {
+                    let known = self.oracle.get(&labels).and_then(|samples| samples.get(t));
+                    let meaning = Meaning::of(content.value());
+                    assert!(
+                        known.is_none_or(|known| *known == meaning),
+                        "{labels} at {t}: another value is accepted"
+                    );
+                }
+            }
+        }
+        if commits {
+            self.in_flight = Some(batch);
+            appender.commit().map_err(|e| e.to_string())?;
+            batch = self.in_flight.take().expect("BUG: just put there");
+        }
+        Ok(batch)
+    }
+
+    /// Compares all of it, head and blocks.
+    pub(crate) fn check(&self, when: &str) {
+        if let Some(difference) = difference(&read(self.db(), TimeRange::ALL), &self.oracle) {
+            panic!("{when}: {difference}");
+        }
+    }
+}

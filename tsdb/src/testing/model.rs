@@ -1,0 +1,1 @@
+//! The store against a plain map: random steps of everything that can be done to it.
