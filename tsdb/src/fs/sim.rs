@@ -99,12 +99,14 @@ impl Sim {
     }
 
     pub(crate) fn plan(&self, fault: Fault) {
-        self.lock().fault = Some(fault);
+        let mut state = self.lock();
+        (state.fault, state.is_struck) = (Some(fault), false);
     }
 
     /// Lets everything succeed again.
     pub(crate) fn heal(&self) {
-        self.lock().fault = None;
+        let mut state = self.lock();
+        (state.fault, state.is_struck) = (None, false);
     }
 
     /// Whether the planned operation was reached.

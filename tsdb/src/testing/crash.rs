@@ -161,19 +161,7 @@ fn strikes(every: u64) -> Vec<u64> {
 /// Opens what a fault left, compares, goes on with it, and compares again.
 fn go_on(mut world: World, when: &str) {
     world.open().unwrap_or_else(|e| panic!("{when}: does not open: {e}"));
-    if let Some(batch) = world.in_flight.take() {
-        // Whole or not at all; nobody was told.
-        let found = read(world.db(), TimeRange::ALL);
-        let has = |(labels, t, _): &(Labels, i64, Meaning)| {
-            found.get(labels).is_some_and(|samples| samples.contains_key(t))
-        };
-        if batch.iter().any(has) {
-            for (labels, t, meaning) in batch {
-                world.newest.insert(labels.clone(), t);
-                world.oracle.entry(labels).or_default().insert(t, meaning);
-            }
-        }
-    }
+    world.settle();
     world.check(when);
     for minute in [910, 915, 1100] {
         world.commit(&rows(minute)).unwrap_or_else(|e| panic!("{when}: {e}"));

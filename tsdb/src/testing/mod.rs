@@ -304,6 +304,22 @@ impl World {
         Ok(batch)
     }
 
+    /// After a crash in the midst of a commit: finds out whether the batch is there.
+    pub(crate) fn settle(&mut self) {
+        let Some(batch) = self.in_flight.take() else { return };
+        let found = read(self.db(), TimeRange::ALL);
+        let has = |(labels, t, _): &(Labels, i64, Meaning)| {
+            found.get(labels).is_some_and(|samples| samples.contains_key(t))
+        };
+        // Whole or not at all; nobody was told. A comparison with the oracle follows.
+        if batch.iter().any(has) {
+            for (labels, t, meaning) in batch {
+                self.newest.insert(labels.clone(), t);
+                self.oracle.entry(labels).or_default().insert(t, meaning);
+            }
+        }
+    }
+
     /// Compares all of it, head and blocks.
     pub(crate) fn check(&self, when: &str) {
         if let Some(difference) = difference(&read(self.db(), TimeRange::ALL), &self.oracle) {

@@ -1,1 +1,273 @@
 //! The store against a plain map: random steps of everything that can be done to it.
+//!
+//! Every step is followed by a read of everything; some steps end in a crash in the middle of what they do. Kinds of
+//! samples that the head refuses as a whole are left out.
+
+use std::time::Duration;
+
+use ::model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
+use proptest::prelude::*;
+
+use super::*;
+use crate::fs::sim::{Fault, Sim};
+
+/// What is done; times are in seconds after the newest sample or before it.
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many batches of `count` series from `first` on, `every` seconds apart.
+    Scrape {
+        n: u8,
+        first: u8,
+        count: u8,
+        every: u16,
+        seed: u64,
+    },
+    /// One batch that is dropped.
+    RollBack {
+        first: u8,
+        seed: u64,
+    },
+    /// Samples older than what their series has.
+    Late {
+        first: u8,
+        count: u8,
+        back: u16,
+        seed: u64,
+    },
+    /// What a series has already, and the same with another value.
+    Repeat {
+        first: u8,
+    },
+    /// Several samples of a series in one batch, not all in order.
+    Tangle {
+        first: u8,
+        seed: u64,
+    },
+    /// The read of a part, by series and time.
+    Read {
+        mint: u16,
+        len: u16,
+    },
+    Maintain,
+    Close,
+    Kill,
+    /// The next step ends at its so manieth operation, of a write with some eighths done.
+    Crash {
+        after: u8,
+        share: u8,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (1..25_u8, 0..8_u8, 1..6_u8, 5..900_u16, any::<u64>())
+            .prop_map(|(n, first, count, every, seed)| Step::Scrape { n, first, count, every, seed }),
+        1 => (0..8_u8, any::<u64>()).prop_map(|(first, seed)| Step::RollBack { first, seed }),
+        2 => (0..8_u8, 1..6_u8, 1..9000_u16, any::<u64>())
+            .prop_map(|(first, count, back, seed)| Step::Late { first, count, back, seed }),
+        1 => (0..8_u8).prop_map(|first| Step::Repeat { first }),
+        1 => (0..8_u8, any::<u64>()).prop_map(|(first, seed)| Step::Tangle { first, seed }),
+        2 => (any::<u16>(), any::<u16>()).prop_map(|(mint, len)| Step::Read { mint, len }),
+        3 => Just(Step::Maintain),
+        1 => Just(Step::Close),
+        1 => Just(Step::Kill),
+        2 => (1..30_u8, 0..9_u8).prop_map(|(after, share)| Step::Crash { after, share }),
+    ];
+    proptest::collection::vec(step, 1..30)
+}
+
+/// A histogram as series `n` might have as its `t`-th: counters that grow, are reset, change their buckets.
+fn histogram(rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> AnyHistogram {
+    let age = u64::try_from((t - START) / 1000).unwrap_or(0) % 5000;
+    let is_custom = n % 4 == 1;
+    let n_buckets = 2 + usize::try_from(age / 700).unwrap() + usize::from(rng.u8(..20) == 0);
+    let counts: Vec<u64> = (0..n_buckets as u64).map(|i| age / (i + 1)).collect();
+    let gap = i32::from(n_buckets > 3);
+    let spans = if is_custom || gap == 0 {
+        vec![Span { offset: 0, length: u32::try_from(n_buckets).unwrap() }]
+    } else {
+        vec![
+            Span { offset: -2, length: 2 },
+            Span { offset: gap, length: u32::try_from(n_buckets).unwrap() - 2 },
+        ]
+    };
+    let sum = if rng.u8(..30) == 0 { sample::STALE_NAN } else { age as f64 * 0.3 };
+    let zero_count = if is_custom { 0 } else { age / 9 };
+    let count = counts.iter().sum::<u64>() + zero_count;
+    let zero_threshold = if is_custom { 0.0 } else { 0.001 };
+    let custom_values =
+        if is_custom { (0..n_buckets - 1).map(|i| 0.1 + i as f64).collect() } else { Vec::new() };
+    let schema = if is_custom { CUSTOM_BUCKETS_SCHEMA } else { 3 };
+    let counter_reset_hint = if n % 8 == 6 { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
+    if n % 8 >= 4 {
+        let positive_buckets = counts.iter().map(|&c| c as f64).collect();
+        return AnyHistogram::Float(Box::new(FloatHistogram {
+            counter_reset_hint,
+            schema,
+            zero_threshold,
+            zero_count: zero_count as f64,
+            count: count as f64,
+            sum,
+            positive_spans: spans,
+            positive_buckets,
+            custom_values,
+            ..FloatHistogram::default()
+        }));
+    }
+    let mut previous = 0;
+    let deltas = counts.iter().map(|&c| {
+        let delta = c.cast_signed() - previous;
+        previous = c.cast_signed();
+        delta
+    });
+    AnyHistogram::Int(Box::new(Histogram {
+        counter_reset_hint,
+        schema,
+        zero_threshold,
+        zero_count,
+        count,
+        sum,
+        positive_buckets: deltas.collect(),
+        positive_spans: spans,
+        custom_values,
+        ..Histogram::default()
+    }))
+}
+
+struct Walk {
+    world: World,
+    sim: Sim,
+    has_histograms: bool,
+    now: Timestamp,
+    n_crashes: u32,
+    _home: tempfile::TempDir,
+}
+
+fn options() -> Options {
+    Options { wal_segment_bytes: 32 << 10, wal_sync_interval: Duration::ZERO, ..Options::default() }
+}
+
+impl Walk {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("data");
+        std::fs::create_dir(&dir).unwrap();
+        let sim = Sim::new(&dir);
+        let mut world = World::new(&dir, options());
+        world.open().unwrap();
+        let has_histograms = {
+            let one = histogram(&mut fastrand::Rng::with_seed(1), 0, START + 1000);
+            let appended =
+                world.db().appender(0).append_value(SeriesKey::Labels(&series(0)), 0, START, (&one).into());
+            appended.is_ok()
+        };
+        Self { world, sim, has_histograms, now: START, n_crashes: 0, _home: home }
+    }
+
+    /// A value for series `n`; some series change between floats and histograms.
+    fn content(&self, rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> Content {
+        if self.has_histograms && n % 3 != 0 && !(n == 7 && t / 1_000_000 % 2 == 0) {
+            return Content::Histogram(histogram(rng, n, t));
+        }
+        Content::Float(float(rng, n, t))
+    }
+
+    fn rows(&self, first: u8, count: u8, t: Timestamp, seed: u64) -> Vec<Row> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let first = usize::from(first);
+        (first..first + usize::from(count)).map(|n| (n, t, self.content(&mut rng, n, t))).collect()
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match *step {
+            Step::Scrape { n, first, count, every, seed } => {
+                for i in 0..n {
+                    self.now += i64::from(every) * 1000;
+                    self.world.commit(&self.rows(first, count, self.now, seed ^ u64::from(i)))?;
+                }
+                Ok(())
+            }
+            Step::RollBack { first, seed } => {
+                self.world.roll_back(&self.rows(first, 3, self.now + 1000, seed));
+                Ok(())
+            }
+            Step::Late { first, count, back, seed } => {
+                // An odd time, which no scrape uses.
+                let t = (self.now - i64::from(back) * 1000).max(START) + 7;
+                self.world.commit(&self.rows(first, count, t, seed))
+            }
+            Step::Repeat { first } => {
+                let labels = series(usize::from(first));
+                let Some(&t) = self.world.newest.get(&labels) else { return Ok(()) };
+                // The oracle sees to it that only the very same is accepted.
+                self.world.commit(&[
+                    (usize::from(first), t, Content::Float(0.125)),
+                    (usize::from(first), t, Content::Float(0.25)),
+                ])
+            }
+            Step::Tangle { first, seed } => {
+                let mut rows = Vec::new();
+                for offset in [3, 1, 3, 5, 4] {
+                    rows.extend(self.rows(first, 2, self.now + offset * 1000, seed));
+                }
+                self.now += 6000;
+                self.world.commit(&rows)
+            }
+            Step::Read { mint, len } => {
+                let span = (self.now - START).max(1) + 2;
+                let mint = START - 1 + i64::from(mint) * span / i64::from(u16::MAX);
+                let range = TimeRange::new(mint, mint + i64::from(len) * span / i64::from(u16::MAX));
+                let mut expected = self.world.oracle.clone();
+                for samples in expected.values_mut() {
+                    samples.retain(|&t, _| range.contains(t));
+                }
+                expected.retain(|_, samples| !samples.is_empty());
+                match difference(&read(self.world.db(), range), &expected) {
+                    Some(difference) => panic!("read of {range:?}: {difference}"),
+                    None => Ok(()),
+                }
+            }
+            Step::Maintain => self.world.db().maintain(self.now).map_err(|e| e.to_string()),
+            Step::Close => self.world.close().and_then(|()| self.world.open()).map_err(|e| e.to_string()),
+            Step::Kill => {
+                self.world.db = None;
+                self.world.open().map_err(|e| e.to_string())
+            }
+            Step::Crash { after, share } => {
+                self.sim.plan(Fault::Stop { at: self.sim.count() + u64::from(after), share });
+                Ok(())
+            }
+        }
+    }
+
+    fn walk(&mut self, steps: &[Step]) {
+        for (i, step) in steps.iter().enumerate() {
+            let done = self.step(step);
+            if self.sim.is_struck() {
+                self.n_crashes += 1;
+                self.world.db = None;
+                self.sim.heal();
+                self.world.open().unwrap_or_else(|e| panic!("step {i}, after a crash: {e}"));
+                self.world.settle();
+            } else {
+                done.unwrap_or_else(|e| panic!("step {i}, {step:?}: {e}"));
+            }
+            self.world.check(&format!("after step {i}, {step:?}"));
+            assert!(self.world.db().quarantined().is_empty(), "{:?}", self.world.db().quarantined());
+        }
+    }
+}
+
+/// As many as fit a quick run; `FERULA_MODEL_CASES` for more.
+fn cases() -> u32 {
+    std::env::var("FERULA_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_equals_a_map(steps in steps()) {
+        Walk::new().walk(&steps);
+    }
+}
