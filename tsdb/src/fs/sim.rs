@@ -114,6 +114,12 @@ impl Sim {
         self.lock().is_struck
     }
 
+    /// What tells whether the planned operation was reached, for others to ask.
+    pub(crate) fn struck(&self) -> Box<dyn Fn() -> bool> {
+        let state = self.state;
+        Box::new(move || state.lock().unwrap().is_struck)
+    }
+
     /// The operations so far.
     pub(crate) fn count(&self) -> u64 {
         self.lock().count

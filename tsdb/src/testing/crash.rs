@@ -49,7 +49,10 @@ fn options() -> Options {
         wal_segment_bytes: 32 << 10,
         // Synced where segments end, so that the outcome depends on no clock.
         wal_sync_interval: Duration::ZERO,
-        retention: crate::db::Retention { time: Some(Duration::from_hours(10 * 6)), size_bytes: None },
+        retention: crate::db::Retention {
+            time: Some(Duration::from_hours(60)),
+            ..crate::db::Retention::default()
+        },
         ..Options::default()
     }
 }
@@ -322,10 +325,7 @@ fn check_power_cut(run: &Run, left: &Path, is_torn: bool, n_synced: usize, when:
             let is_border = is_torn && segment(missing) != segment(i);
             assert!(is_border, "{when}: batch {i} is there, batch {missing} before it is not");
         }
-        for (labels, t, meaning) in batch {
-            world.newest.insert(labels.clone(), *t);
-            world.oracle.entry(labels.clone()).or_default().insert(*t, meaning.clone());
-        }
+        world.take(batch);
     }
     let n_all: usize = found.values().map(BTreeMap::len).sum();
     assert_eq!(n_all, n_found, "{when}: samples that nobody wrote");

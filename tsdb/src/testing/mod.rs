@@ -190,6 +190,8 @@ pub(crate) fn difference(found: &Oracle, expected: &Oracle) -> Option<String> {
 pub(crate) struct World {
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
+    /// How late samples may come, in ms.
+    pub(crate) window: i64,
     pub(crate) db: Option<Db>,
     pub(crate) oracle: Oracle,
     /// The newest time that each series was given, deleted or not.
@@ -198,6 +200,8 @@ pub(crate) struct World {
     pub(crate) batches: Vec<Batch>,
     /// What was being committed when the disk failed: it may be there, as a whole, or not.
     pub(crate) in_flight: Option<Batch>,
+    /// Says whether the process counts as dead.
+    pub(crate) is_off: Option<Box<dyn Fn() -> bool>>,
 }
 
 /// One sample of a batch: series, time, value.
@@ -208,11 +212,13 @@ impl World {
         Self {
             dir: dir.to_owned(),
             options,
+            window: 0,
             db: None,
             oracle: Oracle::new(),
             newest: BTreeMap::new(),
             batches: Vec::new(),
             in_flight: None,
+            is_off: None,
         }
     }
 
@@ -239,10 +245,7 @@ impl World {
     /// Appends rows as one batch and commits it. The oracle takes what is acknowledged, and checks what is refused.
     pub(crate) fn commit(&mut self, rows: &[Row]) -> Result<(), String> {
         let batch = self.append(rows, true)?;
-        for (labels, t, meaning) in &batch {
-            self.newest.insert(labels.clone(), *t);
-            self.oracle.entry(labels.clone()).or_default().insert(*t, meaning.clone());
-        }
+        self.take(&batch);
         if !batch.is_empty() {
             self.batches.push(batch);
         }
@@ -257,6 +260,7 @@ impl World {
     fn append(&mut self, rows: &[Row], commits: bool) -> Result<Batch, String> {
         let db = self.db.as_ref().expect("BUG: the store is not open");
         let mut newest = self.newest.clone();
+        let known = |labels: &Labels, t: &i64| self.oracle.get(labels).is_some_and(|s| s.contains_key(t));
         let mut batch = Batch::new();
         let is_poisoned = db.head().poison().is_some();
         let mut appender = db.appender(rows.first().map_or(0, |row| row.0 as u64 % 3));
@@ -274,17 +278,21 @@ impl World {
                 Err(e) => {
                     let head = db.head();
                     let bound = head.min_valid_time().max(head.max_time().saturating_sub(HOUR));
+                    let is_late = self.window > 0 && *t >= head.max_time().saturating_sub(self.window);
                     assert!(
-                        *t <= last || *t < bound,
-                        "{labels} at {t} is refused, {e}: newest {last}, bound {bound}"
+                        (*t <= last || *t < bound) && (!is_late || known(&labels, t)),
+                        "{labels} at {t} is refused, {e}: newest {last}, bound {bound}, window {}",
+                        self.window
                     );
                 }
             }
             if appended.is_ok() {
-                // Later in the same batch an older sample is dropped silently, as upstream does.
+                // Later in the same batch an older sample is late, or dropped silently, as upstream does.
                 let newest = newest.entry(labels.clone()).or_insert(i64::MIN);
-                if *t > *newest {
-                    *newest = *t;
+                let is_late = *t < *newest && self.window > 0;
+                let is_repeated = |(l, s, _): &(Labels, i64, Meaning)| *l == labels && s == t;
+                if *t > *newest || (is_late && !known(&labels, t) && !batch.iter().any(is_repeated)) {
+                    *newest = (*newest).max(*t);
                     batch.push((labels, *t, Meaning::of(content.value())));
                 } else if *t == last {
                     let known = self.oracle.get(&labels).and_then(|samples| samples.get(t));
@@ -299,6 +307,10 @@ impl World {
         if commits {
             self.in_flight = Some(batch);
             appender.commit().map_err(|e| e.to_string())?;
+            if self.is_off.as_ref().is_some_and(|is_off| is_off()) {
+                // The log of late samples is written with best effort: nobody hears of a commit of a dead process.
+                return Err("the machine is off".to_owned());
+            }
             batch = self.in_flight.take().expect("BUG: just put there");
         }
         Ok(batch)
@@ -311,12 +323,28 @@ impl World {
         let has = |(labels, t, _): &(Labels, i64, Meaning)| {
             found.get(labels).is_some_and(|samples| samples.contains_key(t))
         };
-        // Whole or not at all; nobody was told. A comparison with the oracle follows.
-        if batch.iter().any(has) {
-            for (labels, t, meaning) in batch {
-                self.newest.insert(labels.clone(), t);
-                self.oracle.entry(labels).or_default().insert(t, meaning);
-            }
+        // The log of late samples is written after the one of those in order, which is whole or not there at all;
+        // nobody was told. A comparison with the oracle follows.
+        let mut newest = self.newest.clone();
+        let (late, in_order): (Batch, Batch) = batch.into_iter().partition(|(labels, t, _)| {
+            let newest = newest.entry(labels.clone()).or_insert(i64::MIN);
+            let is_late = *t < *newest;
+            *newest = (*newest).max(*t);
+            is_late
+        });
+        if in_order.iter().any(has) {
+            self.take(&in_order);
+        }
+        let late: Batch = late.into_iter().filter(has).collect();
+        self.take(&late);
+    }
+
+    /// What is accepted: at equal times the first stays.
+    pub(crate) fn take(&mut self, batch: &Batch) {
+        for (labels, t, meaning) in batch {
+            let newest = self.newest.entry(labels.clone()).or_insert(i64::MIN);
+            *newest = (*newest).max(*t);
+            self.oracle.entry(labels.clone()).or_default().entry(*t).or_insert_with(|| meaning.clone());
         }
     }
 

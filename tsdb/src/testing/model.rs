@@ -154,6 +154,7 @@ impl Walk {
         std::fs::create_dir(&dir).unwrap();
         let sim = Sim::new(&dir);
         let mut world = World::new(&dir, options());
+        world.is_off = Some(sim.struck());
         world.open().unwrap();
         let has_histograms = {
             let one = histogram(&mut fastrand::Rng::with_seed(1), 0, START + 1000);
@@ -192,9 +193,14 @@ impl Walk {
                 Ok(())
             }
             Step::Late { first, count, back, seed } => {
-                // An odd time, which no scrape uses.
+                // An odd time, which no scrape uses; a second value at the same time is nothing to rely on.
                 let t = (self.now - i64::from(back) * 1000).max(START) + 7;
-                self.world.commit(&self.rows(first, count, t, seed))
+                let mut rows = self.rows(first, count, t, seed);
+                rows.retain(|(n, t, _)| {
+                    let samples = self.world.oracle.get(&series(*n));
+                    samples.is_none_or(|samples| !samples.contains_key(t))
+                });
+                self.world.commit(&rows)
             }
             Step::Repeat { first } => {
                 let labels = series(usize::from(first));
