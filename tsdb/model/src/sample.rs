@@ -124,6 +124,18 @@ impl SampleBatch {
         });
     }
 
+    /// Takes out the samples from `start` on.
+    #[must_use]
+    pub fn split_off(&mut self, start: Position) -> Self {
+        let sts = if self.sts.is_empty() { Vec::new() } else { self.sts.split_off(start.float) };
+        Self {
+            ts: self.ts.split_off(start.float),
+            vs: self.vs.split_off(start.float),
+            sts,
+            histograms: self.histograms.split_off(start.histogram),
+        }
+    }
+
     /// Merges the samples of `part` into those from `start` on, by time; at equal times what is there stays, whatever
     /// its type.
     ///

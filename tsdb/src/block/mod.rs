@@ -218,10 +218,8 @@ impl Block {
     fn read_chunk(&self, chunk: &ChunkMeta) -> Result<(Encoding, &[u8])> {
         let (byte, data) = self.chunks.chunk(chunk.chunk_ref)?;
         let Some(encoding) = Encoding::from_byte(byte) else {
-            return Err(Error::Unsupported {
-                path: self.dir.clone(),
-                what: format!("block {} has a chunk of encoding {byte}, which is not known", self.meta.ulid),
-            });
+            let what = format!("block {} has a chunk of the unknown encoding {byte}", self.meta.ulid);
+            return Err(Error::Unsupported { path: self.dir.clone(), what });
         };
         Ok((encoding, data))
     }
@@ -231,6 +229,8 @@ impl Block {
         let mut chunks = Vec::new();
         self.index.series_into(series_ref, None, Some(&mut chunks))?;
         let deleted = self.tombstones.spans(series_ref);
+        let start = out.end();
+        let mut end = None;
         for chunk in &chunks {
             if !range.overlaps(TimeRange::new(chunk.mint, chunk.maxt))
                 || tombstones::covers(deleted, chunk.mint, chunk.maxt)
@@ -238,30 +238,61 @@ impl Block {
                 continue;
             }
             let from = out.end();
-            let last = out.ts.last().copied();
-            let (encoding, data) = self.read_chunk(chunk)?;
-            chunk::decode(encoding, data, range, out).map_err(|e| {
-                Error::corrupt(self.chunks.path(chunk.chunk_ref), chunk.chunk_ref & 0xffff_ffff, e.what)
-            })?;
-            if !deleted.is_empty() {
-                tombstones::apply(deleted, out, from);
+            self.chunk_into(chunk, range, deleted, out)?;
+            if first_time(out, from).is_some_and(|first| Some(first) <= end) {
+                // No server writes chunks that overlap into a block, but order is promised to readers.
+                let part = out.split_off(from);
+                out.merge_from(start, &part);
             }
-            keep_ascending(out, from.float, last);
+            end = end.max(last_time(out, start));
         }
+        Ok(())
+    }
+
+    /// Appends the samples of a chunk within `range` to `out`, without those deleted, times ascending.
+    fn chunk_into(
+        &self,
+        chunk: &ChunkMeta,
+        range: TimeRange,
+        deleted: &[TimeRange],
+        out: &mut SampleBatch,
+    ) -> Result<()> {
+        let from = out.end();
+        let (encoding, data) = self.read_chunk(chunk)?;
+        chunk::decode(encoding, data, range, out).map_err(|e| {
+            Error::corrupt(self.chunks.path(chunk.chunk_ref), chunk.chunk_ref & 0xffff_ffff, e.what)
+        })?;
+        if !deleted.is_empty() {
+            tombstones::apply(deleted, out, from);
+        }
+        keep_ascending(out, from);
         Ok(())
     }
 }
 
+/// The time of the first sample from `start` on.
+fn first_time(batch: &SampleBatch, start: Position) -> Option<Timestamp> {
+    let float = batch.ts[start.float..].first().copied();
+    let histogram = batch.histograms[start.histogram..].first().map(|sample| sample.t);
+    float.into_iter().chain(histogram).min()
+}
+
+/// The time of the last sample from `start` on.
+fn last_time(batch: &SampleBatch, start: Position) -> Option<Timestamp> {
+    let float = batch.ts[start.float..].last().copied();
+    float.max(batch.histograms[start.histogram..].last().map(|sample| sample.t))
+}
+
 /// Drops from position `from` on what does not come after the sample before it: sound chunks never need it,
-/// but the order is promised to readers whatever a foreign program wrote.
-fn keep_ascending(batch: &mut SampleBatch, from: usize, last: Option<Timestamp>) {
-    let added = &batch.ts[from..];
-    let follows = added.first().zip(last).is_none_or(|(&first, last)| first > last);
-    if follows && added.is_sorted_by(|a, b| a < b) {
+/// but the order is promised to readers whatever a foreign program wrote. A chunk has samples of one type.
+fn keep_ascending(batch: &mut SampleBatch, from: Position) {
+    let is_sorted = batch.ts[from.float..].is_sorted_by(|a, b| a < b)
+        && batch.histograms[from.histogram..].is_sorted_by(|a, b| a.t < b.t);
+    if is_sorted {
         return;
     }
-    let mut last = last;
-    batch.retain_from(Position { float: from, histogram: batch.histograms.len() }, |t| {
+    let mut last = None;
+    batch.retain_from(from, |t| {
         let is_next = last.is_none_or(|last| t > last);
         if is_next {
             last = Some(t);

@@ -185,7 +185,7 @@ fn damage_is_an_error() {
 }
 
 #[test]
-fn a_foreign_encoding_fails_its_series_alone() {
+fn an_unknown_encoding_fails_its_series_alone() {
     let dir = TempDir::new().unwrap();
     let block_dir = write_block(dir.path(), &model(2, 0..10_000, 1_000), 0..10_000).unwrap();
     let path = block_dir.join("chunks/000001");

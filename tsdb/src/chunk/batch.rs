@@ -4,7 +4,7 @@
 
 use model::{SampleBatch, Timestamp, Value};
 
-use super::{Builder, EncodedChunk, Encoding, FloatEncoding, Pushed};
+use super::{Builder, EncodedChunk, Encoding, FloatEncoding, Pushed, xor};
 
 /// Encodes samples into chunks of at most `per_chunk`, in order of time; another chunk also begins where the type
 /// changes, a histogram does not fit, or start times come or go.
@@ -17,6 +17,10 @@ pub fn encode_batch(
     per_chunk: u16,
     mut emit: impl FnMut(EncodedChunk),
 ) {
+    let has_start = store_start_times && !batch.sts.is_empty();
+    if floats == FloatEncoding::Xor && batch.histograms.is_empty() && !has_start {
+        return xor::encode_samples(batch, per_chunk, emit);
+    }
     let mut open: Option<Builder> = None;
     for_each(batch, |st, t, value| {
         let st = if store_start_times { st } else { 0 };
@@ -29,6 +33,26 @@ pub fn encode_batch(
         };
         let begun = match open.as_mut().filter(|chunk| goes_on(chunk)) {
             None => Builder::new(wanted, st, t, value),
+            Some(chunk) => match chunk.push(st, t, value) {
+                Pushed::Stored => return,
+                Pushed::Next(next) => *next,
+            },
+        };
+        if let Some(full) = open.replace(begun) {
+            emit(full.finish());
+        }
+    });
+    if let Some(last) = open {
+        emit(last.finish());
+    }
+}
+
+/// Encodes what is left of a chunk in the chunk's own encoding; as one chunk, if its histograms still fit each other.
+pub fn encode_as(encoding: Encoding, batch: &SampleBatch, mut emit: impl FnMut(EncodedChunk)) {
+    let mut open: Option<Builder> = None;
+    for_each(batch, |st, t, value| {
+        let begun = match &mut open {
+            None => Builder::new(encoding, st, t, value),
             Some(chunk) => match chunk.push(st, t, value) {
                 Pushed::Stored => return,
                 Pushed::Next(next) => *next,

@@ -517,7 +517,7 @@ pub(super) fn decode<K: Kind>(
             break;
         }
         if decoder.t >= range.mint {
-            let histogram = K::wrap(Box::new(decoder.histogram(header.hint(index))));
+            let histogram = K::wrap(Box::new(decoder.histogram(header.hint(index))?));
             out.histograms.push(HistogramSample { t: decoder.t, st: decoder.st, histogram });
         }
     }
@@ -574,10 +574,10 @@ impl<K: Kind> Decoder<K> {
         Ok(())
     }
 
-    fn histogram(&self, hint: CounterResetHint) -> Body<K> {
+    fn histogram(&self, hint: CounterResetHint) -> Result<Body<K>, DecodeError> {
         let sum = self.sum.value();
         if model::is_stale(sum) {
-            return Body::<K> { sum, ..Body::<K>::default() };
+            return Ok(Body::<K> { sum, ..Body::<K>::default() });
         }
         let layout = &self.layout;
         let mut histogram = Body::<K> {
@@ -594,10 +594,11 @@ impl<K: Kind> Decoder<K> {
             custom_values: layout.custom_values.clone(),
         };
         if histogram.schema > SCHEMA_MAX {
-            // From a newer server; what this one knows is coarser. What contradicts itself stays as it is.
-            let _ = histogram.reduce_resolution(SCHEMA_MAX);
+            // From a newer server; what this one knows is coarser.
+            let reduced = histogram.reduce_resolution(SCHEMA_MAX);
+            reduced.map_err(|_| DecodeError { what: "histogram with impossible spans", offset: 0 })?;
         }
-        histogram
+        Ok(histogram)
     }
 }
 

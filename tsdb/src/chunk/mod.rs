@@ -18,7 +18,7 @@ mod xored;
 
 use model::{SampleBatch, TimeRange, Timestamp};
 
-pub use self::batch::encode_batch;
+pub use self::batch::{encode_as, encode_batch};
 pub use self::builder::{Builder, Pushed};
 
 use crate::DecodeError;

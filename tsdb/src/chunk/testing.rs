@@ -151,3 +151,41 @@ pub(crate) fn histograms() -> impl Strategy<Value = AnyHistogram> {
         }
     })
 }
+
+/// As [`lines`], without what a chunk may change of a histogram: hints, and empty buckets.
+pub(crate) fn plain(batch: &SampleBatch) -> Vec<String> {
+    let mut batch = batch.clone();
+    for sample in &mut batch.histograms {
+        match &mut sample.histogram {
+            AnyHistogram::Int(h) if h.is_stale() => **h = stale(),
+            AnyHistogram::Float(h) if h.is_stale() => **h = stale().to_float(),
+            AnyHistogram::Int(h) => h.compact(0),
+            AnyHistogram::Float(h) => h.compact(0),
+        }
+        sample.histogram.set_counter_reset_hint(CounterResetHint::Unknown);
+    }
+    lines(&batch)
+}
+
+/// Samples of all kinds.
+pub(crate) fn batches() -> impl Strategy<Value = SampleBatch> {
+    // Runs of one type, as real series have them.
+    let one = prop_oneof![values().prop_map(Err), histograms().prop_map(Ok)];
+    prop::collection::vec((one, 1..20_usize, starts(), steps()), 1..12).prop_map(|runs| {
+        let mut batch = SampleBatch::default();
+        let mut t = 1_700_000_000_000;
+        for (value, n, st, step) in runs {
+            for _ in 0..n {
+                t += step;
+                match &value {
+                    Err(v) => batch.push_started(st, t, *v),
+                    Ok(histogram) => {
+                        let histogram = histogram.clone();
+                        batch.histograms.push(HistogramSample { t, st, histogram });
+                    }
+                }
+            }
+        }
+        batch
+    })
+}

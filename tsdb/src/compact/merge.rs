@@ -15,7 +15,7 @@ use model::{Labels, Position, SampleBatch, TimeRange};
 use super::{SeriesSource, SourceSeries};
 use crate::Result;
 use crate::block::{Block, tombstones};
-use crate::chunk::{self, EncodedChunk, xor};
+use crate::chunk::{self, EncodedChunk, FloatEncoding};
 use crate::index::ChunkMeta;
 
 /// Where re-encoded runs are cut, as the head cuts.
@@ -27,8 +27,18 @@ pub struct BlockMerge {
     /// The next series of every input, the lowest labels first; among equal ones the first input.
     heads: BinaryHeap<Reverse<(Labels, usize)>>,
     is_started: bool,
+    /// What floats are written as where chunks are written anew because they overlap.
+    floats: FloatEncoding,
     chunks: Vec<ChunkMeta>,
     scratch: Vec<(u32, u32)>,
+    samples: Samples,
+}
+
+/// The samples of a run of chunks, and of one of them.
+#[derive(Default)]
+struct Samples {
+    merged: SampleBatch,
+    part: SampleBatch,
 }
 
 struct Input {
@@ -50,9 +60,19 @@ impl BlockMerge {
             inputs,
             heads: BinaryHeap::new(),
             is_started: false,
+            floats: FloatEncoding::default(),
             chunks: Vec::new(),
             scratch: Vec::new(),
+            samples: Samples::default(),
         })
+    }
+
+    /// Writes floats as `floats` where chunks have to be written anew because they overlap. All others keep their
+    /// encoding, and start times are kept in any case.
+    #[must_use]
+    pub fn with_floats(mut self, floats: FloatEncoding) -> Self {
+        self.floats = floats;
+        self
     }
 
     /// Puts the next series of input `i` among the heads.
@@ -70,6 +90,7 @@ impl BlockMerge {
     /// Appends the chunks of the current series of input `i` that have something left.
     fn collect(&mut self, i: usize, out: &mut Vec<EncodedChunk>) -> Result<()> {
         let Input { block, current, .. } = &self.inputs[i];
+        let batch = &mut self.samples.part;
         block.index().series_into(*current, None, Some(&mut self.chunks))?;
         let deleted = block.tombstones().spans(*current);
         for meta in &self.chunks {
@@ -79,10 +100,10 @@ impl BlockMerge {
             }
             let chunk = block.encoded_chunk(meta)?;
             if deleted.iter().any(|deleted| deleted.overlaps(span)) {
-                let mut batch = SampleBatch::default();
-                decode(&chunk, block, &mut batch)?;
-                tombstones::apply(deleted, &mut batch, Position::default());
-                xor::encode_samples(&batch, xor::SAMPLES_MAX, |chunk| out.push(chunk));
+                batch.clear();
+                decode(&chunk, block, batch)?;
+                tombstones::apply(deleted, batch, Position::default());
+                chunk::encode_as(chunk.encoding, batch, |chunk| out.push(chunk));
             } else {
                 out.push(chunk);
             }
@@ -127,7 +148,7 @@ impl SeriesSource for BlockMerge {
                 self.advance(i)?;
             }
             if !is_alone {
-                chunks = join(chunks, &self.inputs[first].block)?;
+                chunks = join(chunks, &self.inputs[first].block, self.floats, &mut self.samples)?;
             }
             series.chunks = chunks;
             series.labels = labels;
@@ -153,43 +174,48 @@ impl PopIfEqual for BinaryHeap<Reverse<(Labels, usize)>> {
 /// Orders the chunks of one series by time and merges the runs that overlap.
 ///
 /// Of samples at the same time, the one of the chunk that comes first stays.
-fn join(mut chunks: Vec<EncodedChunk>, block: &Block) -> Result<Vec<EncodedChunk>> {
+fn join(
+    mut chunks: Vec<EncodedChunk>,
+    block: &Block,
+    floats: FloatEncoding,
+    samples: &mut Samples,
+) -> Result<Vec<EncodedChunk>> {
     chunks.sort_by_key(|chunk| (chunk.mint, chunk.maxt));
-    chunks.dedup_by(|a, b| (a.mint, a.maxt, &a.bytes) == (b.mint, b.maxt, &b.bytes));
+    chunks.dedup_by(|a, b| (a.mint, a.maxt, a.encoding, &a.bytes) == (b.mint, b.maxt, b.encoding, &b.bytes));
     let mut joined = Vec::with_capacity(chunks.len());
     let mut run: Vec<EncodedChunk> = Vec::new();
     let mut end = i64::MIN;
     for chunk in chunks {
         if !run.is_empty() && chunk.mint > end {
-            flush(&mut run, block, &mut joined)?;
+            flush(&mut run, block, floats, samples, &mut joined)?;
             end = i64::MIN;
         }
         end = end.max(chunk.maxt);
         run.push(chunk);
     }
-    flush(&mut run, block, &mut joined)?;
+    flush(&mut run, block, floats, samples, &mut joined)?;
     Ok(joined)
 }
 
 /// Moves a run of overlapping chunks to `out`: a single one as it is, several as one sequence of samples.
-fn flush(run: &mut Vec<EncodedChunk>, block: &Block, out: &mut Vec<EncodedChunk>) -> Result<()> {
+fn flush(
+    run: &mut Vec<EncodedChunk>,
+    block: &Block,
+    floats: FloatEncoding,
+    Samples { merged, part }: &mut Samples,
+    out: &mut Vec<EncodedChunk>,
+) -> Result<()> {
     if run.len() <= 1 {
         out.append(run);
         return Ok(());
     }
-    let mut samples = Vec::new();
+    merged.clear();
     for chunk in run.drain(..) {
-        let mut batch = SampleBatch::default();
-        decode(&chunk, block, &mut batch)?;
-        samples.extend(batch.iter());
+        part.clear();
+        decode(&chunk, block, part)?;
+        merged.merge_from(Position::default(), part);
     }
-    samples.sort_by_key(|sample| sample.t);
-    samples.dedup_by_key(|sample| sample.t);
-    let mut batch = SampleBatch::default();
-    for sample in samples {
-        batch.push(sample.t, sample.v);
-    }
-    xor::encode_samples(&batch, SAMPLES_PER_CHUNK, |chunk| out.push(chunk));
+    chunk::encode_batch(merged, floats, true, SAMPLES_PER_CHUNK, |chunk| out.push(chunk));
     Ok(())
 }
 
@@ -197,3 +223,6 @@ fn decode(chunk: &EncodedChunk, block: &Block, out: &mut SampleBatch) -> Result<
     chunk::decode(chunk.encoding, &chunk.bytes, TimeRange::ALL, out)
         .map_err(|e| crate::Error::corrupt(block.dir(), u64::from(e.offset), e.what))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,17 +28,25 @@ impl Bits for f64 {
 }
 
 impl<C, B: BucketCount> Buckets<C, B> {
-    /// Merges buckets until the schema is `schema`; does nothing if it is not finer than that, or custom.
+    /// Merges exponential buckets to those of `schema`, which is below the present one.
     ///
     /// # Errors
-    /// Spans and buckets contradict each other; nothing is merged then.
+    /// Spans and buckets contradict each other, or the buckets are custom ones; the histogram is left as it was.
     pub fn reduce_resolution(&mut self, schema: i32) -> Result<(), InvalidHistogram> {
-        if self.uses_custom_buckets() || self.schema <= schema {
-            return Ok(());
+        let is_possible = !self.uses_custom_buckets() && schema < self.schema;
+        let shift = is_possible.then(|| self.schema.abs_diff(schema)).filter(|&shift| shift < 63);
+        let shift = shift.ok_or(InvalidHistogram::InvalidSchema)?;
+        for (spans, buckets) in [
+            (&self.positive_spans, self.positive_buckets.len()),
+            (&self.negative_spans, self.negative_buckets.len()),
+        ] {
+            if spans.iter().skip(1).any(|span| span.offset < 0) {
+                return Err(InvalidHistogram::SpanNegativeOffset);
+            }
+            if spans.iter().map(|span| u64::from(span.length)).sum::<u64>() != buckets as u64 {
+                return Err(InvalidHistogram::SpansBucketsMismatch);
+            }
         }
-        are_in_line(&self.positive_spans, &self.positive_buckets)?;
-        are_in_line(&self.negative_spans, &self.negative_buckets)?;
-        let shift = u32::try_from(i64::from(self.schema) - i64::from(schema)).unwrap_or(u32::MAX).min(62);
         reduce(&mut self.positive_spans, &mut self.positive_buckets, shift);
         reduce(&mut self.negative_spans, &mut self.negative_buckets, shift);
         self.schema = schema;
@@ -69,15 +77,6 @@ impl<C: Bits, B: Bits> Buckets<C, B> {
             && filled(&self.positive_spans).eq(filled(&other.positive_spans))
             && are_same(&self.positive_buckets, &other.positive_buckets)
     }
-}
-
-/// Whether the spans ascend and have a bucket each for what they say.
-fn are_in_line<B>(spans: &[Span], buckets: &[B]) -> Result<(), InvalidHistogram> {
-    if spans.iter().skip(1).any(|span| span.offset < 0) {
-        return Err(InvalidHistogram::SpanNegativeOffset);
-    }
-    let n: u64 = spans.iter().map(|span| u64::from(span.length)).sum();
-    if n == buckets.len() as u64 { Ok(()) } else { Err(InvalidHistogram::SpansBucketsMismatch) }
 }
 
 fn are_same<B: Bits>(a: &[B], b: &[B]) -> bool {

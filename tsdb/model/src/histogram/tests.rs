@@ -141,8 +141,10 @@ fn coarser_buckets_hold_the_same_counts() {
     assert_eq!(histogram.schema, 0);
     histogram.validate().unwrap();
     let before = histogram.clone();
-    histogram.reduce_resolution(3).unwrap();
+    assert_eq!(histogram.reduce_resolution(3), Err(InvalidHistogram::InvalidSchema));
     assert_eq!(histogram, before);
+    histogram.positive_spans[0].length += 1;
+    assert_eq!(histogram.reduce_resolution(-1), Err(InvalidHistogram::SpansBucketsMismatch));
 }
 
 #[test]

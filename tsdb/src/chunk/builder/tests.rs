@@ -1,47 +1,9 @@
 use model::AnyHistogram;
-use model::histogram::CounterResetHint;
 use proptest::prelude::*;
 
-use super::super::testing::{histograms, lines, starts, steps, values};
+use super::super::testing::{batches, plain};
 use super::super::{decode, encode_batch};
 use super::*;
-
-/// What a chunk may change of a histogram: hints, and empty buckets.
-fn plain(batch: &SampleBatch) -> Vec<String> {
-    let mut batch = batch.clone();
-    for sample in &mut batch.histograms {
-        match &mut sample.histogram {
-            AnyHistogram::Int(h) if h.is_stale() => **h = super::super::testing::stale(),
-            AnyHistogram::Float(h) if h.is_stale() => **h = super::super::testing::stale().to_float(),
-            AnyHistogram::Int(h) => h.compact(0),
-            AnyHistogram::Float(h) => h.compact(0),
-        }
-        sample.histogram.set_counter_reset_hint(CounterResetHint::Unknown);
-    }
-    lines(&batch)
-}
-
-fn batches() -> impl Strategy<Value = SampleBatch> {
-    // Runs of one type, as real series have them.
-    let one = prop_oneof![values().prop_map(Err), histograms().prop_map(Ok)];
-    prop::collection::vec((one, 1..20_usize, starts(), steps()), 1..12).prop_map(|runs| {
-        let mut batch = SampleBatch::default();
-        let mut t = 1_700_000_000_000;
-        for (value, n, st, step) in runs {
-            for _ in 0..n {
-                t += step;
-                match &value {
-                    Err(v) => batch.push_started(st, t, *v),
-                    Ok(histogram) => {
-                        let histogram = histogram.clone();
-                        batch.histograms.push(model::HistogramSample { t, st, histogram });
-                    }
-                }
-            }
-        }
-        batch
-    })
-}
 
 proptest! {
     #[test]
