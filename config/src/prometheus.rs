@@ -50,6 +50,8 @@ pub struct Storage {
     /// `None` when the file has no such section; then the flags count.
     pub retention: Option<Retention>,
     pub out_of_order_time_window: Duration,
+    /// `None` when the file has no such section.
+    pub max_exemplars: Option<i64>,
 }
 
 /// Zero means no limit of that kind.

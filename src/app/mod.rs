@@ -200,6 +200,10 @@ impl App {
             // What the file says comes first: the first maintenance must not delete what it wants to keep.
             let options = tsdb::db::Options {
                 retention: self.retention(&files.config),
+                features: tsdb::head::Features {
+                    max_exemplars: self.max_exemplars(&files.config),
+                    ..self.flags.storage.options.features
+                },
                 ..self.flags.storage.options.clone()
             };
             let replay = Arc::clone(&self.replay);

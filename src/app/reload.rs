@@ -73,6 +73,7 @@ impl App {
         let config = files.config;
         if let Some(db) = self.store.get() {
             db.set_retention(self.retention(&config));
+            db.set_max_exemplars(self.max_exemplars(&config));
         }
         self.engine.set_default_subquery_step(config.global.evaluation_interval);
         if let Err(errors) = self.scrape.apply(&config) {
@@ -104,6 +105,18 @@ impl App {
     /// What the store shall keep: what the file says, all of it, or the flags where it says nothing.
     pub(super) fn retention(&self, config: &config::Config) -> tsdb::db::Retention {
         merged(self.flags.storage.options.retention, config.storage.retention.as_ref())
+    }
+}
+
+/// What is kept where the file does not say. Compat: prometheus `config`, `DefaultExemplarsConfig`.
+const MAX_EXEMPLARS_DEFAULT: i64 = 100_000;
+
+impl App {
+    /// How many exemplars the store shall keep: none without the feature.
+    pub(super) fn max_exemplars(&self, config: &config::Config) -> usize {
+        let max = config.storage.max_exemplars.unwrap_or(MAX_EXEMPLARS_DEFAULT);
+        let is_enabled = self.flags.storage.keeps_exemplars;
+        if is_enabled { usize::try_from(max).unwrap_or(0) } else { 0 }
     }
 }
 

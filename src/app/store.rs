@@ -4,8 +4,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use model::TimeRange;
-use model::storage::{Appendable, Appender, Error, Querier, Queryable};
+use model::exemplar::SeriesExemplars;
+use model::storage::{Appendable, Appender, Error, ExemplarQueryable, Querier, Queryable};
+use model::{Matcher, TimeRange};
 use tsdb::db::Db;
 
 /// A place for the store.
@@ -26,6 +27,12 @@ impl Store {
 impl Queryable for Store {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, Error> {
         self.get().ok_or_else(|| Error::new("TSDB not ready"))?.querier(range)
+    }
+}
+
+impl ExemplarQueryable for Store {
+    fn exemplars(&self, range: TimeRange, selectors: &[Vec<Matcher>]) -> Result<Vec<SeriesExemplars>, Error> {
+        self.get().ok_or_else(|| Error::new("TSDB not ready"))?.exemplars(range, selectors)
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
     let api = web::Api {
         engine: Arc::clone(&app.engine),
         storage: Arc::clone(&app.store) as Arc<dyn model::storage::Queryable>,
+        exemplars: Arc::clone(&app.store) as Arc<dyn model::storage::ExemplarQueryable>,
         targets: Arc::clone(app) as Arc<dyn view::TargetSource>,
         rules: Arc::clone(app) as Arc<dyn view::RuleSource>,
         status: Arc::clone(app) as Arc<dyn view::StatusSource>,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::builder::{Arg, ArgAction, Command};
 use model::{Regex, duration};
+use tsdb::chunk::FloatEncoding;
 
 /// One flag as the user sees it.
 struct Flag {
@@ -126,13 +127,15 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 6] = [
+const FEATURES: [&str; 8] = [
     "delayed-compaction",
     "promql-experimental-functions",
     "promql-delayed-name-removal",
     "promql-extended-range-selectors",
     "promql-binop-fill-modifiers",
     "extra-scrape-metrics",
+    "exemplar-storage",
+    "xor2-encoding",
 ];
 
 /// The texts of all flags, defaults included.
@@ -282,6 +285,8 @@ pub struct Web {
 pub struct Storage {
     pub path: PathBuf,
     pub options: tsdb::db::Options,
+    /// `exemplar-storage` is enabled.
+    pub keeps_exemplars: bool,
     /// How often the store looks after itself.
     pub reload_interval: Duration,
 }
@@ -461,11 +466,21 @@ fn storage(
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
             out_of_order_window: defaults.out_of_order_window,
-            features: defaults.features,
             merge_overlapping: values.bool("storage.tsdb.allow-overlapping-compaction")?,
             upload_list,
             compaction_delay_percent,
+            features: tsdb::head::Features {
+                floats: if features.contains("xor2-encoding") {
+                    FloatEncoding::Xor2
+                } else {
+                    FloatEncoding::Xor
+                },
+                // How many is in the configuration file.
+                max_exemplars: 0,
+                ..defaults.features
+            },
         },
+        keeps_exemplars: features.contains("exemplar-storage"),
         reload_interval: values.duration("storage.tsdb.block-reload-interval")?.max(Duration::from_secs(1)),
     })
 }

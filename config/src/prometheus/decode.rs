@@ -557,17 +557,13 @@ fn decode_storage(decoder: &mut Decoder, node: &Node, storage: &mut Storage) -> 
         match key {
             "tsdb" => decode_tsdb(decoder, value, storage)?,
             "exemplars" => {
-                let mut max_exemplars = 0_i64;
+                let max_exemplars = storage.max_exemplars.insert(0);
                 decoder.fields(value, "config.ExemplarsConfig", &mut |decoder, key, value| {
                     if key == "max_exemplars" {
-                        decoder.set(value, &mut max_exemplars)?;
+                        decoder.set(value, max_exemplars)?;
                     }
                     Ok(key == "max_exemplars")
                 })?;
-                if max_exemplars > 0 {
-                    decoder
-                        .warn(value.pos, "storage.exemplars has no effect: exemplars are not supported yet");
-                }
             }
             _ => return Ok(false),
         }

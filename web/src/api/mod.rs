@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use model::Regex;
-use model::storage::Queryable;
+use model::storage::{ExemplarQueryable, Queryable};
 use model::wire::expose::{Expose, Exposition};
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
@@ -29,6 +29,7 @@ use crate::view::{Lifecycle, RuleSource, StatusSource, TargetSource, TsdbAdmin};
 pub struct Api {
     pub engine: Arc<promql::Engine>,
     pub storage: Arc<dyn Queryable>,
+    pub exemplars: Arc<dyn ExemplarQueryable>,
     pub targets: Arc<dyn TargetSource>,
     pub rules: Arc<dyn RuleSource>,
     pub status: Arc<dyn StatusSource>,

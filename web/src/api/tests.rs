@@ -8,8 +8,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
-use model::storage::{Error, Querier, Queryable};
-use model::{Labels, Matcher, TimeRange};
+use model::exemplar::SeriesExemplars;
+use model::storage::{Error, ExemplarQueryable, Querier, Queryable};
+use model::{Exemplar, Labels, Matcher, TimeRange};
 use promql::testing::Storage;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
@@ -162,6 +163,21 @@ fn stored() -> Arc<Storage> {
     Arc::new(storage)
 }
 
+/// One exemplar of each series that a selector names.
+struct Named;
+
+impl ExemplarQueryable for Named {
+    fn exemplars(&self, range: TimeRange, selectors: &[Vec<Matcher>]) -> Result<Vec<SeriesExemplars>, Error> {
+        let of = |matchers: &Vec<Matcher>| {
+            let series = Labels::from_pairs([(&*matchers.last()?.name, matchers.last()?.value.as_ref())]);
+            let exemplar =
+                Exemplar { labels: Labels::from_pairs([("trace", "<a>")]), v: 0.5, t: range.mint + 1 };
+            Some(SeriesExemplars { series, exemplars: vec![exemplar] })
+        };
+        Ok(selectors.iter().filter_map(of).collect())
+    }
+}
+
 fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) -> Arc<Api> {
     Arc::new(Api {
         engine: Arc::new(promql::Engine::new(promql::EngineOptions {
@@ -169,6 +185,7 @@ fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) ->
             ..promql::EngineOptions::default()
         })),
         storage,
+        exemplars: Arc::new(Named),
         targets: Arc::clone(server) as Arc<dyn view::TargetSource>,
         rules: Arc::clone(server) as Arc<dyn view::RuleSource>,
         status: Arc::clone(server) as Arc<dyn view::StatusSource>,
@@ -488,4 +505,20 @@ async fn admin_routes_answer_as_upstream() {
         ask(&router, Request::get("/api/v1/admin/tsdb/snapshot").body(Body::empty()).unwrap()).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(headers[header::ALLOW], "OPTIONS, POST, PUT");
+}
+
+#[tokio::test]
+async fn exemplars_of_all_selectors_of_a_query() {
+    let (router, _) = serving(stored());
+    let ask = |query: &str| format!("/api/v1/query_exemplars?start=1&end=2&query={query}");
+    let (status, body) = get(&router, &ask("rate(a%5B1m%5D)%2Bsum(b)")).await;
+    let of = |name: &str| {
+        format!(
+            r#"{{"seriesLabels":{{"__name__":"{name}"}},"exemplars":[{{"labels":{{"trace":"<a>"}},"value":"0.5","timestamp":1.001}}]}}"#
+        )
+    };
+    let expected = format!(r#"{{"status":"success","data":[{},{}]}}"#, of("a"), of("b"));
+    assert_eq!((status, body), (StatusCode::OK, expected));
+    assert_eq!(get(&router, &ask("1%2B1")).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(get(&router, &ask("a%7B")).await.0, StatusCode::BAD_REQUEST);
 }

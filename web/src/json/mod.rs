@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-pub use value::write_value;
+pub use value::{write_exemplars, write_value};
 
 /// An `application/json` answer.
 pub fn response(status: StatusCode, body: Vec<u8>) -> Response {

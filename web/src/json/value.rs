@@ -3,6 +3,7 @@
 //! Compat: prometheus `web/api/v1/json_codec.go`.
 
 use model::Timestamp;
+use model::exemplar::SeriesExemplars;
 use model::number::{append_f_into, append_json_into};
 use promql::Value;
 
@@ -50,6 +51,23 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
             out.push(b'}');
         }),
     }
+}
+
+/// Appends the exemplars of one series.
+pub fn write_exemplars(out: &mut Vec<u8>, found: &SeriesExemplars) {
+    out.extend_from_slice(b"{\"seriesLabels\":");
+    write_labels(out, &found.series);
+    out.extend_from_slice(b",\"exemplars\":");
+    write_list(out, &found.exemplars, |out, exemplar| {
+        out.extend_from_slice(b"{\"labels\":");
+        write_labels(out, &exemplar.labels);
+        out.extend_from_slice(b",\"value\":\"");
+        append_json_into(exemplar.v, out);
+        out.extend_from_slice(b"\",\"timestamp\":");
+        write_timestamp(out, exemplar.t);
+        out.push(b'}');
+    });
+    out.push(b'}');
 }
 
 fn write_point(out: &mut Vec<u8>, t: Timestamp, v: f64) {

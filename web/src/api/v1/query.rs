@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
-use model::TimeRange;
+use model::Matcher;
 use promql::parse::ast::Expr;
 use promql::{CancelFlag, QueryOptions, QueryResult, RangeParams, Value};
 
@@ -197,29 +197,46 @@ fn write_stats(out: &mut Vec<u8>, stats: &promql::Stats) {
     );
 }
 
-/// Exemplars are not stored yet, which is what Prometheus answers without its feature, too.
+/// The exemplars of the series that any selector of the query finds.
 pub(super) async fn query_exemplars(State(api): Shared, params: Params) -> Answer {
-    let TimeRange { mint, maxt } = params.range()?;
-    if maxt < mint {
+    let range = params.range()?;
+    if range.maxt < range.mint {
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
     let expr = api.engine.parse(params.get("query")).map_err(|e| ApiError::bad_data(e.to_string()))?;
-    if !has_selector(&expr) {
+    let mut selectors = Vec::new();
+    collect_selectors(&expr, &mut selectors);
+    if selectors.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    super::ok::<[(); 0]>(&[])
+    let turn = Arc::clone(&api.lookups).acquire_owned().await.expect("the semaphore is never closed");
+    let answer = move || {
+        let _turn = turn;
+        let found = api.exemplars.exemplars(range, &selectors)?;
+        Ok(json::success(|out| json::write_list(out, &found, json::write_exemplars), &[], &[]))
+    };
+    tokio::task::spawn_blocking(answer)
+        .await
+        .map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))?
 }
 
-fn has_selector(expr: &Expr) -> bool {
+fn collect_selectors(expr: &Expr, found: &mut Vec<Vec<Matcher>>) {
     match expr {
-        Expr::Number(_) | Expr::String(_) => false,
-        Expr::Vector(_) | Expr::Matrix(_) => true,
-        Expr::Subquery(e) => has_selector(&e.expr),
-        Expr::Call(e) => e.args.iter().any(has_selector),
-        Expr::Aggregate(e) => has_selector(&e.expr) || e.param.as_ref().is_some_and(|p| has_selector(p)),
-        Expr::Binary(e) => has_selector(&e.lhs) || has_selector(&e.rhs),
-        Expr::Unary(e) => has_selector(&e.expr),
-        Expr::Paren(e) => has_selector(&e.expr),
+        Expr::Number(_) | Expr::String(_) => {}
+        Expr::Vector(selector) => found.push(selector.matchers.clone()),
+        Expr::Matrix(e) => found.push(e.selector.matchers.clone()),
+        Expr::Subquery(e) => collect_selectors(&e.expr, found),
+        Expr::Call(e) => e.args.iter().for_each(|arg| collect_selectors(arg, found)),
+        Expr::Aggregate(e) => {
+            collect_selectors(&e.expr, found);
+            e.param.iter().for_each(|param| collect_selectors(param, found));
+        }
+        Expr::Binary(e) => {
+            collect_selectors(&e.lhs, found);
+            collect_selectors(&e.rhs, found);
+        }
+        Expr::Unary(e) => collect_selectors(&e.expr, found),
+        Expr::Paren(e) => collect_selectors(&e.expr, found),
     }
 }
 
