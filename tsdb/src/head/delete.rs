@@ -5,6 +5,8 @@
 //!
 //! Compat: prometheus `tsdb/head.go`, `Head.Delete`.
 
+use std::sync::Arc;
+
 use model::{Matcher, TimeRange};
 
 use super::late::Late;
@@ -32,6 +34,8 @@ impl Head {
     /// The log refused it: nothing is hidden.
     pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
         let inner = &*self.0;
+        // Ids are told from here to the end.
+        let _pin = Arc::clone(&inner.pin);
         let stones = inner.stones(range, matchers);
         inner.log_stones(&stones)?;
         let mut registry = inner.registry.write();

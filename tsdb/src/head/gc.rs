@@ -165,11 +165,9 @@ impl Inner {
             return;
         }
         let mut states: Vec<_> = self.shards.iter().map(|shard| shard.state.write()).collect();
-        if Arc::strong_count(&self.pin) > 1 {
-            return;
-        }
+        // Before the pin is looked at: whoever takes it from here on finds new ids only.
         let mut registry = self.registry.write();
-        if !registry.is_worth_renumbering() {
+        if Arc::strong_count(&self.pin) > 1 || !registry.is_worth_renumbering() {
             return;
         }
         let new_ids = registry.renumber();
