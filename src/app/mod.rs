@@ -204,6 +204,7 @@ impl App {
                     max_exemplars: self.max_exemplars(&files.config),
                     ..self.flags.storage.options.features
                 },
+                out_of_order_window: files.config.storage.out_of_order_time_window,
                 ..self.flags.storage.options.clone()
             };
             let replay = Arc::clone(&self.replay);

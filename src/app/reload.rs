@@ -72,6 +72,8 @@ impl App {
         }
         let config = files.config;
         if let Some(db) = self.store.get() {
+            db.set_out_of_order_window(config.storage.out_of_order_time_window)
+                .context("apply the window for out-of-order samples")?;
             db.set_retention(self.retention(&config));
             db.set_max_exemplars(self.max_exemplars(&config));
         }

@@ -465,6 +465,7 @@ fn storage(
             wal_compression: wal_compression(values)?,
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
+            // How late samples may come is in the configuration file.
             out_of_order_window: defaults.out_of_order_window,
             merge_overlapping: values.bool("storage.tsdb.allow-overlapping-compaction")?,
             upload_list,

@@ -277,6 +277,7 @@ impl Group {
             return;
         }
         let mut appender = ctx.storage.appender(AFFINITY);
+        appender.refuse_late(true);
         for labels in &orphans {
             // A refusal means that somebody writes the series by now.
             let _ = appender.append(SeriesKey::Labels(labels), t, STALE_NAN);
@@ -291,6 +292,7 @@ impl Group {
 fn write(ctx: &Context, rule: &Rule, samples: &[Element], t: Timestamp) -> Result<(), String> {
     let mut previous = rule.previous.lock();
     let mut appender = ctx.storage.appender(AFFINITY);
+    appender.refuse_late(true);
     let mut append = |labels: &Labels, known: Option<SeriesRef>, v: f64| {
         if let Some(known) = known {
             match appender.append(SeriesKey::Ref(known), t, v) {

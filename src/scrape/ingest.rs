@@ -150,7 +150,10 @@ fn mark_stale<A: Appender + ?Sized>(
     t: Timestamp,
     refused: &mut Result<(), AppendError>,
 ) {
-    match batch.append(SeriesKey::Ref(series), t, STALE_NAN) {
+    batch.refuse_late(true);
+    let appended = batch.append(SeriesKey::Ref(series), t, STALE_NAN);
+    batch.refuse_late(false);
+    match appended {
         // Expected when a target comes back by another loop: its samples are newer than our mark. A series
         // that has left the store has ended.
         Ok(_)

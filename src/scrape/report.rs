@@ -80,12 +80,12 @@ impl Refs {
         t: Timestamp,
         batch: &mut A,
     ) -> Result<(), AppendError> {
-        for i in 0..NAMES.len() {
-            if self.0[i].is_some() {
-                self.append_one(i, target, t, STALE_NAN, batch)?;
-            }
-        }
-        Ok(())
+        // Where the target came back by another loop its samples are newer; a late mark would cut them in two.
+        batch.refuse_late(true);
+        let known = (0..NAMES.len()).filter(|&i| self.0[i].is_some()).collect::<Vec<_>>();
+        let appended = known.into_iter().try_for_each(|i| self.append_one(i, target, t, STALE_NAN, batch));
+        batch.refuse_late(false);
+        appended
     }
 
     fn append_one<A: Appender + ?Sized>(

@@ -577,10 +577,6 @@ fn decode_tsdb(decoder: &mut Decoder, node: &Node, storage: &mut Storage) -> Res
         match key {
             "out_of_order_time_window" => {
                 decoder.set(value, &mut storage.out_of_order_time_window)?;
-                if !storage.out_of_order_time_window.is_zero() {
-                    let text = "storage.tsdb.out_of_order_time_window has no effect: it is not supported yet";
-                    decoder.warn(value.pos, text);
-                }
             }
             "stale_series_compaction_threshold" => {
                 if f64::decode(decoder, value)?.is_some_and(|v| v > 0.0) {

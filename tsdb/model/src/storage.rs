@@ -149,6 +149,12 @@ pub trait Appender {
         value: Value<'_>,
     ) -> Result<SeriesRef, AppendError>;
 
+    /// Whether samples are refused from here on that could only be stored out of order, although the store takes such:
+    /// so for marks that say what is so now. It is not refused until told.
+    ///
+    /// Compat: prometheus `storage/interface_append.go`, `AppendV2Options.RejectOutOfOrder`.
+    fn refuse_late(&mut self, _is_refused: bool) {}
+
     /// Buffers an exemplar for a series that an earlier call of this batch named. One that repeats the newest of its
     /// series is accepted and not stored again.
     ///

@@ -39,6 +39,7 @@ impl Head {
             inner,
             home: inner.shard_of(affinity),
             bounds: inner.bounds(inner.max_time.load(Relaxed)),
+            refuses_late: false,
             is_poisoned: inner.wal.read().as_ref().is_none_or(|wal| wal.poison().is_some()),
             rows: inner.spare_rows.lock().pop().unwrap_or_default(),
             starts: Vec::new(),
@@ -96,6 +97,7 @@ pub struct HeadAppender<'a> {
     /// The shard in which series of this batch are created.
     home: usize,
     bounds: Option<Bounds>,
+    refuses_late: bool,
     is_poisoned: bool,
     epoch: Epoch,
     rows: Vec<Row>,
@@ -199,9 +201,10 @@ impl HeadAppender<'_> {
         if t < bounds.maxt {
             inner.late.metrics.delta.observe((bounds.maxt - t) as f64 / 1000.0);
         }
-        if t >= bounds.late {
+        let is_late = t >= bounds.late;
+        if is_late && !self.refuses_late {
             Ok(())
-        } else if bounds.late == Timestamp::MAX {
+        } else if is_late || bounds.late == Timestamp::MAX {
             inner.metrics.out_of_order.of(value).inc();
             Err(AppendError::OutOfOrder)
         } else {
@@ -718,6 +721,10 @@ impl Appender for HeadAppender<'_> {
         value: Value<'_>,
     ) -> Result<SeriesRef, AppendError> {
         HeadAppender::append_value(self, key, st, t, value)
+    }
+
+    fn refuse_late(&mut self, is_refused: bool) {
+        self.refuses_late = is_refused;
     }
 
     fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {

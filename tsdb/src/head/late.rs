@@ -20,12 +20,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use model::histogram::CounterResetHint;
 use model::sample::Position;
-use model::{AnyHistogram, HistogramSample, SampleBatch, TimeRange, Timestamp, Value};
+use model::{AnyHistogram, HistogramSample, SampleBatch, TimeRange, Timestamp, Value, is_stale};
 use parking_lot::Mutex;
 
+use super::batch::Kind;
 use super::chunks::{Files, Sealed};
 use super::metrics::Typed;
-use super::series::{Shard, State};
+use super::series::{HISTOGRAM, INT_HISTOGRAM, Shard, State};
 use super::{Head, Inner};
 use crate::chunk::{self, EncodedChunk, FloatEncoding};
 use crate::{Error, Result, wal};
@@ -231,13 +232,22 @@ impl Late {
     }
 }
 
-/// Puts a sample where its time belongs; false if there is one of that time.
+/// Puts a sample where its time belongs; false if there is one of that time or it is none.
 ///
 /// What a histogram says of the one before it is not kept, since others come between; only gauges stay gauges.
 fn insert_sorted(batch: &mut SampleBatch, st: Timestamp, t: Timestamp, value: Value<'_>) -> bool {
     let of_floats = batch.ts.binary_search(&t);
     let of_histograms = batch.histograms.binary_search_by_key(&t, |sample| sample.t);
     let (Err(float), Err(histogram)) = (of_floats, of_histograms) else { return false };
+    let is_well_formed = match value {
+        Value::Float(_) => true,
+        Value::Histogram(it) => it.is_well_formed(),
+        Value::FloatHistogram(it) => it.is_well_formed(),
+    };
+    if !is_well_formed {
+        // Appenders validate; a log may hold anything.
+        return false;
+    }
     let mut boxed = match value {
         Value::Float(v) => {
             if st != 0 && batch.sts.is_empty() {
@@ -334,6 +344,17 @@ impl<'a> Commit<'a> {
             return false;
         }
         let line = shard.line(idx).load();
+        let flags = shard.line(idx).flags.load(Relaxed);
+        let marker;
+        let value = match value {
+            // It ends a series of histograms, so it is one.
+            Value::Float(v) if is_stale(v) && flags & HISTOGRAM != 0 => {
+                let kind = if flags & INT_HISTOGRAM == 0 { Kind::Float } else { Kind::Int };
+                marker = kind.marker(v);
+                Value::from(&marker)
+            }
+            value => value,
+        };
         if line.generation != generation {
             self.n_gone += 1;
         } else if t < self.bound {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use model::storage::{AppendError, Queryable, SelectHints, SeriesKey};
-use model::{Labels, SampleBatch};
+use model::{FloatHistogram, Histogram, Labels, SampleBatch};
 use tempfile::TempDir;
 
 use super::*;
@@ -229,6 +229,133 @@ fn chunks_lost_with_the_process_come_back_from_the_log() {
         }
     }
     assert_eq!(dump(&open_with(dir.path(), 0)), expected, "a window is not needed for what is there");
+}
+
+/// All observations in the zero bucket.
+fn histogram(count: u64, counter_reset_hint: CounterResetHint) -> Histogram {
+    Histogram { counter_reset_hint, count, zero_count: count, sum: 1.0, ..Histogram::default() }
+}
+
+/// Times of histograms with their counts and hints.
+fn histograms(head: &Head, n: usize) -> Vec<(i64, f64, CounterResetHint)> {
+    let set = head.querier(TimeRange::ALL).unwrap().select(&[], &SelectHints::default()).unwrap();
+    let i = (0..set.len()).find(|&i| set.labels(i) == series(n)).unwrap();
+    let mut out = SampleBatch::default();
+    set.samples_into(i, TimeRange::ALL, &mut out).unwrap();
+    let count = |it: &AnyHistogram| match it {
+        AnyHistogram::Int(it) => (it.count as f64, it.counter_reset_hint),
+        AnyHistogram::Float(it) => (it.count, it.counter_reset_hint),
+    };
+    let told = out.histograms.iter().map(|sample| (sample.t, count(&sample.histogram)));
+    told.map(|(t, (count, hint))| (t, count, hint)).collect()
+}
+
+#[test]
+fn histograms_come_late_as_well_and_say_nothing_of_resets() {
+    use CounterResetHint::{Gauge, NotCounterReset, Unknown};
+    let dir = TempDir::new().unwrap();
+    let head = open(dir.path());
+    let put = |n: usize, t: i64, value: Value<'_>| {
+        let mut batch = head.batch(1);
+        let answer = batch.append_value(SeriesKey::Labels(&series(n)), 0, t, value).map(|_| ());
+        batch.commit().unwrap();
+        answer
+    };
+    let gauge = FloatHistogram {
+        counter_reset_hint: Gauge,
+        count: 7.0,
+        zero_count: 7.0,
+        ..FloatHistogram::default()
+    };
+    for hour in [8, 10, 11] {
+        put(1, hour * HOUR, Value::Histogram(&histogram(hour.unsigned_abs(), NotCounterReset))).unwrap();
+        put(2, hour * HOUR, Value::FloatHistogram(&gauge)).unwrap();
+    }
+    // 40 of them, so that one chunk is sealed; every fifth is a float, every seventh of the other kind.
+    let mut expected = Vec::new();
+    for i in 1..=40_i64 {
+        let t = 10 * HOUR - i * MINUTE;
+        if i % 5 == 0 {
+            put(1, t, Value::Float(i as f64)).unwrap();
+        } else if i % 7 == 0 {
+            put(1, t, Value::FloatHistogram(&gauge)).unwrap();
+            expected.push((t, 7.0, Gauge));
+        } else {
+            put(1, t, Value::Histogram(&histogram(i.unsigned_abs(), NotCounterReset))).unwrap();
+            expected.push((t, i as f64, Unknown));
+        }
+        put(2, t, Value::FloatHistogram(&gauge)).unwrap();
+    }
+    assert_eq!(put(1, 6 * HOUR, Value::Histogram(&histogram(1, Unknown))), Err(AppendError::TooOld));
+    put(1, 9 * HOUR, Value::Float(model::STALE_NAN)).unwrap();
+    let metrics = &head.0.late.metrics;
+    assert_eq!((metrics.appended.float.get(), metrics.appended.histogram.get()), (8, 73));
+    assert_eq!(head.0.metrics.too_old.histogram.get(), 1);
+
+    let check = |head: &Head| {
+        let floats = times(head, 1);
+        assert_eq!(floats, (1..=8).rev().map(|i| 10 * HOUR - i * 5 * MINUTE).collect::<Vec<_>>());
+        let is_late =
+            |it: &(i64, f64, CounterResetHint)| ![8, 10, 11].map(|hour| hour * HOUR).contains(&it.0);
+        let mut found = histograms(head, 1);
+        found.retain(is_late);
+        assert!(found.is_sorted_by(|a, b| a.0 < b.0) && found.len() == 32 + 1);
+        for (t, count, hint) in &expected {
+            let it = found.iter().find(|it| it.0 == *t).unwrap();
+            assert_eq!(it.1, *count, "at {t}");
+            if *hint == Gauge {
+                assert_eq!(it.2, Gauge);
+            }
+        }
+        // Counts fall with time: nobody may say that they do not.
+        for pair in found.windows(2) {
+            assert!(pair[1].1 >= pair[0].1 || pair[1].2 != NotCounterReset, "{pair:?}");
+        }
+        assert!(found.iter().any(|it| it.0 == 9 * HOUR), "the marker became one of them");
+        let mut gauges = histograms(head, 2);
+        gauges.retain(is_late);
+        assert!(gauges.len() == 40 && gauges.iter().all(|it| (it.1, it.2) == (7.0, Gauge)));
+    };
+    check(&head);
+    // Killed, then stopped.
+    drop(head);
+    let head = open(dir.path());
+    check(&head);
+    head.close().unwrap();
+    drop(head);
+    let head = open(dir.path());
+    check(&head);
+    let late = head.late_samples().unwrap().unwrap();
+    let mut n_samples = BTreeMap::new();
+    for window in late.windows().collect::<Vec<_>>() {
+        let mut source = late.window(window);
+        let mut it = SourceSeries::default();
+        while source.next(&mut it).unwrap() {
+            assert!(it.chunks.windows(2).all(|pair| pair[0].maxt < pair[1].mint));
+            for chunk in &it.chunks {
+                let n = chunk::count(chunk.encoding, &chunk.bytes).unwrap();
+                *n_samples.entry(chunk.encoding as u8).or_insert(0) += n;
+            }
+        }
+    }
+    assert_eq!(n_samples, BTreeMap::from([(1, 8), (2, 28 + 1), (3, 4 + 40)]));
+}
+
+#[test]
+fn marks_of_the_present_are_refused_when_late() {
+    let dir = TempDir::new().unwrap();
+    let head = open(dir.path());
+    append(&head, &[(1, 10 * HOUR, 1.0)]);
+    let mut batch: Box<dyn model::storage::Appender + '_> = Box::new(head.batch(1));
+    batch.refuse_late(true);
+    let refused = batch.append(SeriesKey::Labels(&series(1)), 9 * HOUR, model::STALE_NAN);
+    assert_eq!(refused, Err(AppendError::OutOfOrder));
+    let too_old = batch.append(SeriesKey::Labels(&series(1)), HOUR, model::STALE_NAN);
+    assert_eq!(too_old, Err(AppendError::TooOld));
+    batch.refuse_late(false);
+    batch.append(SeriesKey::Labels(&series(1)), 9 * HOUR, 2.0).unwrap();
+    batch.commit().unwrap();
+    assert_eq!(times(&head, 1), [9 * HOUR, 10 * HOUR]);
 }
 
 #[test]
