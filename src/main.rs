@@ -15,6 +15,10 @@ use ferula::telemetry;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1).peekable();
+    if args.peek().is_some_and(|word| word == "tsdb") {
+        return ferula::cli::tsdb::run(args);
+    }
     let values = match Values::parse(std::env::args_os()) {
         Ok(values) => values,
         Err(e) => {

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use foldhash::HashMap;
-use model::storage::AppendError;
+use model::number::format_g;
 use model::{Labels, Timestamp};
 
 use super::maintenance::new_ulid;
@@ -16,6 +16,22 @@ use crate::block::{BlockMeta, writer};
 use crate::chunk::{EncodedChunk, Encoding, xor};
 use crate::compact::{SeriesSource, SourceSeries};
 use crate::head::series::{CHUNK_BYTES_CUT, SAMPLES_PER_CHUNK, predicted_cut};
+
+/// Why a sample is not taken; displays upstream's text.
+/// Compat: prometheus `storage`, `errDuplicateSampleForTimestamp` and its siblings.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    #[error("empty labelset: invalid sample")]
+    NoLabels,
+    #[error("out of order sample")]
+    OutOfOrder,
+    #[error(
+        "duplicate sample for timestamp {t}; overrides not allowed: existing {}, new value {}",
+        format_g(*.existing),
+        format_g(*.new)
+    )]
+    Duplicate { t: Timestamp, existing: f64, new: f64 },
+}
 
 /// The samples of one block to be.
 #[derive(Debug)]
@@ -50,9 +66,9 @@ impl BlockBuilder {
     /// # Errors
     /// It is not newer than the samples that the series had when the batch began. One that is only older than
     /// others of its batch is left out, without a word.
-    pub fn append(&mut self, labels: &Labels, t: Timestamp, v: f64) -> Result<(), AppendError> {
+    pub fn append(&mut self, labels: &Labels, t: Timestamp, v: f64) -> Result<(), Refusal> {
         if labels.is_empty() {
-            return Err(AppendError::InvalidLabels);
+            return Err(Refusal::NoLabels);
         }
         if !self.series.contains_key(labels) {
             self.series.insert(labels.clone(), Series::default());
@@ -62,8 +78,10 @@ impl BlockBuilder {
             (series.batch, series.committed) = (self.batch, series.last);
         }
         match series.committed {
-            Some((last, _)) if t < last => return Err(AppendError::OutOfOrder),
-            Some((last, bits)) if t == last && bits != v.to_bits() => return Err(AppendError::Duplicate),
+            Some((last, _)) if t < last => return Err(Refusal::OutOfOrder),
+            Some((last, bits)) if t == last && bits != v.to_bits() => {
+                return Err(Refusal::Duplicate { t, existing: f64::from_bits(bits), new: v });
+            }
             _ => {}
         }
         if series.last.is_none_or(|(last, _)| t > last) {

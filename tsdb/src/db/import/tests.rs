@@ -33,12 +33,12 @@ fn order_matters_between_batches() {
         assert_eq!(builder.append(&one, t, v), Ok(()));
     }
     builder.commit();
-    assert_eq!(builder.append(&one, 39, 1.0), Err(AppendError::OutOfOrder));
-    assert_eq!(builder.append(&one, 40, 1.0), Err(AppendError::Duplicate));
+    assert_eq!(builder.append(&one, 39, 1.0), Err(Refusal::OutOfOrder));
+    assert_eq!(builder.append(&one, 40, 1.0), Err(Refusal::Duplicate { t: 40, existing: 5.0, new: 1.0 }));
     assert_eq!(builder.append(&one, 40, 5.0), Ok(()));
     assert_eq!(builder.append(&one, 50, 6.0), Ok(()));
     assert_eq!(builder.append(&one, 45, 6.0), Ok(()));
-    assert_eq!(builder.append(&Labels::empty(), 45, 6.0), Err(AppendError::InvalidLabels));
+    assert_eq!(builder.append(&Labels::empty(), 45, 6.0), Err(Refusal::NoLabels));
     let dir = TempDir::new().unwrap();
     let meta = builder.write(dir.path(), 7).unwrap().unwrap();
     let samples = [(10, 1.0_f64), (30, 3.0), (40, 5.0), (50, 6.0)].map(|(t, v)| (t, v.to_bits()));
