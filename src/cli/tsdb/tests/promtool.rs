@@ -199,9 +199,9 @@ fn open_metrics() -> String {
     input.push_str("# HELP odd Some help.\n# TYPE odd counter\n");
     for step in 0..900_i64 {
         for labels in series().iter().take(8) {
-            // Every seventh line changes places with the one before.
-            let t = START + step * 60_000 + if step % 7 == 0 { 60_000 } else { 0 }
-                - i64::from(step % 7 == 1) * 60_000;
+            // Every fifth line changes places with the one before.
+            let t = START + step * 60_000 + if step % 5 == 0 { 60_000 } else { 0 }
+                - i64::from(step % 5 == 1) * 60_000;
             let mut text = labels.metric_name().to_vec();
             let mut pairs = Vec::new();
             for (name, value) in labels.iter().skip(1) {
