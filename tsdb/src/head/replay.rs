@@ -341,19 +341,33 @@ impl<'a> Replay<'a> {
         let mut state = shard.state.write();
         let hot = shard.line(slot.idx());
         let mut line = hot.load();
-        for chunk in chunks {
-            if line.xor.count > 0 || chunk.mint <= line.xor.t || chunk.maxt < self.min_valid_time {
-                continue;
+        let mut known: Vec<Sealed> = state.chunks(slot.idx()).collect();
+        let is_readable = |chunk: &Sealed| {
+            chunk.mint >= -TIME_MAX
+                && chunk.maxt <= TIME_MAX
+                && u32::try_from(chunk.maxt - chunk.mint).is_ok()
+                && chunk.maxt >= self.min_valid_time
+                && (line.xor.count == 0 || chunk.maxt < line.first_t)
+        };
+        let n_known = known.len();
+        for chunk in chunks.into_iter().filter(is_readable) {
+            if known.iter().all(|other| other.maxt < chunk.mint || chunk.maxt < other.mint) {
+                known.push(chunk);
             }
-            if chunk.mint < -TIME_MAX
-                || chunk.maxt > TIME_MAX
-                || u32::try_from(chunk.maxt - chunk.mint).is_err()
-            {
-                continue;
-            }
+        }
+        if known.len() == n_known {
+            return;
+        }
+        // A series that left the head and came back has chunks under each of its refs, in any order.
+        known.sort_unstable_by_key(|chunk| chunk.mint);
+        state.truncate_chunks(slot.idx(), Timestamp::MAX);
+        line.n_sealed = 0;
+        for chunk in known {
             state.push_chunk(slot.idx(), chunk);
             line.n_sealed += 1;
-            line.xor.t = chunk.maxt;
+            if line.xor.count == 0 {
+                line.xor.t = line.xor.t.max(chunk.maxt);
+            }
             self.times = (self.times.0.min(chunk.mint), self.times.1.max(chunk.maxt));
         }
         hot.store(&line);

@@ -277,3 +277,19 @@ proptest! {
         Walk::new().walk(&steps);
     }
 }
+
+/// Its first life is in a block, its second in the log under another ref, and what was sealed after a restart is under
+/// the first one again.
+#[test]
+fn a_series_that_came_back_survives_two_restarts() {
+    let scrape = |n, first, count, every| Step::Scrape { n, first, count, every, seed: 0 };
+    Walk::new().walk(&[
+        scrape(1, 3, 2, 5),
+        scrape(15, 5, 1, 755),
+        Step::Maintain,
+        scrape(11, 1, 3, 464),
+        Step::Close,
+        scrape(19, 1, 3, 272),
+        Step::Close,
+    ]);
+}
