@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp faults bench compare clean
+.PHONY: help run build ui check test test-ui peers smtp faults fuzz bench compare clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -68,6 +68,10 @@ smtp: ## install the SMTP server that the mail tests deliver to
 
 faults: ## break the disk under the store at each of its operations, and cut the power after each
 	FERULA_FAULTS=all cargo test -p tsdb --locked --lib testing::crash
+
+fuzz: ## damaged bytes for every reader of the store; SECONDS=60 SEED=1
+	FERULA_FUZZ_SECONDS=$(or $(SECONDS),60) FERULA_FUZZ_SEED=$(or $(SEED),1) \
+	  cargo test -p tsdb --locked --release --test fuzz -- --nocapture
 
 bench: ## measure the stages of the data path; B=name for one
 	cargo bench --workspace --locked $(if $(B),--bench $(B))
