@@ -200,6 +200,8 @@ pub(crate) struct World {
     pub(crate) batches: Vec<Batch>,
     /// What was being committed when the disk failed: it may be there, as a whole, or not.
     pub(crate) in_flight: Option<Batch>,
+    /// What was being deleted when the disk failed: each may be there or not.
+    pub(crate) doubtful: Vec<(Labels, Timestamp)>,
     /// Says whether the process counts as dead.
     pub(crate) is_off: Option<Box<dyn Fn() -> bool>>,
 }
@@ -218,6 +220,7 @@ impl World {
             newest: BTreeMap::new(),
             batches: Vec::new(),
             in_flight: None,
+            doubtful: Vec::new(),
             is_off: None,
         }
     }
@@ -319,8 +322,16 @@ impl World {
 
     /// After a crash in the midst of a commit: finds out whether the batch is there.
     pub(crate) fn settle(&mut self) {
-        let Some(batch) = self.in_flight.take() else { return };
         let found = read(self.db(), TimeRange::ALL);
+        for (labels, t) in std::mem::take(&mut self.doubtful) {
+            if !found.get(&labels).is_some_and(|samples| samples.contains_key(&t))
+                && let Some(samples) = self.oracle.get_mut(&labels)
+            {
+                samples.remove(&t);
+            }
+        }
+        self.oracle.retain(|_, samples| !samples.is_empty());
+        let Some(batch) = self.in_flight.take() else { return };
         let has = |(labels, t, _): &(Labels, i64, Meaning)| {
             found.get(labels).is_some_and(|samples| samples.contains_key(t))
         };

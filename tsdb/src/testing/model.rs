@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use ::model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
+use ::model::{MatchOp, Matcher};
 use proptest::prelude::*;
 
 use super::*;
@@ -49,6 +50,11 @@ enum Step {
         len: u16,
     },
     Maintain,
+    /// Deletes some series in a part of the past.
+    Delete { of: u8, mint: u16, len: u16 },
+    Clean,
+    /// A copy of all, which is opened and compared.
+    Snapshot,
     Close,
     Kill,
     /// The next step ends at its so manieth operation, of a write with some eighths done.
@@ -69,6 +75,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..8_u8, any::<u64>()).prop_map(|(first, seed)| Step::Tangle { first, seed }),
         2 => (any::<u16>(), any::<u16>()).prop_map(|(mint, len)| Step::Read { mint, len }),
         3 => Just(Step::Maintain),
+        2 => (0..9_u8, any::<u16>(), any::<u16>())
+            .prop_map(|(of, mint, len)| Step::Delete { of, mint, len }),
+        1 => Just(Step::Clean),
+        1 => Just(Step::Snapshot),
         1 => Just(Step::Close),
         1 => Just(Step::Kill),
         2 => (1..30_u8, 0..9_u8).prop_map(|(after, share)| Step::Crash { after, share }),
@@ -134,13 +144,27 @@ fn histogram(rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> AnyHistogram {
     }))
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 struct Walk {
     world: World,
     sim: Sim,
     has_histograms: bool,
     now: Timestamp,
     n_crashes: u32,
-    _home: tempfile::TempDir,
+    n_snapshots: u32,
+    home: tempfile::TempDir,
 }
 
 fn options() -> Options {
@@ -162,7 +186,7 @@ impl Walk {
                 world.db().appender(0).append_value(SeriesKey::Labels(&series(0)), 0, START, (&one).into());
             appended.is_ok()
         };
-        Self { world, sim, has_histograms, now: START, n_crashes: 0, _home: home }
+        Self { world, sim, has_histograms, now: START, n_crashes: 0, n_snapshots: 0, home }
     }
 
     /// A value for series `n`; some series change between floats and histograms.
@@ -220,9 +244,7 @@ impl Walk {
                 self.world.commit(&rows)
             }
             Step::Read { mint, len } => {
-                let span = (self.now - START).max(1) + 2;
-                let mint = START - 1 + i64::from(mint) * span / i64::from(u16::MAX);
-                let range = TimeRange::new(mint, mint + i64::from(len) * span / i64::from(u16::MAX));
+                let range = self.range(mint, len);
                 let mut expected = self.world.oracle.clone();
                 for samples in expected.values_mut() {
                     samples.retain(|&t, _| range.contains(t));
@@ -244,6 +266,59 @@ impl Walk {
                 Ok(())
             }
         }
+    }
+
+    /// The range that two numbers choose of all that is past.
+    fn range(&self, mint: u16, len: u16) -> TimeRange {
+        let span = (self.now - START).max(1) + 2;
+        let mint = START - 1 + i64::from(mint) * span / i64::from(u16::MAX);
+        TimeRange::new(mint, mint + i64::from(len) * span / i64::from(u16::MAX))
+    }
+
+    fn delete(&mut self, of: u8, mint: u16, len: u16) -> Result<(), String> {
+        let mut range = self.range(mint, len);
+        // What comes later at deleted times is nothing to rely on.
+        range.maxt = range.maxt.min(self.now);
+        let (matcher, passes): (_, Box<dyn Fn(&Labels) -> bool>) = match of {
+            7 => (Matcher::new(MatchOp::Eq, "zone", "a"), Box::new(|labels| labels.get(b"zone") == Some(b"a"))),
+            8 => (Matcher::new(MatchOp::Ne, "none", "x"), Box::new(|_| true)),
+            _ => {
+                let pod = format!("pod-{of}");
+                let matcher = Matcher::new(MatchOp::Eq, "pod", &pod);
+                (matcher, Box::new(move |labels| labels.get(b"pod") == Some(pod.as_bytes())))
+            }
+        };
+        let deleted = self.world.db().delete(range, &[matcher.unwrap()]);
+        let gone = |labels: &Labels, t: i64| passes(labels) && range.contains(t);
+        if self.sim.is_struck() {
+            // Any part of it may have happened.
+            self.world.doubtful = self
+                .world
+                .oracle
+                .iter()
+                .flat_map(|(labels, samples)| samples.keys().map(move |&t| (labels.clone(), t)))
+                .filter(|(labels, t)| gone(labels, *t))
+                .collect();
+        } else {
+            for (labels, samples) in &mut self.world.oracle {
+                samples.retain(|&t, _| !gone(labels, t));
+            }
+            self.world.oracle.retain(|_, samples| !samples.is_empty());
+        }
+        deleted.map_err(|e| e.to_string())
+    }
+
+    fn snapshot(&mut self) -> Result<(), String> {
+        self.n_snapshots += 1;
+        let name = format!("copy-{}", self.n_snapshots);
+        self.world.db().snapshot(&name, true, self.now).map_err(|e| e.to_string())?;
+        let to = self.home.path().join(&name);
+        copy(&self.world.dir.join("snapshots").join(&name), &to);
+        let copied = Db::open(&to, &options(), &ReplayProgress::default()).map_err(|e| e.to_string())?;
+        if let Some(difference) = difference(&read(&copied, TimeRange::ALL), &self.world.oracle) {
+            panic!("the snapshot: {difference}");
+        }
+        Ok(())
     }
 
     fn walk(&mut self, steps: &[Step]) {
