@@ -256,6 +256,9 @@ impl Walk {
                 }
             }
             Step::Maintain => self.world.db().maintain(self.now).map_err(|e| e.to_string()),
+            Step::Delete { of, mint, len } => self.delete(of, mint, len),
+            Step::Clean => self.world.db().clean_tombstones(self.now).map_err(|e| e.to_string()),
+            Step::Snapshot => self.snapshot(),
             Step::Close => self.world.close().and_then(|()| self.world.open()).map_err(|e| e.to_string()),
             Step::Kill => {
                 self.world.db = None;
