@@ -25,7 +25,8 @@ pub(crate) const START: i64 = 1_700_000_000_000 / (18 * HOUR) * (18 * HOUR);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Meaning {
     Float(u64),
-    StaleHistogram,
+    /// The marker that a series ends here, whose kind follows the samples before it.
+    Stale,
     Histogram(Box<Buckets>),
 }
 
@@ -66,9 +67,10 @@ impl Meaning {
     pub(crate) fn of(value: Value<'_>) -> Self {
         use ::model::histogram::CounterResetHint::Gauge;
         match value {
+            Value::Float(v) if sample::is_stale(v) => Self::Stale,
             Value::Float(v) => Self::Float(v.to_bits()),
-            Value::Histogram(h) if h.is_stale() => Self::StaleHistogram,
-            Value::FloatHistogram(h) if h.is_stale() => Self::StaleHistogram,
+            Value::Histogram(h) if h.is_stale() => Self::Stale,
+            Value::FloatHistogram(h) if h.is_stale() => Self::Stale,
             Value::Histogram(h) => Self::Histogram(Box::new(Buckets {
                 is_float: false,
                 is_gauge: h.counter_reset_hint == Gauge,

@@ -51,7 +51,11 @@ enum Step {
     },
     Maintain,
     /// Deletes some series in a part of the past.
-    Delete { of: u8, mint: u16, len: u16 },
+    Delete {
+        of: u8,
+        mint: u16,
+        len: u16,
+    },
     Clean,
     /// A copy of all, which is opened and compared.
     Snapshot,
@@ -283,7 +287,9 @@ impl Walk {
         // What comes later at deleted times is nothing to rely on.
         range.maxt = range.maxt.min(self.now);
         let (matcher, passes): (_, Box<dyn Fn(&Labels) -> bool>) = match of {
-            7 => (Matcher::new(MatchOp::Eq, "zone", "a"), Box::new(|labels| labels.get(b"zone") == Some(b"a"))),
+            7 => {
+                (Matcher::new(MatchOp::Eq, "zone", "a"), Box::new(|labels| labels.get(b"zone") == Some(b"a")))
+            }
             8 => (Matcher::new(MatchOp::Ne, "none", "x"), Box::new(|_| true)),
             _ => {
                 let pod = format!("pod-{of}");
