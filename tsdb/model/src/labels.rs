@@ -41,13 +41,18 @@ impl Labels {
     /// Builds a set from pairs whose names strictly ascend and whose values are not empty.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut bytes = Vec::with_capacity(192);
-        for (name, value) in pairs {
-            push_bytes(&mut bytes, name);
-            push_bytes(&mut bytes, value);
-        }
+        Self::pack_sorted(pairs, &mut bytes);
         let labels = Self(bytes.into());
         debug_assert!(labels.is_strictly_ascending(), "BUG: labels built from unsorted pairs: {labels}");
         labels
+    }
+
+    /// Appends the bytes of the set that [`Labels::from_sorted`] would build; [`unpack`] reads them.
+    pub fn pack_sorted<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, out: &mut Vec<u8>) {
+        for (name, value) in pairs {
+            push_bytes(out, name);
+            push_bytes(out, value);
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -187,7 +192,17 @@ pub struct Iter<'a> {
     rest: &'a [u8],
 }
 
+/// The pairs of a set whose bytes [`Labels::as_bytes`] gave.
+pub fn unpack(packed: &[u8]) -> Iter<'_> {
+    Iter { rest: packed }
+}
+
 impl<'a> Iter<'a> {
+    /// The bytes of the pairs to come.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn take(&mut self) -> &'a [u8] {
         let (len, header) = match self.rest[0] {
             u8::MAX => (u32::from_le_bytes([self.rest[1], self.rest[2], self.rest[3], 0]) as usize, 4),

@@ -81,7 +81,7 @@ struct Tail {
 /// What a scan of the files found: the chunks of each series in order of time.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
-    pub(super) by_series: HashMap<u64, Vec<Sealed>>,
+    pub(super) by_series: HashMap<u64, Vec<(Sealed, Encoding)>>,
     /// The chunks of late samples of each series, in order of writing.
     pub(super) late_by_series: HashMap<u64, Vec<Sealed>>,
     /// Chunks of encodings or origins that are not read yet.
@@ -142,7 +142,10 @@ impl HeadChunks {
         }
         if let Some(stop) = stop {
             removable.extend(numbers[stop..].iter().map(|&number| path(dir, number)));
-            for chunks in loaded.by_series.values_mut().chain(loaded.late_by_series.values_mut()) {
+            for chunks in loaded.by_series.values_mut() {
+                chunks.retain(|(chunk, _)| files.contains_key(&chunk.file));
+            }
+            for chunks in loaded.late_by_series.values_mut() {
                 chunks.retain(|chunk| files.contains_key(&chunk.file));
             }
         }
@@ -413,21 +416,21 @@ fn scan(path: &Path, number: u32, loaded: &mut Loaded) -> Result<Result<ChunkFil
             Err(what) => return Ok(Err(format!("{what} at byte {at}"))),
         };
         newest = newest.max(record.maxt);
-        if Encoding::from_byte(record.encoding & !LATE).is_none() {
-            loaded.n_skipped += 1;
-        } else if record.encoding & LATE != 0 {
+        if record.encoding & LATE != 0 && Encoding::from_byte(record.encoding & !LATE).is_some() {
             if record.mint <= record.maxt {
                 let offset = u32::try_from(at).expect("below the map's size");
                 let chunk = Sealed { file: number, offset, mint: record.mint, maxt: record.maxt };
                 loaded.late_by_series.entry(record.series).or_default().push(chunk);
             }
-        } else {
-            let chunks = loaded.by_series.entry(record.series);
-            let chunks = chunks.or_default();
-            if record.mint <= record.maxt && chunks.last().is_none_or(|last| last.maxt < record.mint) {
+        } else if let Some(encoding) = Encoding::from_byte(record.encoding) {
+            let chunks = loaded.by_series.entry(record.series).or_default();
+            if record.mint <= record.maxt && chunks.last().is_none_or(|(last, _)| last.maxt < record.mint) {
                 let offset = u32::try_from(at).expect("below the map's size");
-                chunks.push(Sealed { file: number, offset, mint: record.mint, maxt: record.maxt });
+                let chunk = Sealed { file: number, offset, mint: record.mint, maxt: record.maxt };
+                chunks.push((chunk, encoding));
             }
+        } else {
+            loaded.n_skipped += 1;
         }
         at += record_len;
     }
@@ -483,7 +486,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let sealed = fill(dir.path());
         let (chunks, loaded) = HeadChunks::open(dir.path()).unwrap();
-        assert_eq!(loaded.by_series[&7], sealed);
+        let with_encoding: Vec<_> = sealed.iter().map(|&chunk| (chunk, Encoding::Xor)).collect();
+        assert_eq!(loaded.by_series[&7], with_encoding);
         let later = chunks.write(8, 1000, 1001, Encoding::Xor, [b"\0\x01", b"z"]).unwrap();
         assert_eq!(later.file, 2);
         chunks.close().unwrap();
@@ -507,7 +511,7 @@ mod tests {
             bytes.truncate(cut);
             fs::write(&path, &bytes).unwrap();
             let (chunks, loaded) = HeadChunks::open(dir.path()).unwrap();
-            for &sealed in loaded.by_series.values().flatten() {
+            for &(sealed, _) in loaded.by_series.values().flatten() {
                 let _ = chunks.read(&chunks.files(), sealed, |_, _| ());
             }
         }

@@ -199,9 +199,11 @@ impl Inner {
         let keep = |series: u64| {
             living.binary_search(&series).is_ok() || expiries.get(&series).is_some_and(|&until| until >= mint)
         };
+        let stores_start_times = self.options.features.stores_start_times;
         wal.metrics().truncations.inc();
         let started = Instant::now();
-        let written = checkpoint::write(&self.wal_dir, last, mint, self.options.wal, keep);
+        let written =
+            checkpoint::write(&self.wal_dir, last, mint, stores_start_times, self.options.wal, keep);
         self.metrics.observe_checkpoint(started.elapsed(), written.is_err());
         if written.is_err() {
             wal.metrics().truncations_failed.inc();

@@ -89,7 +89,6 @@ impl Inner {
     }
 
     /// Notes what the log says of a series.
-    #[expect(dead_code, reason = "the replay of metadata records calls it")]
     pub(super) fn replay_metadata(&self, slot: Slot, metadata: &Metadata) {
         if self.options.features.logs_metadata {
             let mut state = self.shards[slot.shard()].state.write();
@@ -98,7 +97,6 @@ impl Inner {
     }
 
     /// Brings an exemplar of the log back; those that are refused were so when they came.
-    #[expect(dead_code, reason = "the replay of exemplar records calls it")]
     pub(super) fn replay_exemplar(&self, slot: Slot, exemplar: &model::Exemplar, min_valid_time: Timestamp) {
         if exemplar.t >= min_valid_time && self.exemplars.is_enabled() {
             let state = self.shards[slot.shard()].state.read();

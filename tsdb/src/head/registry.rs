@@ -96,6 +96,27 @@ pub(super) struct Entry {
     pub(super) generation: u16,
 }
 
+/// The pairs of the series looked at last: most labels of the next one are the same.
+#[derive(Debug, Default)]
+pub(super) struct PairMemo {
+    packed: Vec<u8>,
+    /// Where each pair ends in `packed`.
+    ends: Vec<usize>,
+    ids: Vec<u32>,
+    next_ids: Vec<u32>,
+}
+
+impl PairMemo {
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+}
+
+/// As [`Registry::hash`], by a registry's hasher.
+pub(super) fn hash_packed(hasher: &RandomState, packed: &[u8]) -> u64 {
+    hasher.hash_one(packed)
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     hasher: RandomState,
@@ -118,6 +139,10 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn hash(&self, labels: &Labels) -> u64 {
         self.hasher.hash_one(labels.as_bytes())
+    }
+
+    pub(super) fn hasher(&self) -> RandomState {
+        self.hasher.clone()
     }
 
     pub(super) fn entry(&self, id: u32) -> Entry {
@@ -150,15 +175,59 @@ impl Registry {
     /// Adds a series that is not visible yet.
     pub(super) fn create(&mut self, hash: u64, labels: &Labels, slot: u32, generation: u16) -> u32 {
         let pairs: Vec<u32> = labels.iter().map(|(name, value)| self.intern_pair(name, value)).collect();
+        self.create_of_pairs(hash, &pairs, slot, generation)
+    }
+
+    fn create_of_pairs(&mut self, hash: u64, pairs: &[u32], slot: u32, generation: u16) -> u32 {
         assert!(pairs.len() <= ID_LIST_MAX, "BUG: series of {} labels", pairs.len());
         let n_labels = u16::try_from(pairs.len()).expect("asserted above");
-        let handle = self.label_ids.alloc(&pairs);
+        let handle = self.label_ids.alloc(pairs);
         let id = self.series.push(Entry { slot, hash: low(hash), labels: handle, n_labels, generation });
-        for pair in pairs {
+        for &pair in pairs {
             self.pairs[pair].postings.push(id);
         }
         let series = &self.series;
         self.series_table.insert_unique(spread(low(hash)), id, |&id| spread(series[id].hash));
+        id
+    }
+
+    /// Interns the pairs of a label set, as [`Labels::as_bytes`] holds them; their ids are the memo's then.
+    pub(super) fn intern_pairs(&mut self, packed: &[u8], memo: &mut PairMemo) {
+        memo.next_ids.clear();
+        let mut pairs = model::labels::unpack(packed);
+        let (mut start, mut old_start) = (0, 0);
+        let mut new_ends: smallvec::SmallVec<[usize; 32]> = smallvec::SmallVec::new();
+        while let Some((name, value)) = pairs.next() {
+            let end = packed.len() - pairs.rest().len();
+            let at = memo.next_ids.len();
+            let old_end = memo.ends.get(at).copied().unwrap_or(old_start);
+            let is_same = packed[start..end] == memo.packed[old_start..old_end];
+            let id = if is_same { memo.ids[at] } else { self.intern_pair(name, value) };
+            memo.next_ids.push(id);
+            new_ends.push(end);
+            (start, old_start) = (end, old_end);
+        }
+        memo.packed.clear();
+        memo.packed.extend_from_slice(packed);
+        memo.ends.clear();
+        memo.ends.extend_from_slice(&new_ends);
+        std::mem::swap(&mut memo.ids, &mut memo.next_ids);
+    }
+
+    /// The series of these pairs and where it lives; `hash` is that of its labels.
+    pub(super) fn find_ids(&self, hash: u64, pairs: &[u32]) -> Option<(u32, Slot)> {
+        let is_it = |&id: &u32| self.series[id].hash == low(hash) && self.pair_ids(id) == pairs;
+        let id = *self.series_table.find(spread(low(hash)), is_it)?;
+        Some((id, Slot(self.series[id].slot)))
+    }
+
+    /// As [`Registry::create`] and [`Registry::publish`], of interned pairs.
+    pub(super) fn create_visible(&mut self, hash: u64, pairs: &[u32], slot: u32, generation: u16) -> u32 {
+        let id = self.create_of_pairs(hash, pairs, slot, generation);
+        for &pair in pairs {
+            self.pairs[pair].n_visible += 1;
+        }
+        self.visible.insert(id);
         id
     }
 

@@ -212,7 +212,7 @@ impl HotLine {
     }
 
     /// Notes of which kind the newest sample is: one of the two kinds of histograms, or 0 for a float.
-    fn set_kind(&self, kind: u32) {
+    pub(super) fn set_kind(&self, kind: u32) {
         if self.flags.load(Relaxed) & HISTOGRAM != kind {
             // Claims may come at the same time.
             let turned = |flags| Some((flags & !HISTOGRAM) | kind);
@@ -449,8 +449,13 @@ impl Shard {
                 t == line.xor.t && v.to_bits() == line.xor.v && hot.flags.load(Relaxed) & HISTOGRAM == 0;
             return Ok(if is_same { Applied::Repeated } else { Applied::OutOfOrder });
         }
-        if line.xor.count > 0 && must_cut(&mut line, t) {
-            self.seal(state, chunks, idx, &mut line)?;
+        if line.xor.count > 0 {
+            if must_cut(&mut line, t) {
+                self.seal(state, chunks, idx, &mut line)?;
+            }
+        } else if is_stale(v) && hot.flags.load(Relaxed) & HISTOGRAM != 0 {
+            // The histograms it ends are all in mapped chunks.
+            return self.apply_value(state, chunks, options, (idx, generation), 0, t, Value::Float(v));
         }
         let was_stale = line.is_stale();
         if line.xor.count == 0 {

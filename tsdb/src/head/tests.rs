@@ -11,6 +11,7 @@ use crate::compact::{SeriesSource, SourceSeries};
 use crate::fs::fault;
 
 mod peers;
+mod restart;
 mod values;
 
 fn options() -> Options {
@@ -388,7 +389,7 @@ fn replay_maps_a_second_ref_of_a_label_set_and_applies_tombstones() {
     record::push_tombstone(&mut bytes, RefTombstone { series: 7, mint: 1500, maxt: 2500 });
     batch.push(&bytes);
     bytes.clear();
-    batch.push(&[8; 40]);
+    batch.push(&[99; 40]);
     writer.log(batch).unwrap();
     drop(writer);
     let head = open(dir.path());

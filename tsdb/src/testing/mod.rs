@@ -346,8 +346,14 @@ impl World {
             *newest = (*newest).max(*t);
             is_late
         });
-        if in_order.iter().any(has) {
-            self.take(&in_order);
+        if in_order.iter().all(|(_, _, meaning)| !matches!(meaning, Meaning::Histogram(_))) {
+            if in_order.iter().any(has) {
+                self.take(&in_order);
+            }
+        } else {
+            // Floats and histograms are records of their own, and a write that is torn may end between them.
+            let there: Batch = in_order.into_iter().filter(has).collect();
+            self.take(&there);
         }
         let late: Batch = late.into_iter().filter(has).collect();
         self.take(&late);

@@ -20,13 +20,14 @@ const FLUSH_BYTES: usize = 1 << 20;
 
 /// Writes the checkpoint that covers all segments up to `last`, from the one before it and those segments;
 /// then removes both. Keeps series, their tombstones and their newest metadata where `keep` says so, and everything that has a
-/// time from `mint` on. Start times are kept if `options` still want them.
+/// time from `mint` on. Start times are kept if they are still wanted.
 ///
 /// What `keep` says of a series must not change meanwhile.
 pub fn write(
     dir: &Path,
     last: u64,
     mint: Timestamp,
+    stores_start_times: bool,
     options: Options,
     keep: impl Fn(u64) -> bool,
 ) -> Result<()> {
@@ -45,7 +46,7 @@ pub fn write(
     let tmp = fs::with_suffix(&target, ".tmp");
     fs::remove_dir_all(&tmp)?;
     let writer = Writer::open(&tmp, Options { sync_interval: None, ..options })?;
-    let mut filter = Filter::new(mint, keep, writer, options);
+    let mut filter = Filter::new(mint, keep, writer, stores_start_times);
     if let Some(previous) = previous {
         let path = segment::checkpoint_path(dir, previous);
         for n in segment::list(&path)? {
@@ -103,15 +104,15 @@ impl LatestMetadata {
 }
 
 impl<K: Fn(u64) -> bool> Filter<K> {
-    fn new(mint: Timestamp, keep: K, writer: Writer, options: Options) -> Self {
+    fn new(mint: Timestamp, keep: K, writer: Writer, stores_start_times: bool) -> Self {
         Self {
             mint,
             keep,
             batch: writer.batch(),
             writer,
             record: Vec::new(),
-            samples: record::Samples::new(options.stores_start_times),
-            histograms: HistogramRecords::new(options.stores_start_times),
+            samples: record::Samples::new(stores_start_times),
+            histograms: HistogramRecords::new(stores_start_times),
             metadata: LatestMetadata::default(),
         }
     }

@@ -75,6 +75,25 @@ impl Packer {
     }
 }
 
+/// The first byte of a record whose first fragment begins with `head`, if that is seen without unpacking it.
+pub(super) fn peek(flags: u8, head: &[u8]) -> Option<u8> {
+    if flags & ZSTD != 0 {
+        return None;
+    }
+    if flags & SNAPPY == 0 {
+        return head.first().copied();
+    }
+    // The length of the whole, then a literal: there is nothing yet that could be copied.
+    let at = head.iter().position(|&byte| byte < 0x80)? + 1;
+    let tag = *head.get(at)?;
+    let extra = match (tag & 3, tag >> 2) {
+        (0, len @ 60..) => usize::from(len - 59),
+        (0, _) => 0,
+        _ => return None,
+    };
+    head.get(at + 1 + extra).copied()
+}
+
 /// Unpacks records, one after the other.
 #[derive(Default)]
 pub(super) struct Unpacker {
@@ -155,6 +174,7 @@ mod tests {
             let mut out = vec![1, 2, 3];
             unpacker.unpack(flag, &packed[1..], &mut out).unwrap();
             assert_eq!(out, record);
+            assert_eq!(peek(flag, &packed[1..]), Some(record[0]).filter(|_| flag == SNAPPY));
             assert!(unpacker.unpack(flag, &packed[1..packed.len() - 3], &mut out).is_err());
         }
         // Noise is left alone.
@@ -164,6 +184,10 @@ mod tests {
             let mut out = Vec::new();
             assert_eq!(Packer::new(compression).pack(&noise, &mut out), 0);
             assert_eq!(out, noise);
+        }
+        assert_eq!(peek(0, &noise), Some(noise[0]));
+        for head in [&[][..], &[0x80], &[5], &[5, 0xf8], &[5, 1, 9]] {
+            assert_eq!(peek(SNAPPY, head), None);
         }
         let mut out = Vec::new();
         // A frame that claims a terabyte; one that is none.

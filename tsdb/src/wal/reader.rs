@@ -38,6 +38,13 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// The records that begin at `start`, which one does, and end by `end`, where one does.
+    pub fn within(segment: &'a [u8], start: usize, end: usize) -> Self {
+        let end = end.min(segment.len());
+        let start = start.min(end);
+        Self { pos: start, sound: start, ..Self::new(&segment[..end]) }
+    }
+
     /// The bytes of the segment up to the end of the last sound record.
     pub fn sound_len(&self) -> usize {
         self.sound
@@ -47,36 +54,26 @@ impl<'a> Records<'a> {
     #[expect(clippy::should_implement_trait, reason = "lends its buffer, which the trait cannot")]
     pub fn next(&mut self) -> Result<Option<&[u8]>, Corruption> {
         self.joined.clear();
-        let mut flags = 0;
-        let mut n_fragments = 0;
-        let whole = loop {
-            let Some(fragment) = self.next_fragment()? else {
-                if n_fragments > 0 {
-                    return Err(self.corrupt(self.bytes.len(), "record is torn: the segment ends within it"));
+        let mut before = None;
+        let (whole, flags) = loop {
+            let Some(fragment) = self.next_fragment(true)? else {
+                if before.is_some() {
+                    return Err(self.corrupt(self.bytes.len(), TORN));
                 }
                 self.sound = self.bytes.len();
                 return Ok(None);
             };
-            let expected = if n_fragments == 0 { [FULL, FIRST] } else { [MIDDLE, LAST] };
-            if !expected.contains(&fragment.kind) {
-                return Err(
-                    self.corrupt(fragment.offset, format!("unexpected fragment type {}", fragment.kind))
-                );
-            }
-            if n_fragments > 0 && fragment.flags != flags {
-                return Err(self.corrupt(fragment.offset, "compression changes within a record"));
-            }
-            flags = fragment.flags;
-            n_fragments += 1;
+            self.check_order(&fragment, before)?;
+            before = Some(fragment.flags);
             if fragment.kind == FULL {
-                break Some(fragment.data);
+                break (Some(fragment.data), fragment.flags);
             }
             if self.joined.len() + fragment.data.len() > RECORD_LEN_MAX {
                 return Err(self.corrupt(fragment.offset, "record too long"));
             }
             self.joined.extend_from_slice(fragment.data);
             if fragment.kind == LAST {
-                break None;
+                break (None, fragment.flags);
             }
         };
         let start = self.sound;
@@ -95,8 +92,46 @@ impl<'a> Records<'a> {
         }))
     }
 
+    /// Finds the next record without looking into it: neither checksums nor what is compressed are checked.
+    pub fn skip(&mut self) -> Result<Option<Extent<'a>>, Corruption> {
+        let mut extent: Option<Extent<'a>> = None;
+        loop {
+            let Some(fragment) = self.next_fragment(false)? else {
+                if extent.is_some() {
+                    return Err(self.corrupt(self.bytes.len(), TORN));
+                }
+                self.sound = self.bytes.len();
+                return Ok(None);
+            };
+            self.check_order(&fragment, extent.as_ref().map(|extent| extent.flags))?;
+            let Fragment { kind, flags, data: head, offset: start } = fragment;
+            let extent = extent.get_or_insert(Extent { start, end: 0, flags, head });
+            if matches!(kind, FULL | LAST) {
+                self.sound = self.pos;
+                return Ok(Some(Extent { end: self.pos, ..*extent }));
+            }
+        }
+    }
+
+    /// What the record found by [`Records::skip`] holds, as far as its first bytes tell without being unpacked.
+    pub fn peek(extent: &Extent<'_>) -> Option<super::record::Kind> {
+        super::compress::peek(extent.flags, extent.head).map(|byte| super::record::Kind::of(&[byte]))
+    }
+
+    /// Whether a fragment may follow those before it, whose flags are given if there are any.
+    fn check_order(&self, fragment: &Fragment<'_>, before: Option<u8>) -> Result<(), Corruption> {
+        let expected = if before.is_none() { [FULL, FIRST] } else { [MIDDLE, LAST] };
+        if !expected.contains(&fragment.kind) {
+            return Err(self.corrupt(fragment.offset, format!("unexpected fragment type {}", fragment.kind)));
+        }
+        if before.is_some_and(|flags| fragment.flags != flags) {
+            return Err(self.corrupt(fragment.offset, "compression changes within a record"));
+        }
+        Ok(())
+    }
+
     /// The next fragment that is not padding.
-    fn next_fragment(&mut self) -> Result<Option<Fragment<'a>>, Corruption> {
+    fn next_fragment(&mut self, is_checked: bool) -> Result<Option<Fragment<'a>>, Corruption> {
         loop {
             let offset = self.pos;
             let page_left = PAGE_LEN - offset % PAGE_LEN;
@@ -126,7 +161,8 @@ impl<'a> Records<'a> {
             let Some(data) = data.get(..len) else {
                 return Err(self.corrupt(offset, "record is torn: the segment ends within it"));
             };
-            let (expected, found) = (u32::from_be_bytes([c0, c1, c2, c3]), crc32c::crc32c(data));
+            let expected = u32::from_be_bytes([c0, c1, c2, c3]);
+            let found = if is_checked { crc32c::crc32c(data) } else { expected };
             if expected != found {
                 return Err(
                     self.corrupt(offset, format!("unexpected checksum {found:x}, expected {expected:x}"))
@@ -142,6 +178,18 @@ impl<'a> Records<'a> {
         Corruption { what: what.into(), offset: offset as u64 }
     }
 }
+
+/// Where a record lies in its segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent<'a> {
+    pub start: usize,
+    pub end: usize,
+    flags: u8,
+    /// What its first fragment holds.
+    head: &'a [u8],
+}
+
+const TORN: &str = "record is torn: the segment ends within it";
 
 struct Fragment<'a> {
     kind: u8,

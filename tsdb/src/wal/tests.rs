@@ -14,7 +14,7 @@ const SNAPPY: Compression = Compression::Snappy;
 const ALL: [Compression; 3] = [RAW, SNAPPY, Compression::Zstd];
 
 fn options(segment_bytes: u64, compression: Compression) -> Options {
-    Options { segment_bytes, compression, sync_interval: None, stores_start_times: false }
+    Options { segment_bytes, compression, sync_interval: None }
 }
 
 fn batch(records: &[Vec<u8>], compression: Compression) -> Batch {
@@ -372,18 +372,19 @@ fn items(records: &[Vec<u8>]) -> Vec<String> {
 }
 
 /// The items of a checkpoint of all types, series 2 gone, from 200 ms on.
-fn checkpointed(options: Options) -> Vec<String> {
+fn checkpointed(stores_start_times: bool, compression: Compression) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
+    let options = options(PAGE_LEN as u64, compression);
     let writer = Writer::open(dir.path(), options).unwrap();
-    writer.log(batch(&records_of_all_types(), options.compression)).unwrap();
+    writer.log(batch(&records_of_all_types(), compression)).unwrap();
     for _ in 0..4 {
         writer.roll().unwrap();
     }
-    checkpoint::write(dir.path(), 1, 200, options, |n| n != 2).unwrap();
+    checkpoint::write(dir.path(), 1, 200, stores_start_times, options, |n| n != 2).unwrap();
     assert_eq!(segment::list(dir.path()).unwrap(), [2, 3, 4]);
     let first = items(&read_all(&segment::checkpoint_path(dir.path(), 1)));
     // The next one reads this one, and keeps all that is still wanted.
-    checkpoint::write(dir.path(), 2, 200, options, |n| n != 2).unwrap();
+    checkpoint::write(dir.path(), 2, 200, stores_start_times, options, |n| n != 2).unwrap();
     assert_eq!(segment::checkpoints(dir.path()).unwrap(), [2]);
     let second = items(&read_all(&segment::checkpoint_path(dir.path(), 2)));
     let sorted = |lines: &[String]| {
@@ -393,7 +394,7 @@ fn checkpointed(options: Options) -> Vec<String> {
     };
     assert_eq!(sorted(&second), sorted(&first));
     // And one that wants nothing any more keeps what nobody knows.
-    checkpoint::write(dir.path(), 3, 301, options, |_| false).unwrap();
+    checkpoint::write(dir.path(), 3, 301, stores_start_times, options, |_| false).unwrap();
     assert_eq!(items(&read_all(&segment::checkpoint_path(dir.path(), 3))), ["[200, 1, 2, 3]"]);
     first
 }
@@ -405,10 +406,9 @@ fn checkpoint_keeps_of_every_type_what_is_needed() {
     let plain = ["2: 1 0 300", "2: 1 0 200", "7: 2 0 300", "7: 2 0 200", "9: 2 0 300", "9: 2 0 200"];
     let plain = [&plain[..], &["8: 3 0 300", "8: 3 0 200", "10: 3 0 300", "10: 3 0 200"]].concat();
     let expected = [&["1: 1", "1: 3"][..], &plain, &plain, &tail].concat();
-    assert_eq!(checkpointed(options(PAGE_LEN as u64, SNAPPY)), expected);
+    assert_eq!(checkpointed(false, SNAPPY), expected);
 
     // Of records without start times none are known; the others keep theirs.
-    let with_start_times = Options { stores_start_times: true, ..options(PAGE_LEN as u64, ALL[2]) };
     let started = |kinds: [u8; 5], st: [i64; 2]| -> Vec<String> {
         let at = |kind, series| [300, 200].map(|t| (kind, series, t, st[usize::from(t == 200)]));
         let apart = kinds.into_iter().zip([1, 2, 2, 3, 3]).flat_map(|(kind, series)| at(kind, series));
@@ -423,7 +423,7 @@ fn checkpoint_keeps_of_every_type_what_is_needed() {
     }
     expected.extend(mixed);
     expected.extend(tail.iter().map(|&line| line.to_owned()));
-    assert_eq!(checkpointed(with_start_times), expected);
+    assert_eq!(checkpointed(true, Compression::Zstd), expected);
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn a_checkpoint_that_fails_leaves_the_log_as_it_was() {
     let writer = Writer::open(dir.path(), options).unwrap();
     writer.log(batch(&[vec![1, 0]], RAW)).unwrap();
     writer.roll().unwrap();
-    let error = checkpoint::write(dir.path(), 0, 0, options, |_| true).unwrap_err().to_string();
+    let error = checkpoint::write(dir.path(), 0, 0, false, options, |_| true).unwrap_err().to_string();
     assert!(error.contains("record too short"), "{error}");
     assert_eq!(segment::list(dir.path()).unwrap(), [0, 1]);
     assert_eq!(segment::checkpoints(dir.path()).unwrap(), Vec::<u64>::new());

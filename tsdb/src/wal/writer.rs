@@ -33,8 +33,6 @@ pub struct Options {
     pub compression: Compression,
     /// How often what was written is synced; `None` syncs closed segments only.
     pub sync_interval: Option<Duration>,
-    /// Whether samples are logged with their start times; servers before 3.11 do not read such records.
-    pub stores_start_times: bool,
 }
 
 impl Default for Options {
@@ -44,7 +42,6 @@ impl Default for Options {
             segment_bytes: 128 << 20,
             compression: Compression::default(),
             sync_interval: Some(Duration::from_secs(5)),
-            stores_start_times: false,
         }
     }
 }
