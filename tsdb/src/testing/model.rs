@@ -176,12 +176,14 @@ fn options() -> Options {
 }
 
 impl Walk {
-    fn new() -> Self {
+    fn new(window: i64) -> Self {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("data");
         std::fs::create_dir(&dir).unwrap();
         let sim = Sim::new(&dir);
-        let mut world = World::new(&dir, options());
+        let window_option = Duration::from_millis(window.cast_unsigned());
+        let mut world = World::new(&dir, Options { out_of_order_window: window_option, ..options() });
+        world.window = window;
         world.is_off = Some(sim.struck());
         world.open().unwrap();
         let has_histograms = {
@@ -357,8 +359,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_equals_a_map(steps in steps()) {
-        Walk::new().walk(&steps);
+    fn the_store_equals_a_map(steps in steps(), window in prop_oneof![Just(0), Just(30 * MINUTE), Just(3 * HOUR)]) {
+        Walk::new(window).walk(&steps);
     }
 }
 
