@@ -50,6 +50,10 @@ pub struct Storage {
     /// `None` when the file has no such section; then the flags count.
     pub retention: Option<Retention>,
     pub out_of_order_time_window: Duration,
+    /// The share of series that must have ended for them to be written out early; 0 for never.
+    pub stale_series_compaction_threshold: f64,
+    /// `chunk_encoding.floats` is `xor2`.
+    pub writes_xor2: bool,
     /// `None` when the file has no such section.
     pub max_exemplars: Option<i64>,
 }

@@ -202,8 +202,13 @@ impl App {
                 retention: self.retention(&files.config),
                 features: tsdb::head::Features {
                     max_exemplars: self.max_exemplars(&files.config),
+                    floats: match files.config.storage.writes_xor2 {
+                        true => tsdb::chunk::FloatEncoding::Xor2,
+                        false => self.flags.storage.options.features.floats,
+                    },
                     ..self.flags.storage.options.features
                 },
+                stale_series_threshold: files.config.storage.stale_series_compaction_threshold,
                 out_of_order_window: files.config.storage.out_of_order_time_window,
                 ..self.flags.storage.options.clone()
             };

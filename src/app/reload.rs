@@ -75,6 +75,7 @@ impl App {
             db.set_out_of_order_window(config.storage.out_of_order_time_window)
                 .context("apply the window for out-of-order samples")?;
             db.set_retention(self.retention(&config));
+            db.set_stale_series_threshold(config.storage.stale_series_compaction_threshold);
             db.set_max_exemplars(self.max_exemplars(&config));
         }
         self.engine.set_default_subquery_step(config.global.evaluation_interval);

@@ -465,8 +465,6 @@ fn storage(
             wal_compression: wal_compression(values)?,
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
-            // How late samples may come is in the configuration file.
-            out_of_order_window: defaults.out_of_order_window,
             merge_overlapping: values.bool("storage.tsdb.allow-overlapping-compaction")?,
             upload_list,
             compaction_delay_percent,
@@ -480,6 +478,8 @@ fn storage(
                 max_exemplars: 0,
                 ..defaults.features
             },
+            // The rest is in the configuration file.
+            ..defaults
         },
         keeps_exemplars: features.contains("exemplar-storage"),
         reload_interval: values.duration("storage.tsdb.block-reload-interval")?.max(Duration::from_secs(1)),

@@ -579,10 +579,7 @@ fn decode_tsdb(decoder: &mut Decoder, node: &Node, storage: &mut Storage) -> Res
                 decoder.set(value, &mut storage.out_of_order_time_window)?;
             }
             "stale_series_compaction_threshold" => {
-                if f64::decode(decoder, value)?.is_some_and(|v| v > 0.0) {
-                    let text = "storage.tsdb.stale_series_compaction_threshold has no effect: it is not supported yet";
-                    decoder.warn(value.pos, text);
-                }
+                decoder.set(value, &mut storage.stale_series_compaction_threshold)?;
             }
             "chunk_encoding" => {
                 decoder.fields(value, "config.ChunkEncodingConfig", &mut |decoder, key, value| {
@@ -591,10 +588,7 @@ fn decode_tsdb(decoder: &mut Decoder, node: &Node, storage: &mut Storage) -> Res
                     }
                     match String::decode(decoder, value)?.as_deref() {
                         None | Some("" | "xor") => {}
-                        Some("xor2") => decoder.warn(
-                            value.pos,
-                            "storage.tsdb.chunk_encoding.floats has no effect: chunks are written as xor",
-                        ),
+                        Some("xor2") => storage.writes_xor2 = true,
                         Some(other) => {
                             let text = format!(
                                 "'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely, got {}",

@@ -172,6 +172,10 @@ fn group(group: &TargetGroup) -> Out {
 fn storage(config: &Config) -> Out {
     let mut tsdb = Fields::default();
     tsdb.some("out_of_order_time_window", config.storage.out_of_order_time_window);
+    if config.storage.stale_series_compaction_threshold > 0.0 {
+        let share = model::number::format_g(config.storage.stale_series_compaction_threshold);
+        tsdb.put("stale_series_compaction_threshold", Out::Raw(share));
+    }
     if let Some(retention) = config.storage.retention {
         let mut inner = Fields::default();
         inner.some("time", retention.time);

@@ -206,9 +206,9 @@ fn what_is_not_supported_is_said() {
         ],
     );
     refuse(
-        "tracing: {endpoint: 'x:1'}\notlp: {}\nstorage: {tsdb: {stale_series_compaction_threshold: 0.5}}\n",
+        "tracing: {endpoint: 'x:1'}\notlp: {}\n",
         expect![[
-            r#"loads: ["line 1: section tracing has no effect: sending traces is not supported yet", "line 2: section otlp has no effect: the OTLP receiver is not supported yet", "line 3: storage.tsdb.stale_series_compaction_threshold has no effect: it is not supported yet"]"#
+            r#"loads: ["line 1: section tracing has no effect: sending traces is not supported yet", "line 2: section otlp has no effect: the OTLP receiver is not supported yet"]"#
         ]],
     );
 }

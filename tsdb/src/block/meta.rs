@@ -123,6 +123,13 @@ impl BlockMeta {
         meta
     }
 
+    /// The meta of a block of series that have ended, written before their time left the head.
+    pub fn of_stale_series(ulid: Ulid, min_time: Timestamp, max_time: Timestamp) -> Self {
+        let mut meta = Self::level1(ulid, min_time, max_time);
+        meta.compaction.add_hint(HINT_STALE_SERIES);
+        meta
+    }
+
     /// The meta of the block that `parents` (at least one) become.
     /// Compat: prometheus `tsdb/compact.go`, `CompactBlockMetas`.
     pub fn compacted(ulid: Ulid, parents: &[BlockMeta]) -> Self {

@@ -128,6 +128,21 @@ impl Maintenance {
         }
     }
 
+    /// As [`Maintenance::flush_head`], of series that have ended.
+    pub(crate) fn flush_stale(
+        &self,
+        range: Range<Timestamp>,
+        source: &mut dyn SeriesSource,
+        now: Timestamp,
+    ) -> Result<Option<Ulid>> {
+        let meta = BlockMeta::of_stale_series(new_ulid(now), range.start, range.end);
+        let written = self.write(meta, source, true)?;
+        if let Some(ulid) = written {
+            self.take_into_service(ulid)?;
+        }
+        Ok(written)
+    }
+
     /// Merges blocks until there is nothing left to merge or `stop` says so.
     ///
     /// # Errors

@@ -47,6 +47,9 @@ pub(crate) struct Metrics {
     pub(crate) chunk_samples: Histogram,
     pub(crate) chunk_range: Histogram,
     pub(crate) tombstone_cleanup: Histogram,
+    pub(crate) stale_compactions: Counter,
+    pub(crate) stale_compactions_failed: Counter,
+    pub(crate) stale_duration: Histogram,
 }
 
 impl Default for Metrics {
@@ -67,6 +70,9 @@ impl Default for Metrics {
             chunk_range: Histogram::new(&RANGE_BOUNDS),
             // Upstream's is native: in text it has no bounds.
             tombstone_cleanup: Histogram::new(&[]),
+            stale_compactions: Counter::new(),
+            stale_compactions_failed: Counter::new(),
+            stale_duration: Histogram::new(&DURATION_BOUNDS),
         }
     }
 }
@@ -177,6 +183,16 @@ impl Metrics {
                 "The number of times that blocks were deleted because the maximum number of bytes was exceeded.",
                 &self.size_retentions,
             ),
+            (
+                "stale_series_compactions_triggered_total",
+                "Total number of triggered stale series compactions.",
+                &self.stale_compactions,
+            ),
+            (
+                "stale_series_compactions_failed_total",
+                "Total number of stale series compactions that failed.",
+                &self.stale_compactions_failed,
+            ),
         ];
         for (suffix, help, counter) in counters {
             out.counter(&name(suffix), help, counter);
@@ -202,6 +218,11 @@ impl Metrics {
                 "tombstone_cleanup_seconds",
                 "The time taken to recompact blocks to remove tombstones.",
                 &self.tombstone_cleanup,
+            ),
+            (
+                "stale_series_compaction_duration_seconds",
+                "Duration of stale series compaction runs.",
+                &self.stale_duration,
             ),
         ];
         for (suffix, help, histogram) in histograms {

@@ -20,9 +20,9 @@ mod uploads;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::time::{Duration, Instant};
 
 use model::exemplar::SeriesExemplars;
 use model::storage::{self, Appendable, Appender, ExemplarQueryable, Querier, Queryable};
@@ -46,6 +46,12 @@ use crate::{Error, Result, wal};
 /// Segments of the log are whole pages.
 const WAL_PAGE_BYTES: u64 = 32 << 10;
 
+/// Series that ended are not written out early when the head is to become a block so soon.
+const FLUSH_SOON_MS: i64 = 10 * 60_000;
+
+/// Nor again so soon.
+const STALE_PAUSE_MS: i64 = 10 * 60_000;
+
 /// An open store.
 pub struct Db {
     // Dropped in this order: the lock outlives all that writes.
@@ -59,6 +65,12 @@ pub struct Db {
     due_since: Mutex<Option<Timestamp>>,
     /// The head was written out and its late samples were not yet.
     is_late_due: AtomicBool,
+    /// The bits of the share of series that must have ended for them to be written out early.
+    stale_threshold: AtomicU64,
+    /// When the head was last written out since the start.
+    last_flush: AtomicI64,
+    /// When series that ended were last written out.
+    last_stale: AtomicI64,
     clean_start: f64,
     lock: Mutex<Option<Lock>>,
 }
@@ -110,6 +122,9 @@ impl Db {
             compaction_delay_ms,
             due_since: Mutex::new(None),
             is_late_due: AtomicBool::new(false),
+            stale_threshold: AtomicU64::new(options.stale_series_threshold.to_bits()),
+            last_flush: AtomicI64::new(Timestamp::MIN),
+            last_stale: AtomicI64::new(Timestamp::MIN),
             clean_start,
             lock: Mutex::new(lock),
         })
@@ -144,14 +159,70 @@ impl Db {
             // Late samples follow those in order, as upstream does it; if a step fails before, then with the next tick.
             self.is_late_due.store(true, Relaxed);
             self.head.truncate(maxt)?;
+            self.last_flush.store(now, Relaxed);
         }
         if self.is_late_due.load(Relaxed) {
             self.flush_late(now)?;
             self.is_late_due.store(false, Relaxed);
         }
+        self.compact_stale_if_due(now)?;
         // Nor must a long series of merges.
         self.maintenance.compact_blocks(now, || self.due_range(now).is_some())?;
         reloaded
+    }
+
+    /// Writes the series that have ended to blocks and forgets them, if they are enough of all and the head is not
+    /// about to become a block anyway.
+    fn compact_stale_if_due(&self, now: Timestamp) -> Result<()> {
+        let threshold = f64::from_bits(self.stale_threshold.load(Relaxed));
+        let (n_stale, n) = (self.head.n_stale_series(), self.head.n_series());
+        let is_due = threshold > 0.0 && n > 0 && n_stale as f64 / n as f64 >= threshold;
+        let flushed = self.last_flush.load(Relaxed);
+        let next_flush = flushed.saturating_add(self.head.chunk_range_ms());
+        let is_flush_soon = flushed != Timestamp::MIN && now.saturating_add(FLUSH_SOON_MS) > next_flush;
+        // Series that could not be dropped, because somebody read them all the time, would be written again and again.
+        let is_again = now.saturating_sub(self.last_stale.load(Relaxed)) < STALE_PAUSE_MS;
+        if !is_due || is_flush_soon || is_again {
+            return Ok(());
+        }
+        self.last_stale.store(now, Relaxed);
+        self.compact_stale(now).map(|_| ())
+    }
+
+    /// Writes all series that have ended to blocks and forgets them; returns how many.
+    ///
+    /// # Errors
+    /// A block or the log could not be written: series that were not dropped stay in the head.
+    ///
+    /// Compat: prometheus `tsdb/db.go`, `DB.CompactStaleHead`.
+    fn compact_stale(&self, now: Timestamp) -> Result<u64> {
+        let metrics = &self.maintenance.metrics;
+        metrics.stale_compactions.inc();
+        let started = Instant::now();
+        let dropped = self.try_compact_stale(now);
+        metrics.stale_compactions_failed.add(u64::from(dropped.is_err()));
+        metrics.stale_duration.observe(started.elapsed().as_secs_f64());
+        dropped
+    }
+
+    fn try_compact_stale(&self, now: Timestamp) -> Result<u64> {
+        let range = self.head.chunk_range_ms();
+        let stale = self.head.stale_series();
+        let mut start = self.head.min_time().div_euclid(range) * range;
+        while !stale.is_empty() && start <= self.head.max_time() {
+            let end = start.saturating_add(range);
+            let mut source = self.head.stale_source(&stale, start, end);
+            self.maintenance.flush_stale(start..end, &mut source, now)?;
+            start = end;
+        }
+        let dropped = self.head.drop_stale(stale)?;
+        tracing::info!(series = dropped, "series that ended were written out and left the head");
+        Ok(dropped)
+    }
+
+    /// Sets which share of the head's series must have ended for them to be written out early, 0 for never.
+    pub fn set_stale_series_threshold(&self, share: f64) {
+        self.stale_threshold.store(share.to_bits(), Relaxed);
     }
 
     /// What of the head shall become a block now.

@@ -35,6 +35,9 @@ pub struct Options {
     pub out_of_order_window: Duration,
     /// `storage.tsdb.no-lockfile`: for file systems that cannot lock.
     pub no_lockfile: bool,
+    /// `storage.tsdb.stale_series_compaction_threshold`: series that ended are written out early once they are such a
+    /// share of all; 0 for never.
+    pub stale_series_threshold: f64,
     /// What of `enable-feature` changes what is stored.
     pub features: Features,
     /// `storage.tsdb.allow-overlapping-compaction`.
@@ -87,6 +90,7 @@ impl Default for Options {
             wal_sync_interval: Duration::from_secs(5),
             out_of_order_window: Duration::ZERO,
             no_lockfile: false,
+            stale_series_threshold: 0.0,
             features: Features::default(),
             merge_overlapping: true,
             upload_list: None,

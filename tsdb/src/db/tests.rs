@@ -14,6 +14,7 @@ mod late;
 use crate::compact::testing::{Model, collect, labels, model, peer, write_block};
 
 mod lifecycle;
+mod stale;
 
 const HOUR: i64 = 3_600_000;
 /// Where windows of every size begin.

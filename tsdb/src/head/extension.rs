@@ -16,6 +16,16 @@ pub(super) struct Extension {
     pub(super) late: Option<Box<Late>>,
 }
 
+impl Extension {
+    /// Whether there is nothing of the series but what its line knows of.
+    pub(super) fn has_open_chunk_only(&self) -> bool {
+        // Whoever adds a field decides here: what has samples beside the chunks of the line must not be dropped with
+        // them.
+        let Self { open: _, late } = self;
+        late.is_none()
+    }
+}
+
 /// An open chunk and what its cut needs to know beside the line.
 #[derive(Debug)]
 pub(super) struct Open {

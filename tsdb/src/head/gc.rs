@@ -160,7 +160,7 @@ impl Inner {
 
     /// Gives the ids of the dead to the living once there are many, so that a head whose series come and go does not
     /// grow for ever.
-    fn renumber(&self) {
+    pub(super) fn renumber(&self) {
         if !self.registry.read().is_worth_renumbering() {
             return;
         }

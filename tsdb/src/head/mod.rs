@@ -33,6 +33,7 @@ mod replay;
 pub(crate) mod series;
 mod slab;
 mod source;
+mod stale;
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ pub use late::{LateSamples, LateWindow};
 pub use metrics::{Stats, TopEntry};
 pub use replay::ReplayProgress;
 pub use source::Source;
+pub use stale::StaleSeries;
 
 use crate::chunk::{Encoding, FloatEncoding};
 use crate::{Result, wal};
@@ -253,6 +255,11 @@ impl Head {
     /// Samples before this are refused: blocks cover them.
     pub fn min_valid_time(&self) -> Timestamp {
         self.0.min_valid_time.load(Ordering::Relaxed)
+    }
+
+    /// The span of a chunk's window and of the smallest block.
+    pub fn chunk_range_ms(&self) -> i64 {
+        self.0.options.chunk_range_ms
     }
 
     pub fn n_series(&self) -> u64 {

@@ -26,8 +26,15 @@ impl Head {
         let range = TimeRange::new(mint, maxt.saturating_sub(1));
         let mut view = View::new(&self.0, range, |registry| registry.visible.clone());
         view.entries.retain(super::read::Seen::has_in_order);
+        Source::new(view, range)
+    }
+}
+
+impl Source {
+    /// Of the series of a view, sorted by their labels.
+    pub(super) fn new(mut view: View, range: TimeRange) -> Self {
         view.sort();
-        Source { view, range, next: 0, scratch: SampleBatch::default() }
+        Self { view, range, next: 0, scratch: SampleBatch::default() }
     }
 }
 

@@ -369,7 +369,7 @@ proptest! {
 #[test]
 fn a_series_that_came_back_survives_two_restarts() {
     let scrape = |n, first, count, every| Step::Scrape { n, first, count, every, seed: 0 };
-    Walk::new().walk(&[
+    Walk::new(0).walk(&[
         scrape(1, 3, 2, 5),
         scrape(15, 5, 1, 755),
         Step::Maintain,
