@@ -285,7 +285,7 @@ impl World {
                     let bound = head.min_valid_time().max(head.max_time().saturating_sub(HOUR));
                     let is_late = self.window > 0 && *t >= head.max_time().saturating_sub(self.window);
                     assert!(
-                        (*t <= last || *t < bound) && (!is_late || known(&labels, t)),
+                        (*t <= last || *t < bound) && (!is_late || *t == last || known(&labels, t)),
                         "{labels} at {t} is refused, {e}: newest {last}, bound {bound}, window {}",
                         self.window
                     );
