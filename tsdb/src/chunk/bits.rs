@@ -5,68 +5,38 @@
 use crate::DecodeError;
 
 /// Reads bits from untrusted bytes; past the end it errs, it never panics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct BitReader<'a> {
     bytes: &'a [u8],
-    /// The next byte to load.
+    /// The next bit.
     pos: usize,
-    /// Unread bits, left-aligned; the bits below the top `n_cached` are zero.
-    cache: u64,
-    n_cached: u32,
 }
 
 impl<'a> BitReader<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, pos: 0, cache: 0, n_cached: 0 }
+        Self { bytes, pos: 0 }
     }
 
-    /// Loads whole bytes until at least 56 bits are cached or the stream ends.
+    /// The next bits, left-aligned, at least 57 of them real if the stream has as many; those behind are zero or
+    /// real, too.
     #[inline]
-    fn refill(&mut self) {
-        if let Some(chunk) = self.bytes.get(self.pos..).and_then(|rest| rest.first_chunk::<8>()) {
-            let n_bytes = (64 - self.n_cached) / 8;
-            let word = u64::from_be_bytes(*chunk);
-            if n_bytes == 8 {
-                self.cache = word;
-                self.n_cached = 64;
-                self.pos += 8;
-            } else {
-                // Only whole bytes enter: the rest of the word is masked off to keep the low bits zero.
-                let kept = word & !(u64::MAX >> (n_bytes * 8));
-                self.cache |= kept >> self.n_cached;
-                self.n_cached += n_bytes * 8;
-                self.pos += n_bytes as usize;
-            }
-        } else {
-            while self.n_cached <= 56
-                && let Some(&byte) = self.bytes.get(self.pos)
-            {
-                self.cache |= u64::from(byte) << (56 - self.n_cached);
-                self.n_cached += 8;
-                self.pos += 1;
-            }
-        }
+    pub fn peek(&self) -> u64 {
+        let rest = self.bytes.get(self.pos / 8..).unwrap_or_default();
+        let word = match rest.first_chunk::<8>() {
+            Some(word) => u64::from_be_bytes(*word),
+            None => last_bytes(rest),
+        };
+        word << (self.pos % 8)
     }
 
-    /// The next bits, left-aligned and zero-filled beyond the end, with at least 56 of them real if the stream has
-    /// as many.
-    #[inline]
-    pub fn peek(&mut self) -> u64 {
-        if self.n_cached < 56 {
-            self.refill();
-        }
-        self.cache
-    }
-
-    /// Skips `n` bits that were peeked at, at most 56.
+    /// Skips `n` bits.
     #[inline]
     pub fn skip(&mut self, n: u32) -> Result<(), DecodeError> {
-        debug_assert!(n <= 56, "BUG: skip of {n} bits");
-        if n > self.n_cached {
-            return Err(self.end());
+        let pos = self.pos + n as usize;
+        if pos > self.bytes.len() * 8 {
+            return Err(self.error("unexpected end of chunk"));
         }
-        self.cache <<= n;
-        self.n_cached -= n;
+        self.pos = pos;
         Ok(())
     }
 
@@ -77,7 +47,7 @@ impl<'a> BitReader<'a> {
         if n == 0 {
             return Ok(0);
         }
-        if n > 56 {
+        if n > 57 {
             let high = self.read(32)?;
             return Ok((high << (n - 32)) | self.read(n - 32)?);
         }
@@ -110,21 +80,28 @@ impl<'a> BitReader<'a> {
 
     /// How many bits are left; nothing that still has to be read can be longer.
     pub fn remaining(&self) -> usize {
-        self.bytes.len().saturating_sub(self.pos) * 8 + self.n_cached as usize
+        (self.bytes.len() * 8).saturating_sub(self.pos)
     }
 
     /// An error that happened here.
+    #[cold]
     pub fn error(&self, what: &'static str) -> DecodeError {
         DecodeError { what, offset: self.offset() }
     }
 
     fn offset(&self) -> u32 {
-        u32::try_from(self.pos).unwrap_or(u32::MAX)
+        u32::try_from(self.pos / 8).unwrap_or(u32::MAX)
     }
+}
 
-    fn end(&self) -> DecodeError {
-        DecodeError { what: "unexpected end of chunk", offset: self.offset() }
+/// Fewer than eight bytes as the top of a word.
+#[cold]
+fn last_bytes(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    for (to, from) in word.iter_mut().zip(bytes) {
+        *to = *from;
     }
+    u64::from_be_bytes(word)
 }
 
 /// A run of up to 32 bytes under construction: one encoded sample, put behind the bits of an open chunk.

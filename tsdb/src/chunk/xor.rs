@@ -6,9 +6,12 @@
 //!
 //! Compat: prometheus `tsdb/chunkenc`, `XORChunk`. Bit-exact: the same samples give the same bytes.
 
+mod decode;
+
 use model::{SampleBatch, TimeRange, Timestamp};
 
-use super::bits::{BitReader, BitStage};
+pub use self::decode::decode_stream;
+use super::bits::BitStage;
 use crate::DecodeError;
 
 /// The bytes of the sample count before the stream.
@@ -214,101 +217,6 @@ pub fn count(chunk: &[u8]) -> Result<u16, DecodeError> {
 pub fn decode(chunk: &[u8], range: TimeRange, out: &mut SampleBatch) -> Result<(), DecodeError> {
     let n = count(chunk)?;
     decode_stream(&chunk[HEADER_LEN..], n, range, out)
-}
-
-/// As [`decode`], for the first `n` samples of a stream without header; bytes behind them may be anything.
-pub fn decode_stream(
-    stream: &[u8],
-    n: u16,
-    range: TimeRange,
-    out: &mut SampleBatch,
-) -> Result<(), DecodeError> {
-    if n == 0 {
-        return Ok(());
-    }
-    let mut bits = BitReader::new(stream);
-    let mut t = bits.read_varint()?;
-    let mut v = bits.read(64)?;
-    if t > range.maxt {
-        return Ok(());
-    }
-    if t >= range.mint {
-        out.push(t, f64::from_bits(v));
-    }
-    if n == 1 {
-        return Ok(());
-    }
-    // A writer that went on with a chunk it had read back takes the absent window as one of all 64 bits.
-    let mut window = Window { leading: 0, significant: 64 };
-    let mut delta = bits.read_uvarint()?.cast_signed();
-    for i in 1..n {
-        if i > 1 {
-            delta = delta.wrapping_add(decode_dod(&mut bits)?);
-        }
-        t = t.wrapping_add(delta);
-        v ^= decode_xor(&mut bits, &mut window)?;
-        if t > range.maxt {
-            return Ok(());
-        }
-        if t >= range.mint {
-            out.push(t, f64::from_bits(v));
-        }
-    }
-    Ok(())
-}
-
-/// The significant bits of the last value that had its own window.
-#[derive(Clone, Copy)]
-struct Window {
-    leading: u32,
-    significant: u32,
-}
-
-#[inline]
-fn decode_dod(bits: &mut BitReader<'_>) -> Result<i64, DecodeError> {
-    let peeked = bits.peek();
-    if peeked >> 63 == 0 {
-        bits.skip(1)?;
-        return Ok(0);
-    }
-    let (prefix, n) = match (!peeked).leading_zeros() {
-        1 => (2, 14),
-        2 => (3, 17),
-        3 => (4, 20),
-        _ => {
-            bits.skip(4)?;
-            return Ok(bits.read(64)?.cast_signed());
-        }
-    };
-    bits.skip(prefix + n)?;
-    let raw = (peeked << prefix) >> (64 - n);
-    let half = 1 << (n - 1);
-    // The range is lopsided by one: 2^(n-1) itself is positive.
-    Ok(if raw > half { raw.cast_signed() - (1 << n) } else { raw.cast_signed() })
-}
-
-#[inline]
-fn decode_xor(bits: &mut BitReader<'_>, window: &mut Window) -> Result<u64, DecodeError> {
-    let peeked = bits.peek();
-    if peeked >> 63 == 0 {
-        bits.skip(1)?;
-        return Ok(0);
-    }
-    if (peeked >> 62) & 1 == 0 {
-        bits.skip(2)?;
-    } else {
-        bits.skip(13)?;
-        let leading = u32::try_from((peeked >> 57) & 31).expect("five bits");
-        let significant = match u32::try_from((peeked >> 51) & 63).expect("six bits") {
-            0 => 64,
-            n => n,
-        };
-        if leading + significant > 64 {
-            return Err(DecodeError { what: "value window wider than 64 bits", offset: 0 });
-        }
-        *window = Window { leading, significant };
-    }
-    Ok(bits.read(window.significant)? << (64 - window.leading - window.significant))
 }
 
 #[cfg(test)]

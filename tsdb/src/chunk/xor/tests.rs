@@ -117,3 +117,33 @@ proptest! {
         let _ = decode(&bytes, TimeRange::ALL, &mut SampleBatch::default());
     }
 }
+
+#[test]
+fn every_length_of_stream_is_read_to_its_end_and_not_beyond() {
+    // From a first sample alone to well past the part that is read in place.
+    let mut encoder = Encoder::default();
+    let mut samples = Vec::new();
+    for i in 0..80_i64 {
+        let sample = (i * 15_000 + i % 3, ((i * i) % 11) as f64 / 3.0);
+        encoder.push(sample.0, sample.1);
+        samples.push((sample.0, sample.1.to_bits()));
+        let chunk = encoder.bytes();
+        assert_eq!(decode_all(chunk), samples);
+        let mut out = SampleBatch::default();
+        let cut = &chunk[..chunk.len() - 1];
+        assert!(decode(cut, TimeRange::ALL, &mut out).is_err(), "{i}");
+        assert!(samples.starts_with(&out.iter().map(|s| (s.t, s.v.to_bits())).collect::<Vec<_>>()));
+        let mut more = chunk.to_vec();
+        more[..2].copy_from_slice(&u16::MAX.to_be_bytes());
+        assert!(decode(&more, TimeRange::new(0, i64::MAX), &mut out).is_err() || out.len() > samples.len());
+    }
+}
+
+#[test]
+fn floats_without_start_times_follow_those_with() {
+    let chunk = encode_all(&[(10, 1.0), (20, 2.0), (30, 3.0)]);
+    let mut out = SampleBatch::default();
+    out.push_started(3, 5, 0.5);
+    decode(&chunk, TimeRange::new(15, 40), &mut out).unwrap();
+    assert_eq!((&out.ts[..], &out.sts[..]), (&[5, 20, 30][..], &[3, 0, 0][..]));
+}
