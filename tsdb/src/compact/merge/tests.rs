@@ -8,7 +8,7 @@ use super::*;
 use crate::block::{BlockMeta, writer};
 use crate::chunk::Encoding;
 use crate::chunk::testing::{batches, histogram, lines, plain};
-use crate::compact::testing::labels;
+use crate::compact::testing::{labels, peer};
 
 /// One series with these chunks.
 struct Chunks(Option<Vec<EncodedChunk>>);
@@ -172,5 +172,63 @@ fn what_is_left_of_a_chunk_keeps_its_encoding() {
         let mut out = SampleBatch::default();
         chunk::decode(encoding, &chunks[0].bytes, TimeRange::ALL, &mut out).unwrap();
         assert_eq!(plain(&out), plain(&batch));
+    }
+}
+
+#[test]
+fn promtool_dumps_our_histograms_as_we_print_them() {
+    let Some(promtool) = peer("promtool", "promtool_dumps_our_histograms_as_we_print_them") else { return };
+    let counted =
+        |n: u64| histogram(&[(-3, n), (0, 2 * n), (7, 1)], &[(2, n), (n.to_le_bytes()[0].into(), 3)]);
+    let custom = model::Histogram {
+        schema: model::histogram::CUSTOM_BUCKETS_SCHEMA,
+        zero_threshold: 0.0,
+        custom_values: vec![0.005, 1.0, 2.5],
+        ..histogram(&[(0, 3), (1, 4), (3, 9)], &[])
+    };
+    for is_float in [false, true] {
+        let sample = |t, histogram: &model::Histogram| {
+            let histogram = if is_float {
+                let mut float = histogram.to_float();
+                float.positive_buckets[1] += 0.25;
+                model::AnyHistogram::Float(Box::new(float))
+            } else {
+                model::AnyHistogram::Int(Box::new(histogram.clone()))
+            };
+            model::HistogramSample { t, st: 0, histogram }
+        };
+        let (mut ours, mut theirs) = (SampleBatch::default(), SampleBatch::default());
+        for n in 3..200_u64 {
+            // Some that follow each other in a chunk, some that are resets.
+            let t = 1_000_000 + n.cast_signed() * 1000;
+            ours.histograms.push(sample(t, &counted(n / 3 * 3)));
+            if n > 150 {
+                theirs.histograms.push(sample(t + 500, &counted(n)));
+            }
+        }
+        ours.histograms.push(sample(2_000_000, &custom));
+        let dir = tempfile::TempDir::new().unwrap();
+        let blocks = [&ours, &theirs].map(|batch| block_of(dir.path(), batch, FloatEncoding::Xor).unwrap());
+        let store = dir.path().join("store");
+        let meta = BlockMeta::level1(Ulid::generate(), 0, 3_000_000);
+        let mut merge = BlockMerge::new(&blocks).unwrap();
+        let meta =
+            writer::write(&store, meta, &mut merge, writer::Options::default(), &mut |_, _| {}).unwrap();
+        let merged = Arc::new(Block::open(&store.join(meta.unwrap().ulid.to_string())).unwrap());
+        // The tool wants a log directory beside the blocks.
+        crate::fs::create_dir_all(&store.join(crate::db::paths::WAL)).unwrap();
+        let run = std::process::Command::new(&promtool).args(["tsdb", "dump"]).arg(&store).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+
+        let name = labels(&[("__name__", "up")]);
+        let printed = samples(&merged).histograms.into_iter().map(|sample| match sample.histogram {
+            model::AnyHistogram::Int(histogram) => format!("{name} {histogram} {}", sample.t),
+            model::AnyHistogram::Float(histogram) => format!("{name} {histogram} {}", sample.t),
+        });
+        let printed: Vec<String> = printed.collect();
+        assert_eq!(printed.len(), 197 + 49 + 1);
+        // The tool asks for floats, float histograms and histograms in turn, and each vain question costs a sample.
+        let lost = if is_float { 1 } else { 2 };
+        assert_eq!(String::from_utf8(run.stdout).unwrap().lines().collect::<Vec<_>>(), printed[lost..]);
     }
 }
