@@ -105,6 +105,10 @@ pub trait BucketCount: Copy + Debug + Default + PartialOrd {
     /// The way back from [`BucketCount::absolute`].
     fn from_absolute(counts: Vec<Self>) -> Vec<Self>;
 
+    /// The count in a bucket, given that in the bucket before.
+    #[must_use]
+    fn count_after(self, previous: Self) -> Self;
+
     /// The count of two buckets in one.
     #[must_use]
     fn add(self, other: Self) -> Self;
@@ -113,10 +117,14 @@ pub trait BucketCount: Copy + Debug + Default + PartialOrd {
 impl BucketCount for i64 {
     fn absolute(buckets: &[Self]) -> Cow<'_, [Self]> {
         let sums = buckets.iter().scan(0_i64, |sum, &bucket| {
-            *sum = sum.wrapping_add(bucket);
+            *sum = bucket.count_after(*sum);
             Some(*sum)
         });
         sums.collect()
+    }
+
+    fn count_after(self, previous: Self) -> Self {
+        previous.wrapping_add(self)
     }
 
     fn from_absolute(mut counts: Vec<Self>) -> Vec<Self> {
@@ -135,6 +143,10 @@ impl BucketCount for i64 {
 impl BucketCount for f64 {
     fn absolute(buckets: &[Self]) -> Cow<'_, [Self]> {
         Cow::Borrowed(buckets)
+    }
+
+    fn count_after(self, _: Self) -> Self {
+        self
     }
 
     fn from_absolute(counts: Vec<Self>) -> Vec<Self> {

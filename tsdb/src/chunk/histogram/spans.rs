@@ -95,10 +95,6 @@ pub(super) fn compare_counts<V: PartialOrd + Default>(
     old: (&[Span], &[V]),
     new: (&[Span], &[V]),
 ) -> Option<Difference> {
-    if old.0 == new.0 {
-        let is_reset = old.1.iter().zip(new.1).any(|(a, b)| a > b);
-        return (!is_reset).then(Difference::default);
-    }
     let mut difference = Difference::default();
     for bucket in pair(old.0, new.0) {
         let before = bucket.old.and_then(|at| old.1.get(at));
