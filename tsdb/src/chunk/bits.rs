@@ -24,7 +24,7 @@ impl<'a> BitReader<'a> {
         let rest = self.bytes.get(self.pos / 8..).unwrap_or_default();
         let word = match rest.first_chunk::<8>() {
             Some(word) => u64::from_be_bytes(*word),
-            None => last_bytes(rest),
+            None => last_bytes(self.bytes, rest.len()),
         };
         word << (self.pos % 8)
     }
@@ -94,11 +94,15 @@ impl<'a> BitReader<'a> {
     }
 }
 
-/// Fewer than eight bytes as the top of a word.
-#[cold]
-fn last_bytes(bytes: &[u8]) -> u64 {
+/// The last `n` bytes, fewer than eight, as the top of a word.
+#[inline]
+fn last_bytes(bytes: &[u8], n: usize) -> u64 {
+    if let Some(word) = bytes.last_chunk::<8>() {
+        // Two shifts, since there may be none.
+        return (u64::from_be_bytes(*word) << (56 - 8 * n)) << 8;
+    }
     let mut word = [0; 8];
-    for (to, from) in word.iter_mut().zip(bytes) {
+    for (to, from) in word.iter_mut().zip(bytes.iter().skip(bytes.len() - n)) {
         *to = *from;
     }
     u64::from_be_bytes(word)

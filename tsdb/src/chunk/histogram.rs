@@ -23,6 +23,9 @@ use super::xored::Xored;
 use super::{start_time, varbit};
 use crate::DecodeError;
 
+/// Why decoding what was encoded here cannot fail.
+const OWN: &str = "what was encoded here can be decoded";
+
 /// The bytes before the stream: the count and one byte more.
 pub(super) const HEADER_LEN: usize = 3;
 
@@ -82,8 +85,6 @@ pub(super) trait Kind: Copy + std::fmt::Debug + Sized {
 
     fn wrap(histogram: Box<Body<Self>>) -> AnyHistogram;
 
-    fn unwrap(histogram: &AnyHistogram) -> Option<&Body<Self>>;
-
     /// The header of the chunk that has to follow for another reason than a reset.
     fn header_unless_reset(reason: Misfit) -> ResetHeader;
 
@@ -123,13 +124,6 @@ impl Kind for Int {
         AnyHistogram::Int(histogram)
     }
 
-    fn unwrap(histogram: &AnyHistogram) -> Option<&Histogram> {
-        match histogram {
-            AnyHistogram::Int(histogram) => Some(histogram),
-            AnyHistogram::Float(_) => None,
-        }
-    }
-
     fn header_unless_reset(reason: Misfit) -> ResetHeader {
         match reason {
             Misfit::KindOfMetric => ResetHeader::NotCounterReset,
@@ -148,13 +142,6 @@ impl Kind for Float {
 
     fn wrap(histogram: Box<FloatHistogram>) -> AnyHistogram {
         AnyHistogram::Float(histogram)
-    }
-
-    fn unwrap(histogram: &AnyHistogram) -> Option<&FloatHistogram> {
-        match histogram {
-            AnyHistogram::Float(histogram) => Some(histogram),
-            AnyHistogram::Int(_) => None,
-        }
     }
 
     fn header_unless_reset(_: Misfit) -> ResetHeader {
@@ -422,27 +409,27 @@ impl<K: Kind> Encoder<K> {
 
     /// Writes the chunk anew with more buckets.
     fn recode(&mut self, positive_spans: &[Span], negative_spans: &[Span]) {
-        let mut samples = SampleBatch::default();
-        decode::<K>(self.bytes(), self.start.is_some(), self.count, TimeRange::ALL, &mut samples)
-            .expect("what was encoded here can be decoded");
+        let with_start = self.start.is_some();
+        let mut bits = BitReader::new(&self.bytes()[HEADER_LEN..]);
+        let start = self.start.as_ref().map(start_time::Encoder::header);
+        let mut decoder = Decoder::<K>::begin(&mut bits, start).expect(OWN);
         let mut recoded: Option<Self> = None;
-        for sample in samples.histograms {
-            let old = K::unwrap(&sample.histogram).expect("a chunk holds one kind");
-            let spread = Body::<K> {
-                positive_buckets: respread(&old.positive_buckets, &old.positive_spans, positive_spans)
-                    .into_owned(),
-                negative_buckets: respread(&old.negative_buckets, &old.negative_spans, negative_spans)
-                    .into_owned(),
-                positive_spans: positive_spans.to_vec(),
-                negative_spans: negative_spans.to_vec(),
-                ..old.clone()
+        for index in 0..self.count {
+            if index > 0 {
+                decoder.advance(&mut bits, index).expect(OWN);
+            }
+            let mut histogram = decoder.as_written(self.header.hint(index));
+            let respread = |buckets: &mut Vec<_>, spans: &mut Vec<Span>, to: &[Span]| {
+                *buckets = respread(buckets, spans, to).into_owned();
+                *spans = to.to_vec();
             };
-            let none = Difference::default();
+            respread(&mut histogram.positive_buckets, &mut histogram.positive_spans, positive_spans);
+            respread(&mut histogram.negative_buckets, &mut histogram.negative_spans, negative_spans);
+            let (st, t, none) = (decoder.st, decoder.t, Difference::default());
             if let Some(chunk) = &mut recoded {
-                chunk.take(sample.st, sample.t, &spread, none, none);
+                chunk.take(st, t, &histogram, none, none);
             } else {
-                let with_start = self.start.is_some();
-                recoded = Some(Self::begin(with_start, self.header, sample.st, sample.t, &spread));
+                recoded = Some(Self::begin(with_start, self.header, st, t, &histogram));
             }
         }
         *self = recoded.expect("a chunk begins with a sample");
@@ -583,13 +570,24 @@ impl<K: Kind> Decoder<K> {
         Ok(())
     }
 
+    /// The sample as readers want it.
     fn histogram(&self, hint: CounterResetHint) -> Result<Body<K>, DecodeError> {
+        let mut histogram = self.as_written(hint);
+        if histogram.schema > SCHEMA_MAX {
+            // From a newer server; what this one knows is coarser.
+            let reduced = histogram.reduce_resolution(SCHEMA_MAX);
+            reduced.map_err(|_| DecodeError { what: "histogram with impossible spans", offset: 0 })?;
+        }
+        Ok(histogram)
+    }
+
+    fn as_written(&self, hint: CounterResetHint) -> Body<K> {
         let sum = self.sum.value();
         if model::is_stale(sum) {
-            return Ok(Body::<K> { sum, ..Body::<K>::default() });
+            return Body::<K> { sum, ..Body::<K>::default() };
         }
         let layout = &self.layout;
-        let mut histogram = Body::<K> {
+        Body::<K> {
             counter_reset_hint: hint,
             schema: layout.schema,
             zero_threshold: layout.zero_threshold,
@@ -601,13 +599,7 @@ impl<K: Kind> Decoder<K> {
             positive_buckets: self.positive.iter().map(Tracked::value).collect(),
             negative_buckets: self.negative.iter().map(Tracked::value).collect(),
             custom_values: layout.custom_values.clone(),
-        };
-        if histogram.schema > SCHEMA_MAX {
-            // From a newer server; what this one knows is coarser.
-            let reduced = histogram.reduce_resolution(SCHEMA_MAX);
-            reduced.map_err(|_| DecodeError { what: "histogram with impossible spans", offset: 0 })?;
         }
-        Ok(histogram)
     }
 }
 

@@ -8,8 +8,11 @@
 use super::bits::{BitReader, BitWriter};
 use crate::DecodeError;
 
-/// The bits behind a prefix of 1, 2, ... ones and a zero.
-const WIDTHS: [u32; 7] = [3, 6, 9, 12, 18, 25, 56];
+/// The bits behind a prefix of 0, 1, 2, ... ones and a zero.
+const WIDTHS: [u32; 8] = [0, 3, 6, 9, 12, 18, 25, 56];
+
+/// The widest field that is in sight together with its prefix.
+const NEAR_MAX: usize = 6;
 
 pub(super) fn put_int(bits: &mut BitWriter, value: i64) {
     let fits = |width: u32| {
@@ -27,7 +30,7 @@ fn put(bits: &mut BitWriter, raw: u64, fits: impl Fn(u32) -> bool) {
     if raw == 0 {
         return bits.put(0, 1);
     }
-    for (ones, width) in (1_u32..).zip(WIDTHS) {
+    for (ones, width) in (0_u32..).zip(WIDTHS).skip(1) {
         if fits(width) {
             let prefix = (1_u64 << (ones + 1)) - 2;
             let field = raw & ((1 << width) - 1);
@@ -39,32 +42,38 @@ fn put(bits: &mut BitWriter, raw: u64, fits: impl Fn(u32) -> bool) {
 }
 
 /// Reads the prefix and the field behind it; the second half is the field's width, 0 and 64 included.
+///
+/// Which width comes next is hard to guess, so the common ones take one way without branches.
 #[inline]
 fn read(bits: &mut BitReader<'_>) -> Result<(u64, u32), DecodeError> {
     let peeked = bits.peek();
     let ones = (!peeked).leading_zeros();
-    if ones == 0 {
-        bits.skip(1)?;
-        return Ok((0, 0));
+    match WIDTHS[..=NEAR_MAX].get(ones as usize) {
+        Some(&width) => {
+            bits.skip(ones + 1 + width)?;
+            // Two shifts, since the width may be 0.
+            Ok((((peeked << (ones + 1)) >> 1) >> (63 - width), width))
+        }
+        None => read_wide(bits, ones),
     }
-    let Some(&width) = WIDTHS.get(ones as usize - 1) else {
-        bits.skip(8)?;
-        return Ok((bits.read(64)?, 64));
-    };
-    // Prefix and field are in sight together unless the field is the widest.
-    if width <= 25 {
-        bits.skip(ones + 1 + width)?;
-        return Ok(((peeked << (ones + 1)) >> (64 - width), width));
-    }
-    bits.skip(ones + 1)?;
+}
+
+#[cold]
+fn read_wide(bits: &mut BitReader<'_>, ones: u32) -> Result<(u64, u32), DecodeError> {
+    bits.skip(8)?;
+    let width = if ones == 7 { WIDTHS[7] } else { 64 };
     Ok((bits.read(width)?, width))
 }
 
 #[inline]
 pub(super) fn read_int(bits: &mut BitReader<'_>) -> Result<i64, DecodeError> {
     let (raw, width) = read(bits)?;
-    let is_negative = (1..64).contains(&width) && raw > 1 << (width - 1);
-    Ok(if is_negative { raw.cast_signed() - (1 << width) } else { raw.cast_signed() })
+    if width == 64 {
+        return Ok(raw.cast_signed());
+    }
+    // Of a field without bits, the half is 0, too.
+    let half = (1_u64 << width) >> 1;
+    Ok(raw.cast_signed() - (i64::from(raw > half) << width))
 }
 
 #[inline]
@@ -80,7 +89,7 @@ mod tests {
     fn numbers_survive_at_the_edges_of_every_width() {
         let mut ints = vec![0, i64::MIN, i64::MAX, 1, -1];
         let mut uints = vec![0, 1, u64::MAX];
-        for width in WIDTHS {
+        for &width in &WIDTHS[1..] {
             let half = 1_i64 << (width - 1);
             ints.extend([half - 1, half, half + 1, -half - 1, -half, 1 - half]);
             let all = 1_u64 << width;

@@ -9,6 +9,13 @@ fn decode_all<K: Kind>(chunk: &Encoder<K>) -> Vec<HistogramSample> {
     out.histograms
 }
 
+fn int(sample: &HistogramSample) -> &Histogram {
+    match &sample.histogram {
+        AnyHistogram::Int(histogram) => histogram,
+        AnyHistogram::Float(_) => panic!("a float histogram"),
+    }
+}
+
 fn begun(first: &Histogram) -> Encoder<Int> {
     Encoder::new(false, 0, 10, first)
 }
@@ -34,12 +41,12 @@ fn added_buckets_write_the_chunk_anew() {
     let mut chunk = begun(&histogram(&[(0, 1), (4, 2)], &[(1, 1)]));
     stored(&mut chunk, 20, &histogram(&[(0, 1), (1, 5), (4, 2)], &[(1, 1), (2, 3)]));
     let samples = decode_all(&chunk);
-    let AnyHistogram::Int(first) = &samples[0].histogram else { panic!("a float histogram") };
+    let first = int(&samples[0]);
     assert_eq!(first.positive_spans, spans(&[(0, 2), (2, 1)]));
     assert_eq!(first.positive_buckets, [1, -1, 2]);
     assert_eq!(first.negative_buckets, [1, -1]);
     assert_eq!(first.count, 4);
-    let AnyHistogram::Int(second) = &samples[1].histogram else { panic!("a float histogram") };
+    let second = int(&samples[1]);
     assert_eq!(second.counter_reset_hint, CounterResetHint::NotCounterReset);
     assert_eq!(second.positive_buckets, [1, 4, -3]);
 }
@@ -49,7 +56,7 @@ fn empty_buckets_that_vanish_are_padded_and_filled_ones_are_a_reset() {
     let mut chunk = begun(&histogram(&[(0, 1), (1, 0), (4, 2)], &[]));
     stored(&mut chunk, 20, &histogram(&[(0, 1), (4, 2), (6, 1)], &[]));
     let samples = decode_all(&chunk);
-    let AnyHistogram::Int(second) = &samples[1].histogram else { panic!("a float histogram") };
+    let second = int(&samples[1]);
     assert_eq!(second.positive_spans, spans(&[(0, 2), (2, 1), (1, 1)]));
     assert_eq!(second.positive_buckets, [1, -1, 2, -1]);
     assert_eq!(header_of_next(&mut chunk, &histogram(&[(4, 3), (6, 4)], &[])), ResetHeader::CounterReset);
@@ -112,8 +119,18 @@ fn ranges_and_counts_limit_what_is_decoded() {
 fn finer_schemas_are_read_as_the_finest_known() {
     let fine = Histogram { schema: 10, ..histogram(&[(1, 1), (4, 2), (5, 7)], &[]) };
     let samples = decode_all(&begun(&fine));
-    let AnyHistogram::Int(read) = &samples[0].histogram else { panic!("a float histogram") };
+    let read = int(&samples[0]);
     assert_eq!((read.schema, &read.positive_buckets[..]), (8, &[3, 4][..]));
+}
+
+#[test]
+fn finer_schemas_are_written_anew_as_they_are() {
+    let fine = |positive: &[(i32, u64)]| Histogram { schema: 10, ..histogram(positive, &[]) };
+    let mut chunk = begun(&fine(&[(1, 1), (5, 7)]));
+    stored(&mut chunk, 20, &fine(&[(1, 1), (4, 2), (5, 7)]));
+    let samples = decode_all(&chunk);
+    let read: Vec<_> = samples.iter().map(|sample| int(sample)).collect();
+    assert_eq!((&read[0].positive_buckets[..], &read[1].positive_buckets[..]), (&[1, 6][..], &[3, 4][..]));
 }
 
 #[test]
