@@ -161,14 +161,17 @@ impl Db {
             self.head.truncate(maxt)?;
             self.last_flush.store(now, Relaxed);
         }
-        if self.is_late_due.load(Relaxed) {
-            self.flush_late(now)?;
-            self.is_late_due.store(false, Relaxed);
+        let late = if self.is_late_due.load(Relaxed) { self.flush_late(now) } else { Ok(()) };
+        match &late {
+            Ok(()) => self.is_late_due.store(false, Relaxed),
+            // It stays with late samples; the blocks have nothing to do with it.
+            Err(Error::Corrupt { .. }) => {}
+            Err(_) => return late,
         }
         self.compact_stale_if_due(now)?;
         // Nor must a long series of merges.
         self.maintenance.compact_blocks(now, || self.due_range(now).is_some())?;
-        reloaded
+        late.and(reloaded)
     }
 
     /// Writes the series that have ended to blocks and forgets them, if they are enough of all and the head is not

@@ -174,12 +174,11 @@ impl HeadAppender<'_> {
         if self.is_poisoned {
             return Err(AppendError::Poisoned);
         }
-        let bounds = match self.bounds {
-            Some(bounds) => bounds,
-            None => {
-                let alone = Bounds { in_order: t, late: self.inner.late.bound(t), maxt: t };
-                *self.bounds.insert(self.inner.bounds(t).unwrap_or(alone))
-            }
+        let bounds = if let Some(bounds) = self.bounds {
+            bounds
+        } else {
+            let alone = Bounds { in_order: t, late: self.inner.late.bound(t), maxt: t };
+            *self.bounds.insert(self.inner.bounds(t).unwrap_or(alone))
         };
         let is_refused = t < bounds.in_order && bounds.late == Timestamp::MAX;
         Ok(!is_refused && (-TIME_MAX..=TIME_MAX).contains(&t))

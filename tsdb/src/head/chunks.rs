@@ -207,7 +207,9 @@ impl HeadChunks {
         buffer.extend_from_slice(&maxt.to_be_bytes());
         buffer.push(encoding);
         push_uvarint(buffer, len);
-        data.iter().for_each(|part| buffer.extend_from_slice(part));
+        for part in data {
+            buffer.extend_from_slice(part);
+        }
         let crc = crc32c::crc32c(&buffer[at..]);
         buffer.extend_from_slice(&crc.to_be_bytes());
         if tail.buffer.len() >= BUFFER_BYTES

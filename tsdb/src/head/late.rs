@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use model::histogram::CounterResetHint;
 use model::sample::Position;
+use model::wire::expose::Exposition;
 use model::{AnyHistogram, HistogramSample, SampleBatch, TimeRange, Timestamp, Value, is_stale};
 use parking_lot::Mutex;
 
@@ -84,8 +85,18 @@ impl Shared {
         if self.window.load(Relaxed) > 0 || self.log.is_begun() { self.log.open() } else { Ok(()) }
     }
 
+    /// Whether what is stored late is logged.
+    pub(super) fn is_logged(&self) -> bool {
+        self.log.is_open()
+    }
+
     pub(super) fn close(&self) -> Result<()> {
         self.log.close()
+    }
+
+    pub(super) fn expose(&self, out: &mut Exposition) {
+        self.metrics.expose(out);
+        self.log.expose(out);
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
@@ -224,6 +235,15 @@ impl Late {
             .chain(times.map(|t| (t, t)))
             .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
             .map(|(mint, maxt)| TimeRange::new(mint, maxt))
+    }
+
+    /// What it holds of memory.
+    pub(super) fn bytes(&self) -> usize {
+        let SampleBatch { ts, vs, sts, histograms } = &self.open;
+        size_of::<Self>()
+            + 8 * (ts.capacity() + vs.capacity() + sts.capacity())
+            + size_of::<HistogramSample>() * histograms.capacity()
+            + size_of::<Sealed>() * self.sealed.capacity()
     }
 
     /// The oldest file that one of its chunks is in.

@@ -244,7 +244,7 @@ impl Expose for Head {
             out.sample(name, &[("type", "float")], float.get() as f64);
             out.sample(name, &[("type", "histogram")], histogram.get() as f64);
         }
-        self.0.late.metrics.expose(out);
+        self.0.late.expose(out);
         let counters = [
             (
                 "prometheus_tsdb_head_series_created_total",

@@ -39,6 +39,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use foldhash::HashMap;
 use model::storage::SeriesRef;
@@ -60,6 +61,9 @@ use metadata::Catalog;
 use metrics::Metrics;
 use registry::Registry;
 use series::Shard;
+
+/// How long a close waits for batches whose samples are stored and not logged yet.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bits of a packed slot that hold the index; the others hold the shard.
 const IDX_BITS: u32 = 28;
@@ -289,10 +293,14 @@ impl Head {
 
     /// Writes out and syncs everything; appends fail from then on, reads go on.
     pub fn close(&self) -> Result<()> {
-        self.0.chunks.close()?;
-        self.0.late.close()?;
-        let wal = self.0.wal.write().take();
-        wal.map_or(Ok(()), wal::Writer::close)
+        let inner = &*self.0;
+        // No batch passes from here on; one that did may still have late samples to log.
+        let wal = inner.wal.write().take();
+        if inner.late.is_logged() {
+            inner.appenders.outlive(CLOSE_PATIENCE);
+        }
+        let closed = [inner.late.close(), inner.chunks.close(), wal.map_or(Ok(()), wal::Writer::close)];
+        closed.into_iter().collect()
     }
 }
 

@@ -765,10 +765,12 @@ impl State {
         self.nodes.bytes()
     }
 
-    /// With the open chunks that are in them.
+    /// With the open chunks and the late samples that are in them.
     pub(super) fn extension_bytes(&self) -> u64 {
         let each = |it: &Extension| {
-            size_of::<Extension>() + it.open.as_ref().map_or(0, |open| open.builder.bytes().len())
+            size_of::<Extension>()
+                + it.open.as_ref().map_or(0, |open| open.builder.bytes().len())
+                + it.late.as_ref().map_or(0, |late| late.bytes())
         };
         let all: usize = self.extensions.iter().flatten().map(|it| each(it)).sum();
         self.extensions.bytes() + all as u64

@@ -65,55 +65,48 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// All but the corruptions, whose family is one for all logs.
     fn expose(
         &self,
+        prefix: &str,
         compression: Compression,
         segment_current: u64,
         storage_bytes: u64,
         out: &mut Exposition,
     ) {
         let counters = [
-            ("prometheus_tsdb_wal_page_flushes_total", "Total number of page flushes.", &self.page_flushes),
+            ("page_flushes_total", "Total number of page flushes.", &self.page_flushes),
+            ("completed_pages_total", "Total number of completed pages.", &self.completed_pages),
+            ("writes_failed_total", "Total number of write log writes that failed.", &self.writes_failed),
             (
-                "prometheus_tsdb_wal_completed_pages_total",
-                "Total number of completed pages.",
-                &self.completed_pages,
-            ),
-            (
-                "prometheus_tsdb_wal_writes_failed_total",
-                "Total number of write log writes that failed.",
-                &self.writes_failed,
-            ),
-            (
-                "prometheus_tsdb_wal_truncations_total",
+                "truncations_total",
                 "Total number of write log truncations that were attempted.",
                 &self.truncations,
             ),
             (
-                "prometheus_tsdb_wal_truncations_failed_total",
+                "truncations_failed_total",
                 "Total number of write log truncations that failed.",
                 &self.truncations_failed,
             ),
-            ("prometheus_tsdb_wal_corruptions_total", "Total number of WAL corruptions.", &self.corruptions),
         ];
         for (name, help, counter) in counters {
-            out.counter(name, help, counter);
+            out.counter(&format!("{prefix}{name}"), help, counter);
         }
-        let name = "prometheus_tsdb_wal_record_bytes_saved_total";
-        out.family(name, "Total number of bytes saved by the optional record compression.", Kind::Counter);
-        out.sample(name, &[("compression", compression.as_str())], self.bytes_saved.get() as f64);
+        let name = format!("{prefix}record_bytes_saved_total");
+        out.family(&name, "Total number of bytes saved by the optional record compression.", Kind::Counter);
+        out.sample(&name, &[("compression", compression.as_str())], self.bytes_saved.get() as f64);
         out.gauge(
-            "prometheus_tsdb_wal_segment_current",
+            &format!("{prefix}segment_current"),
             "Write log segment index that TSDB is currently writing to.",
             segment_current as f64,
         );
         out.gauge(
-            "prometheus_tsdb_wal_storage_size_bytes",
+            &format!("{prefix}storage_size_bytes"),
             "Size of the write log directory.",
             storage_bytes as f64,
         );
-        let name = "prometheus_tsdb_wal_fsync_duration_seconds";
-        out.family(name, "Duration of write log fsync.", Kind::Summary);
+        let name = format!("{prefix}fsync_duration_seconds");
+        out.family(&name, "Duration of write log fsync.", Kind::Summary);
         out.sample(&format!("{name}_sum"), &[], self.fsync_seconds.get());
         out.sample(&format!("{name}_count"), &[], self.fsyncs.get() as f64);
     }
@@ -282,8 +275,15 @@ impl Writer {
     }
 
     pub(crate) fn expose(&self, out: &mut Exposition) {
+        self.expose_as("prometheus_tsdb_wal_", out);
+        let name = "prometheus_tsdb_wal_corruptions_total";
+        out.counter(name, "Total number of WAL corruptions.", &self.metrics().corruptions);
+    }
+
+    /// What it counts, under names that begin with `prefix`.
+    pub(crate) fn expose_as(&self, prefix: &str, out: &mut Exposition) {
         let storage_bytes = fs::dir_size(&self.dir);
-        self.metrics().expose(self.options.compression, self.segment(), storage_bytes, out);
+        self.metrics().expose(prefix, self.options.compression, self.segment(), storage_bytes, out);
     }
 
     /// Removes all segments before `n`; the one being written stays.

@@ -321,7 +321,7 @@ fn late_samples_pass_between_prometheus_and_us() {
         // First the newest, then later and later ones: five to a scrape and series, every third time in reverse.
         let bodies: Vec<String> = (0..24_i64)
             .map(|round| {
-                let mut body = String::new();
+                let mut body = Vec::new();
                 for k in 0..5_i64 {
                     let at = if round % 3 == 0 { 4 - k } else { k };
                     for i in 0..3_i64 {
@@ -334,11 +334,11 @@ fn late_samples_pass_between_prometheus_and_us() {
                             continue;
                         }
                         let v = (t % 1000 + i) as f64 / 8.0;
-                        body.push_str(&format!("late_metric{{i=\"{i}\"}} {v} {t}\n"));
+                        writeln!(body, "late_metric{{i=\"{i}\"}} {v} {t}").unwrap();
                         expected.insert((i, t), v.to_bits());
                     }
                 }
-                body
+                String::from_utf8(body).unwrap()
             })
             .collect();
         let n_bodies = bodies.len();

@@ -22,6 +22,9 @@ use crate::head::{Head, Inner, Slot};
 /// Where runs are cut, as the head cuts.
 const SAMPLES_PER_CHUNK: u16 = 120;
 
+/// So many series are looked at before others may have their shard.
+const SERIES_PER_TURN: u32 = 1024;
+
 /// The late samples of all series as of one moment.
 #[derive(Debug)]
 pub struct LateSamples {
@@ -57,16 +60,25 @@ impl Head {
         let pin = Arc::clone(&inner.pin);
         let mut entries = Vec::new();
         for (n, shard) in inner.shards.iter().enumerate() {
-            let mut state = shard.state.write();
-            for idx in 0..state.n_slots() {
-                let hot = shard.line(idx);
-                if hot.flags.load(Relaxed) & ALIVE == 0 || state.late(idx).is_none() {
-                    continue;
+            let mut start = 0;
+            loop {
+                // Others may have the shard in between.
+                let mut state = shard.state.write();
+                let end = state.n_slots().min(start + SERIES_PER_TURN);
+                for idx in start..end {
+                    let hot = shard.line(idx);
+                    if hot.flags.load(Relaxed) & ALIVE == 0 || state.late(idx).is_none() {
+                        continue;
+                    }
+                    state.change_late(idx, |late| late.seal(hot.wal_ref(), inner))?;
+                    let chunks = state.late(idx).map(|late| late.sealed.clone()).unwrap_or_default();
+                    let (id, generation) = (state.cold[idx].id, hot.generation());
+                    entries.push(Entry { id, slot: Slot::new(n, idx), generation, chunks });
                 }
-                state.change_late(idx, |late| late.seal(hot.wal_ref(), inner))?;
-                let chunks = state.late(idx).map(|late| late.sealed.clone()).unwrap_or_default();
-                let (id, generation) = (state.cold[idx].id, hot.generation());
-                entries.push(Entry { id, slot: Slot::new(n, idx), generation, chunks });
+                if end == state.n_slots() {
+                    break;
+                }
+                start = end;
             }
         }
         if entries.is_empty() && log_from.is_none() {

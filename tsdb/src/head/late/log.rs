@@ -11,12 +11,13 @@
 use std::path::{Path, PathBuf};
 
 use foldhash::HashSet;
+use model::wire::expose::Exposition;
 use model::{Timestamp, Value};
 use parking_lot::Mutex;
 
 use super::Sealed;
+use crate::wal;
 use crate::wal::record::{self, HistogramRecords, RefMarker, RefSample};
-use crate::wal::{self, segment};
 use crate::{Error, Result, fs};
 
 /// What waits for a log that cannot be written; what is more is lost with the process.
@@ -120,10 +121,22 @@ impl Log {
 
     /// Removes the segments before `first`.
     pub(super) fn truncate(&self, first: u64) -> Result<()> {
-        for n in segment::list(&self.dir)?.into_iter().filter(|&n| n < first) {
-            fs::remove_file(&segment::path(&self.dir, n))?;
+        let tail = self.tail.lock();
+        let Some(writer) = &tail.writer else { return Ok(()) };
+        writer.metrics().truncations.inc();
+        let truncated = writer.remove_before(first);
+        writer.metrics().truncations_failed.add(u64::from(truncated.is_err()));
+        truncated
+    }
+
+    pub(super) fn expose(&self, out: &mut Exposition) {
+        if let Some(writer) = &self.tail.lock().writer {
+            writer.expose_as("prometheus_tsdb_out_of_order_wbl_", out);
         }
-        fs::sync_dir(&self.dir)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.tail.lock().writer.is_some()
     }
 }
 

@@ -92,7 +92,7 @@ impl<F: Fn(u64) -> Option<Slot>> Replay<'_, F> {
             }
             Kind::Histograms => {
                 record::decode_histograms(record, |series, st, t, value| {
-                    self.insert(series, (st, t), value)
+                    self.insert(series, (st, t), value);
                 })?;
             }
             Kind::Markers => {

@@ -127,9 +127,13 @@ fn what_is_late_and_what_is_too_late_follows_upstream() {
         "prometheus_tsdb_sample_ooo_delta_bucket{le=\"600\"} 3",
         "prometheus_tsdb_sample_ooo_delta_count 7",
         "prometheus_tsdb_head_samples_appended_total{type=\"float\"} 6",
+        "prometheus_tsdb_out_of_order_wbl_segment_current 0",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
+    let mut families: Vec<&str> = text.lines().filter(|l| l.starts_with("# TYPE")).collect();
+    families.sort_unstable();
+    assert!(families.is_sorted_by(|a, b| a < b), "every family once: {families:?}");
 }
 
 #[test]
