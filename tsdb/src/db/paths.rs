@@ -15,6 +15,8 @@ pub const CHUNKS_HEAD: &str = "chunks_head";
 
 /// What the admin API copies: below it a directory per snapshot, which holds blocks.
 pub const SNAPSHOTS: &str = "snapshots";
+/// Beside those files: before which place chunks of late samples are in blocks; ours alone, and not needed.
+pub const LATE_IN_BLOCKS: &str = "late_in_blocks";
 
 /// Inside a block directory.
 pub const BLOCK_META: &str = "meta.json";

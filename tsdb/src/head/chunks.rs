@@ -17,6 +17,7 @@ use model::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
 use crate::chunk::{EncodedChunk, Encoding};
+use crate::db::paths;
 use crate::fs::{self, File, GrowingMap};
 use crate::{Error, Result};
 
@@ -43,6 +44,13 @@ pub(super) struct Sealed {
     pub(super) offset: u32,
     pub(super) mint: Timestamp,
     pub(super) maxt: Timestamp,
+}
+
+impl Sealed {
+    /// Where it is, as one number that rises with every chunk; never zero, since files begin with their magic.
+    pub(super) fn place(&self) -> u64 {
+        (u64::from(self.file) << 32) | u64::from(self.offset)
+    }
 }
 
 /// One file; its map outlives its name.
@@ -150,6 +158,8 @@ impl HeadChunks {
             }
         }
         let next_number = files.keys().last().map_or(1, |n| n + 1);
+        let in_blocks = late_in_blocks(dir, next_number)?;
+        loaded.late_by_series.values_mut().for_each(|chunks| chunks.retain(|it| it.place() >= in_blocks));
         let tail = Tail {
             number: next_number,
             file: None,
@@ -293,14 +303,24 @@ impl HeadChunks {
         Ok(read(encoding, record.data))
     }
 
-    /// The file that the next chunk goes to, unless that chunk fills it.
-    pub(super) fn current_file(&self) -> u32 {
-        self.tail.lock().number
+    /// The place of the next chunk, unless it begins a file.
+    pub(super) fn end(&self) -> u64 {
+        let tail = self.tail.lock();
+        (u64::from(tail.number) << 32) | tail.end() as u64
+    }
+
+    /// Notes that the chunks of late samples before `place` are in blocks: the next start need not read them.
+    pub(super) fn note_late_in_blocks(&self, place: u64) -> Result<()> {
+        // So that the file exists that it points into.
+        self.flush(&mut self.tail.lock())?;
+        let place = place.to_be_bytes();
+        let sum = crc32c::crc32c(&place).to_be_bytes();
+        fs::replace(&self.dir.join(paths::LATE_IN_BLOCKS), &[&place[..], &sum].concat())
     }
 
     /// Removes the oldest files as long as all their chunks end before `mint` and they come before `keep_from`.
     pub(super) fn truncate(&self, mint: Timestamp, keep_from: u32) -> Result<()> {
-        let current = self.current_file().min(keep_from);
+        let current = self.tail.lock().number.min(keep_from);
         loop {
             let mut files = self.files.write();
             let Some((&number, file)) = files.first_key_value() else { return Ok(()) };
@@ -334,6 +354,22 @@ impl Tail {
     /// Where the next record will be.
     fn end(&self) -> usize {
         self.flushed + self.buffer.len()
+    }
+}
+
+/// What [`HeadChunks::note_late_in_blocks`] noted, zero if nothing. A note about files that are gone is dropped: others will
+/// have their numbers. What it says of chunks that somebody else wrote under such numbers meanwhile does no harm, as
+/// the log has what is not in blocks.
+fn late_in_blocks(dir: &Path, next_number: u32) -> Result<u64> {
+    let path = dir.join(paths::LATE_IN_BLOCKS);
+    let Some(note) = fs::read_if_exists(&path)? else { return Ok(0) };
+    let place = note.split_first_chunk().and_then(|(&place, sum)| {
+        (*sum == crc32c::crc32c(&place).to_be_bytes()).then_some(u64::from_be_bytes(place))
+    });
+    let end = (u64::from(next_number) << 32) | MAGIC.len() as u64;
+    match place.filter(|&place| place <= end) {
+        Some(place) => Ok(place),
+        None => fs::remove_file(&path).map(|()| 0),
     }
 }
 

@@ -37,17 +37,22 @@ impl Head {
 struct Marked {
     /// The time of the oldest sample that came in order.
     oldest: Option<Timestamp>,
-    /// The first file with chunks of late samples.
-    keep_from: u32,
+    /// The place of the first chunk of late samples.
+    first_late: u64,
     /// Series without samples.
     leaving: Vec<Slot>,
+}
+
+/// The number of the file in which a place is.
+fn file_of(place: u64) -> u32 {
+    u32::try_from(place >> 32).expect("32 bits are left")
 }
 
 impl Inner {
     fn truncate(&self, mint: Timestamp) -> Result<()> {
         self.min_valid_time.fetch_max(mint, Relaxed);
         let started = Instant::now();
-        let (oldest, keep_from) = self.collect(mint);
+        let (oldest, first_late) = self.collect(mint);
         self.forget_deletions(mint);
         self.metrics.observe_gc(started.elapsed());
         // Upstream moves the start of the head to its oldest sample; an empty head has none.
@@ -56,21 +61,25 @@ impl Inner {
         if oldest.is_none() && self.max_time.load(Relaxed) < mint {
             self.max_time.store(Timestamp::MIN, Relaxed);
         }
-        self.chunks.truncate(mint, keep_from)?;
+        self.chunks.truncate(mint, file_of(first_late))?;
         self.truncate_log(mint)
     }
 
     /// Frees what late samples left behind that went into blocks.
     pub(super) fn collect_files(&self) -> Result<()> {
         let mint = self.min_valid_time.load(Relaxed);
-        let (_, keep_from) = self.collect(mint);
-        self.chunks.truncate(mint, keep_from)
+        let (_, first_late) = self.collect(mint);
+        // Without it the next start has them twice, in the head and in blocks.
+        if let Err(e) = self.chunks.note_late_in_blocks(first_late) {
+            tracing::warn!(error = %e, "cannot note which chunks of late samples are in blocks");
+        }
+        self.chunks.truncate(mint, file_of(first_late))
     }
 
     /// Frees chunks before `mint` and series without any; returns the time of the oldest sample left, late ones
-    /// aside, and the first file that late ones need.
-    pub(super) fn collect(&self, mint: Timestamp) -> (Option<Timestamp>, u32) {
-        let Marked { oldest, keep_from, leaving } = self.mark(mint);
+    /// aside, and the place of the first chunk of late ones.
+    pub(super) fn collect(&self, mint: Timestamp) -> (Option<Timestamp>, u64) {
+        let Marked { oldest, first_late, leaving } = self.mark(mint);
         if !leaving.is_empty() {
             if self.appenders.outlive(APPENDER_PATIENCE) {
                 self.sweep(&leaving, mint);
@@ -83,14 +92,14 @@ impl Inner {
                 );
             }
         }
-        (oldest, keep_from)
+        (oldest, first_late)
     }
 
     /// Frees chunks before `mint` and marks the series that have no others.
     fn mark(&self, mint: Timestamp) -> Marked {
         let (mut oldest, mut leaving): (Option<Timestamp>, _) = (None, Vec::new());
-        // What is sealed from here on is in this file or a later one.
-        let mut keep_from = self.chunks.current_file();
+        // What is sealed from here on comes behind.
+        let mut first_late = self.chunks.end();
         let mut late_times = (Timestamp::MAX, Timestamp::MIN);
         self.late.begin_collection();
         for (n, shard) in self.shards.iter().enumerate() {
@@ -109,10 +118,10 @@ impl Inner {
                     shard.drop_open(&mut state, idx, &mut line);
                     hot.store(&line);
                 }
-                let late = state.late(idx).and_then(|late| Some((late.span()?, late.oldest_file())));
-                if let Some((span, file)) = late {
+                let late = state.late(idx).and_then(|late| Some((late.span()?, late.oldest_chunk())));
+                if let Some((span, place)) = late {
                     late_times = (late_times.0.min(span.mint), late_times.1.max(span.maxt));
-                    keep_from = keep_from.min(file.unwrap_or(keep_from));
+                    first_late = first_late.min(place.unwrap_or(first_late));
                 }
                 let first = state.chunks(idx).last().map(|chunk| chunk.mint);
                 let first = first.or((line.xor.count > 0).then_some(line.first_t));
@@ -129,7 +138,7 @@ impl Inner {
             }
         }
         self.late.end_collection(late_times.0, late_times.1);
-        Marked { oldest, keep_from, leaving }
+        Marked { oldest, first_late, leaving }
     }
 
     /// Takes away what was marked, unless an appender opened since has claimed it or an older one gave it samples.

@@ -246,9 +246,9 @@ impl Late {
             + size_of::<Sealed>() * self.sealed.capacity()
     }
 
-    /// The oldest file that one of its chunks is in.
-    pub(super) fn oldest_file(&self) -> Option<u32> {
-        self.sealed.iter().map(|chunk| chunk.file).min()
+    /// The place of its oldest chunk.
+    pub(super) fn oldest_chunk(&self) -> Option<u64> {
+        self.sealed.iter().map(Sealed::place).min()
     }
 }
 

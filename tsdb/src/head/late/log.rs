@@ -152,11 +152,6 @@ pub(super) struct Records {
     named: HashSet<u64>,
 }
 
-/// The place of a chunk as markers tell it; chunks begin behind a file's magic, so it is never zero.
-fn chunk_ref(chunk: &Sealed) -> u64 {
-    (u64::from(chunk.file) << 32) | u64::from(chunk.offset)
-}
-
 impl Records {
     pub(super) fn new(stores_start_times: bool) -> Self {
         Self {
@@ -175,7 +170,7 @@ impl Records {
             self.end_group();
             self.named.insert(series);
         }
-        let refs = sealed.iter().map(chunk_ref);
+        let refs = sealed.iter().map(Sealed::place);
         // Zero says that there was no chunk before.
         for chunk in refs.chain(sealed.is_empty().then_some(0)) {
             record::push_marker(&mut self.markers, RefMarker { series, chunk });

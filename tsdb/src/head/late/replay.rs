@@ -71,7 +71,7 @@ impl<F: Fn(u64) -> Option<Slot>> Replay<'_, F> {
         let mut state = self.inner.shards[slot.shard()].state.write();
         let span = state.change_late(slot.idx(), |late| {
             late.sealed.extend_from_slice(chunks);
-            late.sealed.sort_unstable_by_key(|chunk| (chunk.file, chunk.offset));
+            late.sealed.sort_unstable_by_key(Sealed::place);
             late.span()
         });
         if let Some(TimeRange { mint, maxt }) = span {
@@ -154,7 +154,5 @@ impl<F: Fn(u64) -> Option<Slot>> Replay<'_, F> {
 
 /// Whether the chunk of a marker is among the sealed ones; the zero of a series' first chunk is not.
 fn has(late: &Late, chunk: u64) -> bool {
-    let place = (chunk >> 32, chunk & 0xffff_ffff);
-    let of = |chunk: &Sealed| (u64::from(chunk.file), u64::from(chunk.offset));
-    late.sealed.binary_search_by_key(&place, of).is_ok()
+    late.sealed.binary_search_by_key(&chunk, Sealed::place).is_ok()
 }

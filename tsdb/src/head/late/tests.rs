@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::compact::{SeriesSource, SourceSeries};
+use crate::db::paths;
 use crate::fs::{self, fault};
 use crate::head::{Options, ReplayProgress};
 use crate::wal::reader;
@@ -497,6 +498,54 @@ fn a_series_of_late_samples_only_stays_with_its_files_until_they_are_in_a_block(
     assert_eq!((head.n_series(), head.late_times()), (1, None));
     assert_eq!(logged(dir.path()), []);
     assert!(head.late_samples().unwrap().is_some_and(|late| late.windows().count() == 0));
+}
+
+#[test]
+fn chunks_that_are_in_blocks_do_not_come_back_with_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let late = |head: &Head, hour: i64| {
+        for i in 0..70 {
+            assert_eq!(append(head, &[(1, hour * HOUR - i, 1.0), (2, hour * HOUR - i, 1.0)]), [Ok(()); 2]);
+        }
+    };
+    let head = open(dir.path());
+    append(&head, &[(1, 12 * HOUR, 1.0), (2, 12 * HOUR, 1.0)]);
+    late(&head, 10);
+    let samples = head.late_samples().unwrap().unwrap();
+    // Comes while blocks are made, so it is behind some chunks of those and not in a block.
+    late(&head, 11);
+    head.drop_late_samples(samples).unwrap();
+    let expected = dump(&head);
+    assert_eq!(expected[&series(1)].len(), 71);
+    head.close().unwrap();
+    drop(head);
+    let head = open_from(dir.path(), 4 * HOUR, 11 * HOUR);
+    assert_eq!(dump(&head), expected, "neither more nor less");
+    let samples = head.late_samples().unwrap().unwrap();
+    head.drop_late_samples(samples).unwrap();
+    drop(head);
+    let note = dir.path().join("chunks_head").join(paths::LATE_IN_BLOCKS);
+    assert_eq!(open(dir.path()).late_times(), None);
+
+    // A note that is damaged, or about files that are gone, is dropped; then they come back as with upstream.
+    let sound = fs::read(&note).unwrap();
+    let beyond = [&[0, 0, 0, 9, 0, 0, 0, 0][..], &[0x7a; 4]].concat();
+    for bad in [&sound[..11], &beyond] {
+        fs::write(&note, bad).unwrap();
+        assert!(open(dir.path()).late_times().is_some());
+        assert!(!note.exists());
+    }
+    // Its number was given to another file since: the log has what that holds.
+    fs::write(&note, &sound).unwrap();
+    std::fs::remove_dir_all(dir.path().join("chunks_head")).unwrap();
+    std::fs::create_dir(dir.path().join("chunks_head")).unwrap();
+    let head = open(dir.path());
+    late(&head, 9);
+    head.close().unwrap();
+    drop(head);
+    fs::write(&note, &sound).unwrap();
+    let head = open(dir.path());
+    assert_eq!(select(&head, TimeRange::new(0, 9 * HOUR))[&series(2)].len(), 70);
 }
 
 #[test]
