@@ -261,6 +261,8 @@ impl Maintenance {
                 tracing::warn!(error = %e, "blocks are not merged");
                 Ok(())
             }
+            // The medium failed, not the blocks: the next tick tries again.
+            Err(e @ Error::Io { .. }) => Err(e),
             Err(e) => {
                 self.mark_failed(&metas);
                 Err(e)

@@ -276,7 +276,7 @@ fn blocks_made_of_open_metrics_are_those_of_promtool() {
         assert_eq!(ours.is_empty(), flags.contains(&"--quiet"));
         let (ours, theirs) = (blocks(&a), blocks(&b));
         assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "{flags:?}");
-        assert!(ours.len() > 1);
+        assert!(!ours.is_empty());
         for (mint, block) in &ours {
             let theirs = &theirs[mint];
             assert_eq!((block.0, &block.1), (theirs.0, &theirs.1), "{flags:?}: the block at {mint}");

@@ -209,6 +209,35 @@ fn a_failed_merge_marks_its_inputs_and_is_not_tried_again() {
     assert_eq!(shapes(&maintenance).len(), 4);
 }
 
+/// Wherever in a merge the disk becomes full, the inputs stay in service, unmarked, and the next tick merges them.
+#[test]
+fn a_full_disk_fails_a_merge_which_is_tried_again() {
+    let all = model(5, 0..4000, 50);
+    let mut n_failed = 0;
+    for bytes in (0..).step_by(331) {
+        let dir = TempDir::new().unwrap();
+        let maintenance = maintenance(dir.path(), unbounded());
+        for start in [0, 1000, 2000, 3000] {
+            flush(&maintenance, &all, start..start + 1000).unwrap();
+        }
+        let before = fs::list(dir.path()).unwrap();
+        fault::limit_bytes(dir.path(), bytes);
+        let merged = maintenance.compact_blocks(0, || false);
+        fault::heal(dir.path());
+        assert_eq!(select(&maintenance, &[], TimeRange::ALL), all, "full after {bytes} bytes");
+        if merged.is_ok() {
+            break;
+        }
+        n_failed += 1;
+        assert_eq!(fs::list(dir.path()).unwrap(), before, "full after {bytes} bytes");
+        assert!(maintenance.blocks.list().iter().all(|block| !block.meta().compaction.failed));
+        maintenance.compact_blocks(0, || false).unwrap();
+        assert_eq!(shapes(&maintenance), [(0, 3000, 2), (3000, 4000, 1)]);
+        assert_eq!(select(&maintenance, &[], TimeRange::ALL), all);
+    }
+    assert!(n_failed > 3, "{n_failed} failures are too few to be true");
+}
+
 #[test]
 fn blocks_of_which_nothing_is_left_go() {
     let dir = TempDir::new().unwrap();

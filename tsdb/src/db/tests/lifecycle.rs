@@ -432,3 +432,36 @@ fn prometheus_and_we_delete_from_one_directory() {
     db.clean_tombstones(0).unwrap();
     assert_eq!(read_all(&db), left);
 }
+
+/// The head's way into a block and the log's into a checkpoint, on a disk that fills up at any point of it.
+#[test]
+fn a_full_disk_at_any_point_of_a_tick_loses_nothing() {
+    let all = model(3, START..START + 4 * HOUR, 15_000);
+    // A log of several segments, so that there is something to make a checkpoint of.
+    let options = Options { wal_segment_bytes: 32 << 10, ..Options::default() };
+    let mut n_failed = 0;
+    for bytes in (0..).step_by(2503) {
+        let dir = TempDir::new().unwrap();
+        let db = Db::open(dir.path(), &options, &ReplayProgress::default()).unwrap();
+        append(&db, &all, |_| true);
+        fault::limit_bytes(dir.path(), bytes);
+        let ticked = db.maintain(0);
+        assert_eq!(read_all(&db), all, "full after {bytes} bytes");
+        let copy = TempDir::new().unwrap();
+        copy_dir(dir.path(), copy.path());
+        fault::heal(dir.path());
+        if bytes % 4 == 0 {
+            assert_eq!(read_all(&open(copy.path())), all, "full after {bytes} bytes, then a kill");
+        }
+        if ticked.is_ok() {
+            break;
+        }
+        n_failed += 1;
+        db.maintain(0).unwrap();
+        assert_eq!(shapes(&db), [(0, 2, 1)], "full after {bytes} bytes");
+        assert_eq!(read_all(&db), all, "full after {bytes} bytes, then space");
+        drop(db);
+        assert_eq!(read_all(&open(dir.path())), all, "full after {bytes} bytes, then space, then a kill");
+    }
+    assert!(n_failed > 3, "{n_failed} failures are too few to be true");
+}
