@@ -8,8 +8,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use ferula::app;
-use ferula::cli::flags::{Flags, Values};
+use ferula::cli::flags::{Flags, Log, Values};
 use ferula::telemetry;
+use tracing::level_filters::LevelFilter;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -17,6 +18,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
     if args.peek().is_some_and(|word| word == "tsdb") {
+        telemetry::init(Log { level: LevelFilter::WARN, json: false });
         return ferula::cli::tsdb::run(args);
     }
     let values = match Values::parse(std::env::args_os()) {

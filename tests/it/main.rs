@@ -7,6 +7,7 @@
     reason = "small numbers of the tests' own"
 )]
 
+mod admin;
 mod bad_input;
 mod compat;
 mod directory;

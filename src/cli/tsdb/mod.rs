@@ -19,10 +19,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing::level_filters::LevelFilter;
-
-use super::flags::Log;
-use crate::telemetry;
 
 /// Run tsdb commands.
 #[derive(Debug, Parser)]
@@ -83,7 +79,7 @@ struct Database {
     path: PathBuf,
 }
 
-/// Runs the command of these arguments, which begin behind the program's name.
+/// Runs the command of these arguments, which begin behind the program's name. What went wrong beside the way is logged.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = match Tsdb::try_parse_from(args) {
         Ok(parsed) => parsed,
@@ -93,7 +89,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if e.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    telemetry::init(Log { level: LevelFilter::WARN, json: false });
     let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
     let done = execute(parsed.command, &mut out).and_then(|()| Ok(out.flush()?));
     match done {

@@ -80,7 +80,7 @@ fn bad_input_is_told_and_leaves_no_block() {
         "getting min and max timestamp: expected timestamp for series got none"
     );
     assert_eq!(import("up 1 5\n"), "getting min and max timestamp: next: data does not end with # EOF");
-    let many: String = (0..5000).map(|i| format!("up{{i=\"{i}\"}} 1 50\n")).collect();
+    let many = (0..5000).map(|i| format!("up{{i=\"{i}\"}} 1 50\n")).collect::<Vec<_>>().concat();
     assert_eq!(
         import(&format!("{many}up{{i=\"3\"}} 1 40\n# EOF\n")),
         "block creation: process blocks: add sample: out of order sample"

@@ -85,13 +85,12 @@ pub(super) fn open(
 ) -> Result<Inner> {
     let started = Instant::now();
     let wal_dir = dir.join("wal");
-    let (chunks, loaded) = match scratch {
-        Some(scratch) => HeadChunks::open_read_only(&dir.join("chunks_head"), scratch)?,
-        None => {
-            fs::create_dir_all(&wal_dir)?;
-            segment::remove_temporary(&wal_dir)?;
-            HeadChunks::open(&dir.join("chunks_head"))?
-        }
+    let (chunks, loaded) = if let Some(scratch) = scratch {
+        HeadChunks::open_read_only(&dir.join("chunks_head"), scratch)?
+    } else {
+        fs::create_dir_all(&wal_dir)?;
+        segment::remove_temporary(&wal_dir)?;
+        HeadChunks::open(&dir.join("chunks_head"))?
     };
     let inner = Inner {
         options,

@@ -292,7 +292,7 @@ fn input_that_promtool_refuses_is_refused() {
     let Some(promtool) = promtool("input_that_promtool_refuses_is_refused") else { return };
     let dir = tempfile::tempdir().unwrap();
     let input = dir.path().join("in.om");
-    let many: String = (0..5000).map(|i| format!("up{{i=\"{i}\"}} 1 50\n")).collect();
+    let many = (0..5000).map(|i| format!("up{{i=\"{i}\"}} 1 50\n")).collect::<Vec<_>>().concat();
     for lines in [
         "up 1\n# EOF\n".to_owned(),
         "up 1 5\n".to_owned(),

@@ -36,7 +36,9 @@ fn filled(dir: &Path) -> (Db, Model) {
     let all = model(4, START..START + 7 * HOUR, 15_000);
     let mut by_time: BTreeMap<i64, Vec<_>> = BTreeMap::new();
     for (labels, samples) in &all {
-        samples.iter().for_each(|(&t, &v)| by_time.entry(t).or_default().push((labels, f64::from_bits(v))));
+        for (&t, &v) in samples {
+            by_time.entry(t).or_default().push((labels, f64::from_bits(v)));
+        }
     }
     for (t, samples) in by_time {
         let mut appender = db.appender(0);
