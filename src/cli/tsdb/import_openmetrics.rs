@@ -22,7 +22,7 @@ use super::{Shown, output};
 /// The span of the smallest blocks.
 const BLOCK_MS: i64 = 2 * 3_600_000;
 /// So many samples are judged together, see [`BlockBuilder::append`].
-const BATCH_SAMPLES: usize = 5000;
+pub(super) const BATCH_SAMPLES: usize = 5000;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -94,7 +94,7 @@ fn times(input: &[u8]) -> anyhow::Result<(Timestamp, Timestamp)> {
 }
 
 /// The largest span that the compactor knows and that is not longer than asked for.
-fn block_ms(max_block: Duration) -> i64 {
+pub(super) fn block_ms(max_block: Duration) -> i64 {
     let most = i64::try_from(max_block.as_millis()).unwrap_or(i64::MAX);
     tsdb::compact::plan::ranges(BLOCK_MS, most).pop().unwrap_or(BLOCK_MS)
 }

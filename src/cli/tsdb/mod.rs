@@ -9,6 +9,7 @@ mod analyze;
 mod dump;
 mod dump_openmetrics;
 mod import_openmetrics;
+mod import_rules;
 mod list;
 pub(super) mod output;
 mod selection;
@@ -69,6 +70,8 @@ struct Shown {
 enum From {
     /// Import samples from `OpenMetrics` input and produce TSDB blocks. Refer to Prometheus' storage documentation.
     Openmetrics(import_openmetrics::Options),
+    /// Create blocks of data for new recording rules.
+    Rules(import_rules::Options),
 }
 
 /// The directory of a store.
@@ -114,6 +117,9 @@ fn execute(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::CreateBlocksFrom(CreateBlocksFrom { shown, max_block_duration, from }) => match from {
             From::Openmetrics(options) => {
                 import_openmetrics::run(&options, shown, max_block_duration.unwrap_or_default(), out)
+            }
+            From::Rules(options) => {
+                import_rules::run(&options, max_block_duration.unwrap_or_default(), &mut io::stderr())
             }
         },
     }

@@ -5,6 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 mod promtool;
+mod rules;
 
 /// Runs a command as `main` would and returns what it prints.
 fn output(args: &[&str]) -> Result<String, String> {

@@ -74,13 +74,13 @@ impl ReadOnly {
     pub fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>> {
         let blocks = self.load()?;
         let covered = blocks.in_order_max_time().unwrap_or(i64::MIN);
+        // Samples that came late may be of any time.
+        let has_late = fs::is_dir(&self.dir.join(paths::WBL));
         let mut head = None;
-        if covered <= range.maxt {
+        if covered <= range.maxt || has_late {
             let loaded = Head::open_read_only(&self.dir, head::Options::default(), covered, &self.scratch.0)?;
-            if range.maxt >= loaded.min_time() {
-                let querier = loaded.querier(range);
-                head = Some(querier.map_err(|e| Error::corrupt(&self.dir, 0, e.to_string()))?);
-            }
+            let querier = loaded.querier(range);
+            head = Some(querier.map_err(|e| Error::corrupt(&self.dir, 0, e.to_string()))?);
         }
         Ok(Box::new(DbQuerier { head, blocks, range }))
     }

@@ -16,7 +16,7 @@ const HOUR: i64 = 3_600_000;
 const START: i64 = 1_700_000_000_000 / (18 * HOUR) * (18 * HOUR);
 
 /// promtool, or a loud word that the calling test is skipped.
-fn promtool(test: &str) -> Option<PathBuf> {
+pub(super) fn promtool(test: &str) -> Option<PathBuf> {
     use std::io::Write as _;
     let root = std::env::var_os("FERULA_PEERS").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers"),
