@@ -218,6 +218,7 @@ fn negation(name: &str) -> String {
 fn command() -> Command {
     let mut command = Command::new("ferula")
         .about("A Prometheus-compatible monitoring server with a built-in Alertmanager")
+        .after_help("Tools for a data directory: ferula tsdb --help")
         .version(env!("CARGO_PKG_VERSION"))
         .max_term_width(100);
     for flag in FLAGS {

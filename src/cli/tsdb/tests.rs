@@ -4,6 +4,7 @@ use clap::CommandFactory;
 
 use super::*;
 
+mod histograms;
 mod promtool;
 mod rules;
 
