@@ -13,6 +13,7 @@ use super::late::Late;
 use super::series::{Shard, State};
 use super::slab::NONE;
 use super::{Head, Inner, Slot};
+use crate::block::tombstones;
 use crate::wal::record::{self, RefTombstone};
 use crate::{Error, Result};
 
@@ -60,7 +61,8 @@ impl Inner {
             let held = times(shard, &states[slot.shard()], slot.idx())?;
             let span = TimeRange::new(range.mint.max(held.mint), range.maxt.min(held.maxt));
             let series = shard.line(slot.idx()).wal_ref();
-            (span.mint <= span.maxt).then_some(Stone { id, series, span })
+            let is_new = !tombstones::covers(registry.deleted(id), span.mint, span.maxt);
+            (span.mint <= span.maxt && is_new).then_some(Stone { id, series, span })
         };
         ids.into_iter().filter_map(stone).collect()
     }
@@ -101,3 +103,6 @@ fn times(shard: &Shard, state: &State, idx: u32) -> Option<TimeRange> {
     let both = |a: TimeRange, b: TimeRange| TimeRange::new(a.mint.min(b.mint), a.maxt.max(b.maxt));
     in_order.into_iter().chain(late).reduce(both)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use model::Timestamp;
 
-use super::series::{ALIVE, LEAVING, NEVER, Shard};
+use super::series::{ALIVE, LEAVING, NEVER, Shard, State};
 use super::slab::NONE;
 use super::{Head, Inner, Slot};
 use crate::wal::{checkpoint, segment};
@@ -226,20 +226,12 @@ impl Inner {
     pub(super) fn forget_deletions(&self, mint: Timestamp) {
         // Late samples leave after those in order.
         let mint = self.late.oldest().map_or(mint, |oldest| oldest.min(mint));
-        let has_old_samples = |shard: &Shard| {
-            let state = shard.state.read();
-            (0..state.n_slots()).map(|idx| shard.line(idx)).any(|hot| {
-                // Chunks left open because somebody was looking; the next truncation takes them.
-                let line = hot.load();
-                hot.flags.load(Relaxed) & ALIVE != 0 && line.xor.count > 0 && line.last_t() < mint
-            })
-        };
-        if self.shards.iter().any(has_old_samples) {
-            return;
-        }
+        // Chunks leave whole: one that reaches over `mint`, or was left open because somebody was looking, still has
+        // samples from before.
+        let oldest = self.shards.iter().filter_map(|shard| oldest_held(shard, &shard.state.read())).min();
         let mut registry = self.registry.write();
         if Arc::strong_count(&self.pin) == 1 {
-            registry.truncate_deletions(mint);
+            registry.truncate_deletions(mint.min(oldest.unwrap_or(mint)));
         }
     }
 
@@ -257,4 +249,18 @@ impl Inner {
         refs.sort_unstable();
         refs
     }
+}
+
+/// The time of the oldest sample in a shard, whether it is of use or not.
+fn oldest_held(shard: &Shard, state: &State) -> Option<Timestamp> {
+    let of_series = |idx| {
+        let hot = shard.line(idx);
+        if hot.flags.load(Relaxed) & ALIVE == 0 {
+            return None;
+        }
+        let line = hot.load();
+        let sealed = state.chunks(idx).last().map(|chunk| chunk.mint);
+        sealed.or((line.xor.count > 0).then_some(line.first_t))
+    };
+    (0..state.n_slots()).filter_map(of_series).min()
 }
