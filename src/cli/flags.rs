@@ -465,6 +465,7 @@ fn storage(
             wal_segment_bytes: or_default(wal_segment_bytes, defaults.wal_segment_bytes),
             wal_compression: wal_compression(values)?,
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
+            head_snapshot_interval: defaults.head_snapshot_interval,
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,
             merge_overlapping: values.bool("storage.tsdb.allow-overlapping-compaction")?,
             upload_list,

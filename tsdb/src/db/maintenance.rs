@@ -21,7 +21,7 @@ use super::options::Retention;
 use super::{paths, uploads};
 use crate::block::meta::HINT_OUT_OF_ORDER;
 use crate::block::{Block, BlockMeta, writer};
-use crate::chunk::EncodedChunk;
+use crate::chunk::{EncodedChunk, FloatEncoding};
 use crate::compact::merge::BlockMerge;
 use crate::compact::{SeriesSource, plan};
 use crate::head::LateSamples;
@@ -40,6 +40,8 @@ pub(crate) struct Maintenance {
     pub(crate) merge_overlapping: bool,
     /// The file that says which blocks another program has copied away: others of level 1 are not merged yet.
     pub(crate) upload_list: Option<PathBuf>,
+    /// What floats are written as that have to be encoded anew.
+    pub(crate) floats: FloatEncoding,
     pub(crate) retention: Mutex<Retention>,
     /// Blocks with chunks that we cannot read, found when they were to be merged: left alone from then on,
     /// without a mark on disk, since another server could merge them.
@@ -61,6 +63,7 @@ impl Maintenance {
             write_options,
             merge_overlapping: true,
             upload_list: None,
+            floats: FloatEncoding::default(),
             retention: Mutex::new(retention),
             unmergeable: Mutex::default(),
         }
@@ -175,7 +178,7 @@ impl Maintenance {
         let has_tombstones = |block: &&Arc<Block>| !block.tombstones().is_empty();
         while let Some(block) = self.blocks.list().iter().find(has_tombstones).cloned() {
             let meta = BlockMeta::cleaned(new_ulid(now), block.meta());
-            let mut source = BlockMerge::new(&[Arc::clone(&block)])?;
+            let mut source = BlockMerge::new(&[Arc::clone(&block)])?.with_floats(self.floats);
             match self.write(meta, &mut source, false)? {
                 Some(ulid) => self.take_into_service(ulid)?,
                 None => self.discard(&[block.meta().ulid])?,
@@ -249,7 +252,9 @@ impl Maintenance {
         if metas.windows(2).any(|pair| pair[1].min_time < pair[0].max_time) {
             self.metrics.vertical_compactions.inc();
         }
-        let written = BlockMerge::new(inputs).and_then(|mut source| self.write(merged, &mut source, false));
+        let written = BlockMerge::new(inputs)
+            .map(|source| source.with_floats(self.floats))
+            .and_then(|mut source| self.write(merged, &mut source, false));
         match written {
             Ok(Some(ulid)) => self.take_into_service(ulid),
             Ok(None) => {

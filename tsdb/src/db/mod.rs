@@ -92,6 +92,7 @@ impl Db {
         let head_options = head::Options {
             chunk_range_ms: head_range(dir, ranges[0])?,
             out_of_order_window_ms: options::millis(options.out_of_order_window),
+            snapshot_interval: options.head_snapshot_interval,
             wal: wal::Options {
                 segment_bytes: options.wal_segment_bytes.next_multiple_of(WAL_PAGE_BYTES),
                 compression: options.wal_compression,
@@ -107,6 +108,7 @@ impl Db {
             Maintenance::new(dir.to_owned(), ranges, write_options, options.retention.normalized());
         maintenance.merge_overlapping = options.merge_overlapping;
         maintenance.upload_list.clone_from(&options.upload_list);
+        maintenance.floats = options.features.floats;
         maintenance.reload().or_else(only_not_listed)?;
         let min_valid_time = maintenance.blocks.in_order_max_time().unwrap_or(i64::MIN);
         let head = Head::open(dir, head_options, min_valid_time, progress)?;
@@ -169,6 +171,9 @@ impl Db {
             Err(_) => return late,
         }
         self.compact_stale_if_due(now)?;
+        if let Err(e) = self.head.snapshot_if_due() {
+            tracing::warn!(error = %e, "cannot write a snapshot of the head; the next start reads more of the log");
+        }
         // Nor must a long series of merges.
         self.maintenance.compact_blocks(now, || self.due_range(now).is_some())?;
         late.and(reloaded)
@@ -275,6 +280,10 @@ impl Db {
     pub fn snapshot(&self, name: &str, with_head: bool, now: Timestamp) -> Result<()> {
         let dir = self.maintenance.dir.join(paths::SNAPSHOTS).join(name);
         let _tick = self.tick.lock();
+        if with_head {
+            // The block of the head has what came in order only.
+            self.flush_late(now)?;
+        }
         fs::create_dir_all(&dir)?;
         let (mint, maxt) = (self.head.min_time(), self.head.max_time());
         let range = mint..maxt.saturating_add(1);

@@ -33,6 +33,8 @@ pub struct Options {
     /// `storage.tsdb.out_of_order_time_window`: how much older than the newest sample a late one may be; zero refuses
     /// all that come out of order.
     pub out_of_order_window: Duration,
+    /// How often the head is written to a file of ours that makes the next start fast; `None` for never.
+    pub head_snapshot_interval: Option<Duration>,
     /// `storage.tsdb.no-lockfile`: for file systems that cannot lock.
     pub no_lockfile: bool,
     /// `storage.tsdb.stale_series_compaction_threshold`: series that ended are written out early once they are such a
@@ -89,6 +91,7 @@ impl Default for Options {
             wal_compression: Compression::Snappy,
             wal_sync_interval: Duration::from_secs(5),
             out_of_order_window: Duration::ZERO,
+            head_snapshot_interval: Some(Duration::from_mins(5)),
             no_lockfile: false,
             stale_series_threshold: 0.0,
             features: Features::default(),

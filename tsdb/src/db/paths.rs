@@ -15,7 +15,12 @@ pub const CHUNKS_HEAD: &str = "chunks_head";
 
 /// What the admin API copies: below it a directory per snapshot, which holds blocks.
 pub const SNAPSHOTS: &str = "snapshots";
-/// Beside those files: before which place chunks of late samples are in blocks; ours alone, and not needed.
+
+/// What only we write: every file in it may be deleted at any time.
+pub const OWN: &str = "ferula";
+/// Inside of it: a snapshot of the head.
+pub const OWN_HEAD: &str = "head";
+/// Inside of it: before which place of the chunk files chunks of late samples are in blocks.
 pub const LATE_IN_BLOCKS: &str = "late_in_blocks";
 
 /// Inside a block directory.

@@ -158,7 +158,7 @@ impl HeadChunks {
             }
         }
         let next_number = files.keys().last().map_or(1, |n| n + 1);
-        let in_blocks = late_in_blocks(dir, next_number)?;
+        let in_blocks = late_in_blocks(dir, next_number, &mut removable)?;
         loaded.late_by_series.values_mut().for_each(|chunks| chunks.retain(|it| it.place() >= in_blocks));
         let tail = Tail {
             number: next_number,
@@ -315,7 +315,8 @@ impl HeadChunks {
         self.flush(&mut self.tail.lock())?;
         let place = place.to_be_bytes();
         let sum = crc32c::crc32c(&place).to_be_bytes();
-        fs::replace(&self.dir.join(paths::LATE_IN_BLOCKS), &[&place[..], &sum].concat())
+        fs::create_dir_all(&self.dir.with_file_name(paths::OWN))?;
+        fs::replace(&late_note(&self.dir), &[&place[..], &sum].concat())
     }
 
     /// Removes the oldest files as long as all their chunks end before `mint` and they come before `keep_from`.
@@ -343,6 +344,11 @@ impl HeadChunks {
         self.tail.lock().buffer.capacity() as u64
     }
 
+    /// Writes out what is in the buffer, so that it survives the end of the process.
+    pub(super) fn flush_all(&self) -> Result<()> {
+        self.flush(&mut self.tail.lock())
+    }
+
     pub(super) fn close(&self) -> Result<()> {
         let mut tail = self.tail.lock();
         self.flush(&mut tail)?;
@@ -357,11 +363,16 @@ impl Tail {
     }
 }
 
+/// Where the note on the chunk files in `dir` is.
+fn late_note(dir: &Path) -> PathBuf {
+    dir.with_file_name(paths::OWN).join(paths::LATE_IN_BLOCKS)
+}
+
 /// What [`HeadChunks::note_late_in_blocks`] noted, zero if nothing. A note about files that are gone is dropped: others will
 /// have their numbers. What it says of chunks that somebody else wrote under such numbers meanwhile does no harm, as
 /// the log has what is not in blocks.
-fn late_in_blocks(dir: &Path, next_number: u32) -> Result<u64> {
-    let path = dir.join(paths::LATE_IN_BLOCKS);
+fn late_in_blocks(dir: &Path, next_number: u32, removable: &mut Vec<PathBuf>) -> Result<u64> {
+    let path = late_note(dir);
     let Some(note) = fs::read_if_exists(&path)? else { return Ok(0) };
     let place = note.split_first_chunk().and_then(|(&place, sum)| {
         (*sum == crc32c::crc32c(&place).to_be_bytes()).then_some(u64::from_be_bytes(place))
@@ -369,7 +380,10 @@ fn late_in_blocks(dir: &Path, next_number: u32) -> Result<u64> {
     let end = (u64::from(next_number) << 32) | MAGIC.len() as u64;
     match place.filter(|&place| place <= end) {
         Some(place) => Ok(place),
-        None => fs::remove_file(&path).map(|()| 0),
+        None => {
+            removable.push(path);
+            Ok(0)
+        }
     }
 }
 

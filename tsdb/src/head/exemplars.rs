@@ -81,7 +81,6 @@ impl Exemplars {
     }
 
     /// Visits all in the order in which they came.
-    #[cfg_attr(not(test), expect(dead_code, reason = "snapshots of the head write them so"))]
     pub(super) fn each(&self, mut visit: impl FnMut(&Labels, &Exemplar)) {
         let ring = self.ring.read();
         let (newer, older) = ring.items.split_at(ring.first());

@@ -61,6 +61,8 @@ impl Inner {
         if oldest.is_none() && self.max_time.load(Relaxed) < mint {
             self.max_time.store(Timestamp::MIN, Relaxed);
         }
+        // It speaks of blocks and of a log that are no more.
+        self.remove_snapshot();
         self.chunks.truncate(mint, file_of(first_late))?;
         self.truncate_log(mint)
     }
@@ -210,9 +212,10 @@ impl Inner {
         };
         let stores_start_times = self.options.features.stores_start_times;
         wal.metrics().truncations.inc();
+        let from = checkpoint::Since { samples: mint, deletions: self.deletions_from(mint) };
         let started = Instant::now();
         let written =
-            checkpoint::write(&self.wal_dir, last, mint, stores_start_times, self.options.wal, keep);
+            checkpoint::write(&self.wal_dir, last, from, stores_start_times, self.options.wal, keep);
         self.metrics.observe_checkpoint(started.elapsed(), written.is_err());
         if written.is_err() {
             wal.metrics().truncations_failed.inc();
@@ -224,15 +227,21 @@ impl Inner {
 
     /// Drops the tombstones of times that left the head, unless somebody may still hold samples they hide.
     pub(super) fn forget_deletions(&self, mint: Timestamp) {
+        let from = self.deletions_from(mint);
+        let mut registry = self.registry.write();
+        if Arc::strong_count(&self.pin) == 1 {
+            registry.truncate_deletions(from);
+        }
+    }
+
+    /// From when on deletions hide something, if what is in order begins at `mint`.
+    fn deletions_from(&self, mint: Timestamp) -> Timestamp {
         // Late samples leave after those in order.
         let mint = self.late.oldest().map_or(mint, |oldest| oldest.min(mint));
         // Chunks leave whole: one that reaches over `mint`, or was left open because somebody was looking, still has
         // samples from before.
         let oldest = self.shards.iter().filter_map(|shard| oldest_held(shard, &shard.state.read())).min();
-        let mut registry = self.registry.write();
-        if Arc::strong_count(&self.pin) == 1 {
-            registry.truncate_deletions(mint.min(oldest.unwrap_or(mint)));
-        }
+        mint.min(oldest.unwrap_or(mint))
     }
 
     fn living_refs(&self) -> Vec<u64> {

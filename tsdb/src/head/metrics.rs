@@ -58,6 +58,8 @@ pub(super) struct Metrics {
     pub(super) replay_unknown_refs: Counter,
     pub(super) replay_skipped_records: Counter,
     pub(super) replay_seconds: Gauge,
+    /// Taken from our own snapshot at the start.
+    pub(super) snapshot_series: Gauge,
     /// From before the writer existed.
     pub(super) log_corruptions: Counter,
     gc_runs: Counter,
@@ -216,6 +218,11 @@ impl Expose for Head {
             "prometheus_tsdb_data_replay_duration_seconds",
             "Time taken to replay the data on disk.",
             m.replay_seconds.get(),
+        );
+        out.gauge(
+            "ferula_tsdb_head_snapshot_series",
+            "Number of series that the last start took from the snapshot of the head instead of the log.",
+            m.snapshot_series.get(),
         );
         let typed = [
             (

@@ -7,7 +7,7 @@
 //! Compat: prometheus `tsdb`, `Head.Init`, `Head.loadWAL`.
 
 mod data;
-mod pipeline;
+pub(super) mod pipeline;
 mod scan;
 mod table;
 
@@ -33,9 +33,10 @@ use crate::wal::reader::Corruption;
 use crate::wal::{self, repair, segment};
 use crate::{Error, Result, fs};
 use data::Data;
-use pipeline::Prepared;
+pub(super) use pipeline::Prepared;
+pub(super) use scan::LogPosition;
 use scan::{Cut, Scanned};
-use table::Table;
+pub(super) use table::{Packed, Table};
 
 /// How often the log tells how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -85,12 +86,48 @@ pub(super) fn open(
 ) -> Result<Inner> {
     let started = Instant::now();
     let wal_dir = dir.join("wal");
-    let (chunks, loaded) = if let Some(scratch) = scratch {
-        HeadChunks::open_read_only(&dir.join("chunks_head"), scratch)?
-    } else {
+    if scratch.is_none() {
         fs::create_dir_all(&wal_dir)?;
         segment::remove_temporary(&wal_dir)?;
-        HeadChunks::open(&dir.join("chunks_head"))?
+    }
+    let (mut inner, mut loaded) = empty(dir, &wal_dir, options, min_valid_time, scratch)?;
+    let mut snapshot = None;
+    if options.snapshot_interval.is_some() && scratch.is_none() {
+        match super::snapshot::load(&inner, &mut loaded, dir, min_valid_time) {
+            Ok(found) => snapshot = found,
+            Err(error) => {
+                tracing::info!(%error, "the snapshot of the head is not used; the whole log is read");
+                inner.remove_snapshot();
+                (inner, loaded) = empty(dir, &wal_dir, options, min_valid_time, scratch)?;
+            }
+        }
+    }
+    replay(&inner, loaded, snapshot, min_valid_time, progress, scratch.is_some())?;
+    // Series whose samples are all in blocks need no memory.
+    inner.collect(min_valid_time);
+    inner.forget_deletions(min_valid_time);
+    if scratch.is_some() {
+        return Ok(inner);
+    }
+    let writer = wal::Writer::open(&inner.wal_dir, options.wal)?;
+    writer.metrics().corruptions.add(inner.metrics.log_corruptions.get());
+    *inner.wal.write() = Some(writer);
+    inner.late.open_log()?;
+    inner.metrics.replay_seconds.set(started.elapsed().as_secs_f64());
+    Ok(inner)
+}
+
+/// A head of nothing but its chunk files.
+fn empty(
+    dir: &Path,
+    wal_dir: &Path,
+    options: Options,
+    min_valid_time: Timestamp,
+    scratch: Option<&Path>,
+) -> Result<(Inner, Loaded)> {
+    let (chunks, loaded) = match scratch {
+        Some(scratch) => HeadChunks::open_read_only(&dir.join("chunks_head"), scratch)?,
+        None => HeadChunks::open(&dir.join("chunks_head"))?,
     };
     let inner = Inner {
         options,
@@ -111,8 +148,9 @@ pub(super) fn open(
         expiries: Mutex::default(),
         truncating: Mutex::new(()),
         late: late::Shared::new(&dir.join("wbl"), options.out_of_order_window_ms, options.wal),
+        snapshots: super::snapshot::Schedule::new(dir),
         metrics: Metrics::default(),
-        wal_dir,
+        wal_dir: wal_dir.to_owned(),
     };
     inner.metrics.chunk_corruptions.add(loaded.n_corruptions);
     if loaded.n_skipped > 0 {
@@ -121,34 +159,24 @@ pub(super) fn open(
     // Refs of chunks whose series record is lost must not be handed out again.
     let mapped_max = loaded.by_series.keys().chain(loaded.late_by_series.keys()).max().copied().unwrap_or(0);
     inner.last_ref.store(mapped_max, Ordering::Relaxed);
-    replay(&inner, loaded, min_valid_time, progress, scratch.is_some())?;
-    // Series whose samples are all in blocks need no memory.
-    inner.collect(min_valid_time);
-    inner.forget_deletions(min_valid_time);
-    if scratch.is_some() {
-        return Ok(inner);
-    }
-    let writer = wal::Writer::open(&inner.wal_dir, options.wal)?;
-    writer.metrics().corruptions.add(inner.metrics.log_corruptions.get());
-    *inner.wal.write() = Some(writer);
-    inner.late.open_log()?;
-    inner.metrics.replay_seconds.set(started.elapsed().as_secs_f64());
-    Ok(inner)
+    Ok((inner, loaded))
 }
 
-/// Reads the log into a head that has nothing yet but its chunk files.
+/// Reads the log into a head that has nothing yet but its chunk files and perhaps a snapshot.
 fn replay(
     inner: &Inner,
     mut loaded: Loaded,
+    snapshot: Option<(LogPosition, Table)>,
     min_valid_time: Timestamp,
     progress: &ReplayProgress,
     is_read_only: bool,
 ) -> Result<()> {
-    let from = None;
+    let (from, known) = snapshot.unzip();
+    let known = known.unwrap_or_default();
     let files = scan::open(&inner.wal_dir, from)?;
     progress.start(scan::bounds(&files));
     let mut scanned = scan::scan(files, from)?;
-    let table = read_table(inner, &mut scanned)?;
+    let table = read_table(inner, &mut scanned, known)?;
     let late = std::mem::take(&mut loaded.late_by_series);
     attach(inner, loaded, &table, min_valid_time);
     let data = Data::new(inner, &scanned, &table.slots, min_valid_time, progress);
@@ -183,8 +211,8 @@ fn replay(
 }
 
 /// Reads the records that say which series there are. What is corrupt is cut off.
-fn read_table(inner: &Inner, scanned: &mut Scanned) -> Result<Table> {
-    let table = Mutex::new(Table::default());
+fn read_table(inner: &Inner, scanned: &mut Scanned, known: Table) -> Result<Table> {
+    let table = Mutex::new(known);
     // The registry is being written to meanwhile.
     let hasher = inner.registry.read().hasher();
     let prepare = |n: usize| {
@@ -196,7 +224,7 @@ fn read_table(inner: &Inner, scanned: &mut Scanned) -> Result<Table> {
             let cut = |corruption| Some(Stop::Corrupt(Cut { file: run.file, sound_len, corruption }));
             match records.next() {
                 Ok(Some(record)) => {
-                    if let Err(error) = table::prepare(&hasher, record, &mut parts) {
+                    if let Err(error) = table::prepare(inner, &hasher, record, &mut parts) {
                         let what = format!("bad record: {error}");
                         break cut(Corruption { what, offset: sound_len as u64 });
                     }

@@ -113,6 +113,11 @@ impl Line {
         self.xor.t
     }
 
+    /// The last byte of the stream, if it is not full.
+    pub(super) fn partial(&self) -> u8 {
+        self.partial
+    }
+
     /// The samples of the open chunk.
     #[expect(clippy::cast_possible_truncation, reason = "a count of 16 bits was put there")]
     pub(super) fn n_open(&self) -> u16 {
@@ -353,6 +358,15 @@ pub(super) struct State {
     metadata: Vec<u32>,
     /// Vacant slots below the length of `cold`.
     free_slots: Vec<u32>,
+}
+
+/// An open chunk of plain floats as a snapshot holds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenLine<'a> {
+    pub(super) first_t: Timestamp,
+    pub(super) cut_after: u32,
+    pub(super) xor: xor::State,
+    pub(super) stream: &'a [u8],
 }
 
 /// How an append of one sample went.
@@ -607,6 +621,50 @@ impl Shard {
             }
             _ => false,
         }
+    }
+
+    /// Puts a series that has no samples yet where a snapshot says it was, its mapped chunks being there already.
+    pub(super) fn restore(
+        &self,
+        state: &mut State,
+        idx: u32,
+        n_sealed: u32,
+        (last_t, last_v): (Timestamp, u64),
+        kind: u32,
+        open: Option<OpenLine<'_>>,
+    ) -> Result<(), String> {
+        let hot = self.line(idx);
+        let mut line = hot.load();
+        if line.n_open() > 0 || line.last_t() != NEVER {
+            return Err("a series is there twice".to_owned());
+        }
+        line.n_sealed = n_sealed;
+        (line.xor.t, line.xor.v) = (last_t, last_v);
+        if let Some(OpenLine { first_t, cut_after, xor, stream }) = open {
+            let is_sound = xor.count > 0
+                && xor.count <= 2 * SAMPLES_PER_CHUNK
+                && stream.len() == xor.len_bytes()
+                && stream.len() <= CHUNK_BYTES_CUT + 32
+                && first_t <= xor.t
+                && -TIME_MAX <= first_t
+                && xor.t <= TIME_MAX
+                && (xor.leading == u8::MAX || u32::from(xor.leading) + u32::from(xor.trailing) < 64);
+            if !is_sound {
+                return Err("an open chunk contradicts itself".to_owned());
+            }
+            line.xor = xor;
+            (line.first_t, line.cut_after) = (first_t, cut_after);
+            line.partial = if xor.n_bits.is_multiple_of(8) { 0 } else { stream[stream.len() - 1] };
+            line.buffer = state.buffers.alloc(stream.len().max(FIRST_BUFFER_BYTES));
+            state.buffers.get_mut(line.buffer)[..stream.len()].copy_from_slice(stream);
+            state.n_open += 1;
+        }
+        hot.set_kind(kind);
+        if line.is_stale() {
+            state.count_stale(false);
+        }
+        hot.store(&line);
+        Ok(())
     }
 
     /// Moves the open chunk to the mapped files.

@@ -18,15 +18,29 @@ use crate::{Error, Result, fs};
 /// How much is gathered before it is written.
 const FLUSH_BYTES: usize = 1 << 20;
 
+/// From which times on things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Since {
+    pub samples: Timestamp,
+    /// Deletions may hide late samples, and those of chunks that began before.
+    pub deletions: Timestamp,
+}
+
+impl From<Timestamp> for Since {
+    fn from(t: Timestamp) -> Self {
+        Self { samples: t, deletions: t }
+    }
+}
+
 /// Writes the checkpoint that covers all segments up to `last`, from the one before it and those segments;
 /// then removes both. Keeps series, their tombstones and their newest metadata where `keep` says so, and everything that has a
-/// time from `mint` on. Start times are kept if they are still wanted.
+/// time from `from` on. Start times are kept if they are still wanted.
 ///
 /// What `keep` says of a series must not change meanwhile.
 pub fn write(
     dir: &Path,
     last: u64,
-    mint: Timestamp,
+    from: impl Into<Since>,
     stores_start_times: bool,
     options: Options,
     keep: impl Fn(u64) -> bool,
@@ -46,7 +60,7 @@ pub fn write(
     let tmp = fs::with_suffix(&target, ".tmp");
     fs::remove_dir_all(&tmp)?;
     let writer = Writer::open(&tmp, Options { sync_interval: None, ..options })?;
-    let mut filter = Filter::new(mint, keep, writer, stores_start_times);
+    let mut filter = Filter::new(from.into(), keep, writer, stores_start_times);
     if let Some(previous) = previous {
         let path = segment::checkpoint_path(dir, previous);
         for n in segment::list(&path)? {
@@ -72,7 +86,7 @@ pub fn remove_covered(dir: &Path, last: u64) -> Result<()> {
 }
 
 struct Filter<K> {
-    mint: Timestamp,
+    from: Since,
     keep: K,
     writer: Writer,
     batch: Batch,
@@ -104,9 +118,9 @@ impl LatestMetadata {
 }
 
 impl<K: Fn(u64) -> bool> Filter<K> {
-    fn new(mint: Timestamp, keep: K, writer: Writer, stores_start_times: bool) -> Self {
+    fn new(from: Since, keep: K, writer: Writer, stores_start_times: bool) -> Self {
         Self {
-            mint,
+            from,
             keep,
             batch: writer.batch(),
             writer,
@@ -154,8 +168,8 @@ impl<K: Fn(u64) -> bool> Filter<K> {
     }
 
     fn record(&mut self, record: &[u8]) -> Result<(), crate::DecodeError> {
-        let Self { mint, keep, record: out, .. } = self;
-        let mint = *mint;
+        let Self { from: Since { samples: mint, deletions }, keep, record: out, .. } = self;
+        let (mint, deletions) = (*mint, *deletions);
         out.clear();
         match Kind::of(record) {
             Kind::Series => record::each_series(record, |series, pairs| {
@@ -197,7 +211,7 @@ impl<K: Fn(u64) -> bool> Filter<K> {
                 record::decode_tombstones(record, &mut tombstones)?;
                 for tombstone in tombstones {
                     let RefTombstone { series, maxt, .. } = tombstone;
-                    if maxt >= mint && keep(series) {
+                    if maxt >= deletions && keep(series) {
                         if out.is_empty() {
                             record::begin_tombstones(out);
                         }

@@ -227,14 +227,20 @@ impl Writer {
         );
         fs::create_dir_all(dir)?;
         let after_checkpoint = segment::checkpoints(dir)?.last().map_or(0, |n| n + 1);
-        let number = segment::list(dir)?.last().map_or(after_checkpoint, |n| n + 1);
+        let last = segment::list(dir)?.last().copied();
+        let number = last.map_or(after_checkpoint, |n| n + 1);
+        // Whoever wrote it may have been killed before its last sync.
+        let left_behind = last.map(|n| File::open(&segment::path(dir, n)).map(Arc::new)).transpose()?;
         let file = Arc::new(File::create_new(&segment::path(dir, number))?);
         fs::sync_dir(dir)?;
         let shared = Arc::new(Shared {
             metrics: Metrics::default(),
             poison: OnceLock::new(),
             segment: AtomicU64::new(number),
-            unsynced: Mutex::default(),
+            unsynced: Mutex::new(Unsynced {
+                closed: left_behind.into_iter().collect(),
+                ..Unsynced::default()
+            }),
             wake: Condvar::new(),
         });
         let syncer = {
@@ -292,6 +298,12 @@ impl Writer {
         fs::sync_dir(&self.dir)
     }
 
+    /// Where the next record will be: segment and byte. All records logged so far lie before.
+    pub fn position(&self) -> (u64, u64) {
+        let tail = self.tail.lock();
+        (tail.number, tail.len)
+    }
+
     /// The number of the segment being written.
     pub fn segment(&self) -> u64 {
         self.shared.segment.load(Ordering::Relaxed)
@@ -333,6 +345,16 @@ impl Writer {
             self.recycle(ticket.batch);
         }
         answer
+    }
+
+    /// Brings everything logged so far to the medium, now.
+    pub fn sync(&self) -> Result<()> {
+        let open = Arc::clone(&self.tail.lock().file);
+        let closed = self.shared.unsynced.lock().closed.clone();
+        for file in closed.iter().chain([&open]) {
+            self.shared.sync(file);
+        }
+        self.poison().map_or(Ok(()), |why| Err(Error::Poisoned(why.to_owned())))
     }
 
     /// Closes the open segment and starts the next one.

@@ -524,7 +524,7 @@ fn chunks_that_are_in_blocks_do_not_come_back_with_a_restart() {
     let samples = head.late_samples().unwrap().unwrap();
     head.drop_late_samples(samples).unwrap();
     drop(head);
-    let note = dir.path().join("chunks_head").join(paths::LATE_IN_BLOCKS);
+    let note = dir.path().join(paths::OWN).join(paths::LATE_IN_BLOCKS);
     assert_eq!(open(dir.path()).late_times(), None);
 
     // A note that is damaged, or about files that are gone, is dropped; then they come back as with upstream.

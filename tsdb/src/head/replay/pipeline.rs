@@ -13,9 +13,9 @@ const AHEAD: usize = 4;
 
 /// What a prepared job yields: parts, each for one queue, and why there are no more if it failed.
 #[derive(Debug)]
-pub(super) struct Prepared<P, E> {
-    pub(super) parts: Vec<(usize, P)>,
-    pub(super) failure: Option<E>,
+pub(in crate::head) struct Prepared<P, E> {
+    pub(in crate::head) parts: Vec<(usize, P)>,
+    pub(in crate::head) failure: Option<E>,
 }
 
 struct State<P, E> {
@@ -72,7 +72,7 @@ impl<P, E> Drop for Alarm<'_, P, E> {
 ///
 /// The first job that fails, in their order, ends it: what it and the jobs before it yield is applied, what those
 /// after it yield is not, and its number is returned. An error while applying is returned as that of the last job begun.
-pub(super) fn run<P: Send, E: Send>(
+pub(in crate::head) fn run<P: Send, E: Send>(
     n_jobs: usize,
     n_queues: usize,
     prepare: impl Fn(usize) -> Prepared<P, E> + Sync,

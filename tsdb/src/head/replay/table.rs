@@ -8,10 +8,11 @@
 //! series that was dropped has no samples behind that, and one that is defined again has another ref.
 
 use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use model::storage::Metadata;
 use model::{Labels, LabelsBuilder, TimeRange, Timestamp};
 
-use super::super::registry::PairMemo;
+use super::super::registry::{PairMemo, hash_packed};
 use super::super::series::LOGGED;
 use super::super::slab::{ID_LIST_MAX, NONE};
 use super::super::{Inner, Slot};
@@ -60,50 +61,70 @@ impl Slots {
 
 /// A series as a record defines it, ready to be put into the registry.
 #[derive(Debug)]
-pub(super) struct Definition {
+struct Definition {
     series: u64,
     /// Of its packed labels.
     hash: u64,
-    affinity: u64,
+    shard: usize,
     /// Where its packed labels end; they begin where those of the one before end.
     end: usize,
+}
+
+/// Some definitions.
+#[derive(Debug, Default)]
+pub(in crate::head) struct Packed {
+    /// Their label sets, one behind the other.
+    labels: Vec<u8>,
+    definitions: Vec<Definition>,
+}
+
+impl Packed {
+    /// Adds a series; names that do not ascend are put in order.
+    pub(in crate::head) fn push(
+        &mut self,
+        hasher: &RandomState,
+        series: u64,
+        shard: usize,
+        pairs: &[(&[u8], &[u8])],
+    ) {
+        let start = self.labels.len();
+        let is_sorted =
+            pairs.windows(2).all(|pair| pair[0].0 < pair[1].0) && pairs.iter().all(|pair| !pair.1.is_empty());
+        if is_sorted {
+            Labels::pack_sorted(pairs.iter().copied(), &mut self.labels);
+        } else {
+            let mut builder = LabelsBuilder::default();
+            pairs.iter().for_each(|(name, value)| builder.set(name, value));
+            Labels::pack_sorted(builder.iter(), &mut self.labels);
+        }
+        let hash = hash_packed(hasher, &self.labels[start..]);
+        self.definitions.push(Definition { series, hash, shard, end: self.labels.len() });
+    }
 }
 
 /// What some records say of series.
 #[derive(Debug)]
 pub(super) enum Part {
-    Series { packed: Vec<u8>, definitions: Vec<Definition> },
+    Series(Packed),
     Tombstones(Vec<RefTombstone>),
     Metadata(Vec<(u64, Metadata)>),
 }
 
 /// Takes a record apart; other kinds than those of the table yield nothing.
 pub(super) fn prepare(
-    hasher: &foldhash::fast::RandomState,
+    inner: &Inner,
+    hasher: &RandomState,
     record: &[u8],
     out: &mut Vec<Part>,
 ) -> Result<(), DecodeError> {
     match Kind::of(record) {
         Kind::Series => {
-            if !matches!(out.last(), Some(Part::Series { .. })) {
-                out.push(Part::Series { packed: Vec::new(), definitions: Vec::new() });
-            }
-            let Some(Part::Series { packed, definitions }) = out.last_mut() else { unreachable!() };
-            record::each_series(record, |series, pairs| {
-                let start = packed.len();
-                let is_sorted = pairs.windows(2).all(|pair| pair[0].0 < pair[1].0)
-                    && pairs.iter().all(|pair| !pair.1.is_empty());
-                if is_sorted {
-                    Labels::pack_sorted(pairs.iter().copied(), packed);
-                } else {
-                    let mut builder = LabelsBuilder::default();
-                    pairs.iter().for_each(|(name, value)| builder.set(name, value));
-                    Labels::pack_sorted(builder.iter(), packed);
-                }
-                let hash = super::super::registry::hash_packed(hasher, &packed[start..]);
-                let end = packed.len();
-                definitions.push(Definition { series, hash, affinity: affinity(pairs), end });
-            })
+            let mut packed = Packed::default();
+            let decoded = record::each_series(record, |series, pairs| {
+                packed.push(hasher, series, inner.shard_of(affinity(pairs)), pairs);
+            });
+            out.push(Part::Series(packed));
+            decoded
         }
         Kind::Tombstones => {
             let mut tombstones = Vec::new();
@@ -130,8 +151,8 @@ fn affinity(pairs: &[(&[u8], &[u8])]) -> u64 {
 
 /// The table under construction.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    pub(super) slots: Slots,
+pub(in crate::head) struct Table {
+    pub(in crate::head) slots: Slots,
     memo: PairMemo,
     /// Refs under which a series was defined again: their records must outlive the segments that use them.
     pub(super) outdated: Vec<u64>,
@@ -141,7 +162,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn apply(&mut self, inner: &Inner, part: Part) {
         match part {
-            Part::Series { packed, definitions } => self.define(inner, &packed, &definitions),
+            Part::Series(packed) => self.define(inner, &packed),
             Part::Tombstones(tombstones) => self.bury(inner, &tombstones),
             Part::Metadata(all) => {
                 for (series, metadata) in all {
@@ -154,12 +175,12 @@ impl Table {
         }
     }
 
-    fn define(&mut self, inner: &Inner, packed: &[u8], definitions: &[Definition]) {
+    pub(in crate::head) fn define(&mut self, inner: &Inner, packed: &Packed) {
         let mut states: Vec<_> = inner.shards.iter().map(|shard| shard.state.write()).collect();
         let mut registry = inner.registry.write();
         let (mut start, mut max_ref) = (0, 0);
-        for &Definition { series, hash, affinity, end } in definitions {
-            let labels = &packed[start..end];
+        for &Definition { series, hash, shard: n, end } in &packed.definitions {
+            let labels = &packed.labels[start..end];
             start = end;
             max_ref = max_ref.max(series);
             if labels.is_empty() {
@@ -176,7 +197,6 @@ impl Table {
                 self.slots.insert(series, slot);
                 continue;
             }
-            let n = inner.shard_of(affinity);
             let state = &mut states[n];
             let Some((idx, generation)) = inner.shards[n].birth(state, series, LOGGED) else { continue };
             let slot = Slot::new(n, idx);

@@ -28,6 +28,18 @@ fn open_with(dir: &Path, features: Features, compression: Compression) -> Head {
     Head::open(dir, options, i64::MIN, &ReplayProgress::default()).unwrap()
 }
 
+/// As [`open_with`], with snapshots that are written when asked for, and at a close.
+fn open_snapshots(dir: &Path, features: Features, min_valid_time: i64) -> Head {
+    let snapshot_interval = Some(std::time::Duration::from_hours(1));
+    let options = Options { features, snapshot_interval, ..options() };
+    Head::open(dir, options, min_valid_time, &ReplayProgress::default()).unwrap()
+}
+
+/// How many series the head took from a snapshot when it began.
+fn from_snapshot(head: &Head) -> f64 {
+    head.0.metrics.snapshot_series.get()
+}
+
 /// All samples as text, series by series.
 pub(super) fn text(head: &Head) -> BTreeMap<String, Vec<String>> {
     let set = head.querier(TimeRange::ALL).unwrap().select(&[], &SelectHints::default()).unwrap();
@@ -328,4 +340,192 @@ fn refs_that_mean_a_series_defined_before_stay_in_checkpoints_as_long_as_their_s
     }
     head.truncate(3 * hour).unwrap();
     assert_eq!(refs(&head), [1]);
+}
+
+#[test]
+fn a_snapshot_and_the_log_behind_it_are_the_whole() {
+    for features in [Features::default(), all_features()] {
+        let dir = tempfile::tempdir().unwrap();
+        let head = open_snapshots(dir.path(), features, i64::MIN);
+        fill(&head, 0..70, 6);
+        head.0.write_snapshot().unwrap();
+        fill(&head, 70..170, 7);
+        // Series that the snapshot does not know.
+        append(&head, &[(1000, 1_700_003_000_000, 1.0), (1001, 1_700_003_000_000, 2.0)]);
+        let (before, its_exemplars) = (text(&head), exemplars(&head));
+        std::mem::forget(head);
+        let head = open_snapshots(dir.path(), features, i64::MIN);
+        assert_eq!(from_snapshot(&head), 100.0);
+        assert!(text(&head) == before, "after a kill");
+        assert_eq!(exemplars(&head), its_exemplars);
+        assert_eq!(head.n_series(), 102);
+        if features.logs_metadata {
+            assert_eq!(&*head.metadata(&series(3)).unwrap().help, "help of 3");
+        }
+        // What was taken from it goes on as if nothing had happened.
+        fill(&head, 210..260, 8);
+        let before = text(&head);
+        let n_stale: u64 = head.0.shards.iter().map(|shard| shard.state.read().n_stale()).sum();
+        head.close().unwrap();
+        let head = open_snapshots(dir.path(), features, i64::MIN);
+        assert_eq!(from_snapshot(&head), 102.0);
+        assert!(text(&head) == before, "after a close");
+        let found: u64 = head.0.shards.iter().map(|shard| shard.state.read().n_stale()).sum();
+        assert_eq!(found, n_stale);
+        // The whole log says the same.
+        drop(head);
+        let head = open_with(dir.path(), features, Compression::Snappy);
+        assert_eq!(from_snapshot(&head), 0.0);
+        assert!(text(&head) == before, "without the snapshot");
+        // Other features read it as well.
+        drop(head);
+        let other = if features.max_exemplars == 0 { all_features() } else { Features::default() };
+        let head = open_snapshots(dir.path(), other, i64::MIN);
+        assert_eq!(from_snapshot(&head), 102.0);
+        assert_eq!(
+            text(&head).values().map(Vec::len).sum::<usize>(),
+            before.values().map(Vec::len).sum::<usize>()
+        );
+    }
+}
+
+#[test]
+fn refs_deletions_and_lists_of_a_snapshot_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open_snapshots(dir.path(), Features::default(), i64::MIN);
+    append(&head, &[(1, 1000, 1.0), (2, 1000, 1.0)]);
+    let id = {
+        let registry = head.0.registry.read();
+        registry.find_slot(registry.hash(&series(1)), &series(1)).unwrap().0
+    };
+    head.0.registry.write().delete(id, TimeRange::new(500, 1500));
+    head.0.expiries.lock().insert(77, 9000);
+    head.0.last_ref.store(500, Ordering::Relaxed);
+    let before = text(&head);
+    assert_eq!(before.len(), 1);
+    head.close().unwrap();
+    let head = open_snapshots(dir.path(), Features::default(), i64::MIN);
+    assert_eq!(from_snapshot(&head), 2.0);
+    assert_eq!(text(&head), before);
+    assert_eq!(head.0.expiries.lock()[&77], 9000);
+    append(&head, &[(3, 2000, 1.0)]);
+    assert_eq!(head.0.last_ref.load(Ordering::Relaxed), 501);
+}
+
+#[test]
+fn a_snapshot_that_is_in_doubt_is_thrown_away_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open_snapshots(dir.path(), all_features(), i64::MIN);
+    fill(&head, 0..300, 9);
+    head.0.write_snapshot().unwrap();
+    fill(&head, 300..310, 10);
+    let before = text(&head);
+    std::mem::forget(head);
+    let file = dir.path().join("ferula/head");
+    let whole = crate::fs::read(&file).unwrap();
+    let copy = |change: &dyn Fn(&Path)| {
+        let copy = tempfile::tempdir().unwrap();
+        let target = copy.path().join("data");
+        let status = std::process::Command::new("cp").arg("-r").args([dir.path(), &target]).status().unwrap();
+        assert!(status.success());
+        change(&target);
+        let head = open_snapshots(&target, all_features(), i64::MIN);
+        (from_snapshot(&head), text(&head) == before, target.join("ferula/head").exists())
+    };
+    assert_eq!(copy(&|_| ()), (100.0, true, true));
+    let mut rng = fastrand::Rng::with_seed(11);
+    for round in 0..30 {
+        let at = rng.usize(..whole.len());
+        let damage = |dir: &Path| {
+            let mut bytes = whole.clone();
+            if round % 3 == 0 {
+                bytes.truncate(at)
+            } else {
+                bytes[at] ^= 1 << (round % 8)
+            }
+            crate::fs::write(&dir.join("ferula/head"), &bytes).unwrap();
+        };
+        assert_eq!(copy(&damage), (0.0, true, false), "byte {at}");
+    }
+    // Its mapped chunks are gone, or only the last of them.
+    let chunks_gone = |dir: &Path| crate::fs::remove_dir_all(&dir.join("chunks_head")).unwrap();
+    assert_eq!(copy(&chunks_gone), (0.0, true, false));
+    let chunks_cut = |dir: &Path| {
+        let file = crate::fs::File::open_rw(&dir.join("chunks_head/000001")).unwrap();
+        file.set_len(file.len().unwrap() - 1).unwrap();
+    };
+    assert_eq!(copy(&chunks_cut), (0.0, true, false));
+    // The log has other bytes before its place: the samples of the log count then, not those of the snapshot.
+    let log_changed = |dir: &Path| {
+        let path = dir.join("wal/00000000");
+        let mut bytes = crate::fs::read(&path).unwrap();
+        bytes.truncate(wal::PAGE_LEN);
+        crate::fs::write(&path, &bytes).unwrap();
+    };
+    let (n, is_whole, stays) = copy(&log_changed);
+    assert_eq!((n, stays), (0.0, false));
+    assert!(!is_whole);
+    // Blocks cover another time.
+    let head = open_snapshots(dir.path(), all_features(), 1_700_000_100_000);
+    assert_eq!(from_snapshot(&head), 0.0);
+    assert_eq!(text(&head).len(), 100);
+}
+
+#[test]
+fn a_snapshot_written_amid_commits_misses_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open_snapshots(dir.path(), Features::default(), i64::MIN);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for writer in 0..3_usize {
+            let (head, is_over) = (&head, &is_over);
+            scope.spawn(move || {
+                for t in 0.. {
+                    let mut batch = head.batch(writer as u64 * 77);
+                    for n in 0..50 {
+                        // New ones all the time.
+                        let labels = series(writer * 1000 + n + (t as usize / 20) % 10 * 50);
+                        batch.append(SeriesKey::Labels(&labels), t * 100, t as f64).unwrap();
+                    }
+                    batch.commit().unwrap();
+                    if is_over.load(Ordering::Relaxed) && t > 300 {
+                        return;
+                    }
+                }
+            });
+        }
+        for _ in 0..20 {
+            head.0.write_snapshot().unwrap();
+            std::thread::yield_now();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let before = text(&head);
+    std::mem::forget(head);
+    let head = open_snapshots(dir.path(), Features::default(), i64::MIN);
+    assert!(from_snapshot(&head) > 0.0);
+    assert!(text(&head) == before);
+}
+
+#[test]
+fn a_full_disk_keeps_the_snapshot_before_and_a_truncation_removes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open_snapshots(dir.path(), Features::default(), i64::MIN);
+    fill(&head, 0..5, 12);
+    head.0.write_snapshot().unwrap();
+    let first = crate::fs::read(&dir.path().join("ferula/head")).unwrap();
+    fill(&head, 5..10, 13);
+    for limit in (0..first.len() as u64).step_by(first.len() / 7) {
+        fault::limit_bytes(dir.path(), limit);
+        assert!(head.0.write_snapshot().is_err());
+        fault::heal(dir.path());
+        assert_eq!(crate::fs::list(&dir.path().join("ferula")).unwrap(), ["head"]);
+        assert!(crate::fs::read(&dir.path().join("ferula/head")).unwrap() == first);
+    }
+    head.truncate(1_700_000_000_100).unwrap();
+    assert!(crate::fs::list(&dir.path().join("ferula")).unwrap().is_empty());
+    // The next look finds that one is due.
+    head.snapshot_if_due().unwrap();
+    assert_eq!(crate::fs::list(&dir.path().join("ferula")).unwrap(), ["head"]);
+    head.snapshot_if_due().unwrap();
 }
