@@ -140,3 +140,40 @@ fn histograms_are_dumped_as_promtool_writes_them() {
     let chunks = |text: &str| text.split_once("Compaction analysis").unwrap().1.to_owned();
     assert_eq!(chunks(&ours), chunks(&theirs(&analyze)));
 }
+
+/// Chunks of every kind cut in the middle by a deletion, read, copied and written anew.
+#[test]
+fn histograms_can_be_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let all = output(&["dump", text(dir.path())]).unwrap();
+    let options = tsdb::db::Options::default();
+    let db = tsdb::Db::open(dir.path(), &options, &tsdb::head::ReplayProgress::default()).unwrap();
+    let mut left: Vec<&str> = all.lines().collect();
+    let time = |line: &str| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap();
+    for (name, from, to) in [
+        (".+", 20, 24),
+        ("custom|mixed", 28, 31),
+        ("mixed", 55, 70),
+        ("gauge", 90, 100),
+        ("exponential", 0, 24),
+    ] {
+        let range = model::TimeRange::new(START + from * 15_000, START + to * 15_000);
+        let matcher = model::Matcher::new(model::MatchOp::Re, "__name__", name).unwrap();
+        left.retain(|line| {
+            let of_series = name == ".+" || name.split('|').any(|name| line.contains(&format!("\"{name}\"")));
+            !(of_series && range.contains(time(line)))
+        });
+        db.delete(range, &[matcher]).unwrap();
+    }
+    let dump = |dir: &Path| output(&["dump", text(dir)]).unwrap();
+    let left = left.into_iter().fold(String::new(), |text, line| text + line + "\n");
+    assert_eq!(dump(dir.path()), left);
+    db.snapshot("copy", true, 0).unwrap();
+    assert_eq!(dump(&dir.path().join("snapshots/copy")), left);
+    db.clean_tombstones(START).unwrap();
+    assert_eq!(db.blocks().len(), 1);
+    assert_eq!(db.blocks()[0].stats.num_tombstones, 0);
+    assert_eq!(db.blocks()[0].stats.num_samples, left.lines().count() as u64);
+    assert_eq!(dump(dir.path()), left);
+}
