@@ -14,6 +14,7 @@ mod directory;
 mod kill;
 mod mail;
 mod notify;
+mod pingpong;
 mod process;
 mod reload;
 mod scripted;
