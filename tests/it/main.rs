@@ -12,6 +12,7 @@ mod bad_input;
 mod compat;
 mod directory;
 mod kill;
+mod late;
 mod mail;
 mod notify;
 mod pingpong;
