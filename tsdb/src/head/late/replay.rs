@@ -46,7 +46,8 @@ pub(in super::super) fn replay(
             };
             if is_read_only {
                 tracing::warn!(error = %corruption, "the log of late samples is read up to its first bad record");
-                break;
+                replay.tell_unknown();
+                return Ok(());
             }
             tracing::error!(error = %corruption, "the log of late samples is cut at its first bad record; what follows is kept aside as *.corrupt");
             inner.metrics.log_corruptions.inc();
