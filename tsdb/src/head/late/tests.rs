@@ -300,11 +300,8 @@ fn histograms_come_late_as_well_and_say_nothing_of_resets() {
     let check = |head: &Head| {
         let floats = times(head, 1);
         assert_eq!(floats, (1..=8).rev().map(|i| 10 * HOUR - i * 5 * MINUTE).collect::<Vec<_>>());
-        let is_late =
-            |it: &(i64, f64, CounterResetHint)| ![8, 10, 11].map(|hour| hour * HOUR).contains(&it.0);
-        let mut found = histograms(head, 1);
-        found.retain(is_late);
-        assert!(found.is_sorted_by(|a, b| a.0 < b.0) && found.len() == 32 + 1);
+        let found = histograms(head, 1);
+        assert!(found.is_sorted_by(|a, b| a.0 < b.0) && found.len() == 3 + 32 + 1);
         for (t, count, hint) in &expected {
             let it = found.iter().find(|it| it.0 == *t).unwrap();
             assert_eq!(it.1, *count, "at {t}");
@@ -317,9 +314,8 @@ fn histograms_come_late_as_well_and_say_nothing_of_resets() {
             assert!(pair[1].1 >= pair[0].1 || pair[1].2 != NotCounterReset, "{pair:?}");
         }
         assert!(found.iter().any(|it| it.0 == 9 * HOUR), "the marker became one of them");
-        let mut gauges = histograms(head, 2);
-        gauges.retain(is_late);
-        assert!(gauges.len() == 40 && gauges.iter().all(|it| (it.1, it.2) == (7.0, Gauge)));
+        let gauges = histograms(head, 2);
+        assert!(gauges.len() == 3 + 40 && gauges.iter().all(|it| (it.1, it.2) == (7.0, Gauge)));
     };
     check(&head);
     // Killed, then stopped.
