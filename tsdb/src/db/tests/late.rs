@@ -7,6 +7,8 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Instant;
 
+use model::{Histogram, Value};
+
 use super::*;
 use crate::block::meta::HINT_OUT_OF_ORDER;
 
@@ -397,5 +399,40 @@ fn late_samples_pass_between_prometheus_and_us() {
             theirs.len(),
             ours.len() - theirs.len()
         );
+    }
+}
+
+/// Histograms of ours, some in order and more late, sealed and not, are what the server sums up.
+#[test]
+fn late_histograms_are_what_prometheus_reads() {
+    let test = "late_histograms_are_what_prometheus_reads";
+    let Some(prometheus) = peer("prometheus", test) else { return };
+    for is_clean in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let data = dir.path().join("data");
+        let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+        let db = open_with(&data, Duration::from_hours(24));
+        let (name, mut sum) = (labels(&[("__name__", "hist")]), 0);
+        let times = [now - HOUR, now].into_iter().chain((1..=75).map(|k| now - k * 41_000));
+        for (count, t) in (3_u64..).zip(times) {
+            let histogram = Histogram { count, zero_count: count, sum: 2.0, ..Histogram::default() };
+            let mut appender = db.appender(1);
+            appender.append_value(SeriesKey::Labels(&name), 0, t, Value::Histogram(&histogram)).unwrap();
+            appender.commit().unwrap();
+            sum += count;
+        }
+        if is_clean {
+            db.close().unwrap();
+        }
+        drop(db);
+        let server = Server::start(&prometheus, &data, None);
+        for (query, wanted) in
+            [("count_over_time(hist%5B1d%5D)", 77), ("histogram_count(sum_over_time(hist%5B1d%5D))", sum)]
+        {
+            let path = format!("/api/v1/query?query={query}&time={}", now / 1000 + 1);
+            let answer = get(server.port, &path).unwrap();
+            assert!(answer.contains(&format!("\"{wanted}\"]")), "{query} is {wanted}: {answer}");
+        }
+        server.stop(is_clean);
     }
 }
