@@ -58,6 +58,7 @@ impl Sealed {
 pub(super) struct ChunkFile {
     file: File,
     map: GrowingMap,
+    mint: AtomicI64,
     maxt: AtomicI64,
 }
 
@@ -80,7 +81,8 @@ struct Tail {
     file: Option<Arc<ChunkFile>>,
     /// The bytes in the file, the magic included even before there is one.
     flushed: usize,
-    /// The time of the newest sample in the buffer.
+    /// The times of the oldest and the newest sample in the buffer.
+    mint: Timestamp,
     maxt: Timestamp,
     buffer: Vec<u8>,
     has_failed: bool,
@@ -164,6 +166,7 @@ impl HeadChunks {
             number: next_number,
             file: None,
             flushed: MAGIC.len(),
+            mint: i64::MAX,
             maxt: i64::MIN,
             buffer: Vec::new(),
             has_failed: false,
@@ -210,6 +213,7 @@ impl HeadChunks {
         }
         let (number, at) = (tail.number, tail.buffer.len());
         let offset = u32::try_from(tail.end()).expect("files stay below 256 MiB");
+        tail.mint = tail.mint.min(mint);
         tail.maxt = tail.maxt.max(maxt);
         let buffer = &mut tail.buffer;
         buffer.extend_from_slice(&series.to_be_bytes());
@@ -243,9 +247,10 @@ impl HeadChunks {
         tail.file = Some(Arc::clone(&file));
         file.file.write_all_at(&tail.buffer, tail.flushed as u64)?;
         tail.flushed += tail.buffer.len();
+        file.mint.fetch_min(tail.mint, Ordering::Relaxed);
         file.maxt.fetch_max(tail.maxt, Ordering::Relaxed);
         file.map.publish(tail.flushed);
-        tail.maxt = i64::MIN;
+        (tail.mint, tail.maxt) = (i64::MAX, i64::MIN);
         tail.buffer.clear();
         tail.buffer.shrink_to(2 * BUFFER_BYTES);
         tail.has_failed = false;
@@ -257,7 +262,8 @@ impl HeadChunks {
         file.write_all_at(&MAGIC, 0)?;
         fs::sync_dir(&self.dir)?;
         let map = GrowingMap::new(&file, MAP_BYTES, MAGIC.len())?;
-        let file = Arc::new(ChunkFile { file, map, maxt: AtomicI64::new(i64::MIN) });
+        let file =
+            Arc::new(ChunkFile { file, map, mint: AtomicI64::new(i64::MAX), maxt: AtomicI64::new(i64::MIN) });
         Arc::make_mut(&mut self.files.write()).insert(number, Arc::clone(&file));
         Ok(file)
     }
@@ -337,6 +343,13 @@ impl HeadChunks {
 
     pub(super) fn size_bytes(&self) -> u64 {
         fs::dir_size(&self.dir)
+    }
+
+    /// The time of the oldest sample that a start may find in the files, of use or not.
+    pub(super) fn oldest(&self) -> Timestamp {
+        let buffered = self.tail.lock().mint;
+        let files = self.files();
+        files.values().map(|file| file.mint.load(Ordering::Relaxed)).fold(buffered, Timestamp::min)
     }
 
     /// Of chunks that are not in a file yet.
@@ -453,7 +466,7 @@ fn scan(path: &Path, number: u32, loaded: &mut Loaded) -> Result<Result<ChunkFil
         return Ok(Err("unknown magic or version".to_owned()));
     }
     let mut at = MAGIC.len();
-    let mut newest = i64::MIN;
+    let (mut oldest, mut newest) = (i64::MAX, i64::MIN);
     while at < len {
         let rest = &bytes[at..];
         if rest.iter().take(24).all(|&b| b == 0) {
@@ -467,6 +480,7 @@ fn scan(path: &Path, number: u32, loaded: &mut Loaded) -> Result<Result<ChunkFil
             Ok(parsed) => parsed,
             Err(what) => return Ok(Err(format!("{what} at byte {at}"))),
         };
+        oldest = oldest.min(record.mint);
         newest = newest.max(record.maxt);
         if record.encoding & LATE != 0 && Encoding::from_byte(record.encoding & !LATE).is_some() {
             if record.mint <= record.maxt {
@@ -486,7 +500,7 @@ fn scan(path: &Path, number: u32, loaded: &mut Loaded) -> Result<Result<ChunkFil
         }
         at += record_len;
     }
-    Ok(Ok(ChunkFile { file, map, maxt: AtomicI64::new(newest) }))
+    Ok(Ok(ChunkFile { file, map, mint: AtomicI64::new(oldest), maxt: AtomicI64::new(newest) }))
 }
 
 fn push_uvarint(out: &mut Vec<u8>, mut value: usize) {

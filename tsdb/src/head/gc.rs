@@ -212,7 +212,9 @@ impl Inner {
         };
         let stores_start_times = self.options.features.stores_start_times;
         wal.metrics().truncations.inc();
-        let from = checkpoint::Since { samples: mint, deletions: self.deletions_from(mint) };
+        // A range of which all was deleted leaves no block: the next start finds its chunks in their files again.
+        let deletions = self.deletions_from(mint).min(self.chunks.oldest());
+        let from = checkpoint::Since { samples: mint, deletions };
         let started = Instant::now();
         let written =
             checkpoint::write(&self.wal_dir, last, from, stores_start_times, self.options.wal, keep);

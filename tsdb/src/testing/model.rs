@@ -410,3 +410,22 @@ fn a_series_that_came_back_survives_two_restarts() {
         Step::Close,
     ]);
 }
+
+/// The samples were deleted in the head, then those before them went into a block and the log was cut.
+#[test]
+fn what_was_deleted_does_not_come_back_with_a_restart() {
+    let scrape = |n, every| Step::Scrape { n, first: 0, count: 1, every, seed: 0 };
+    Walk::new(0).walk(&[
+        scrape(7, 221),
+        scrape(5, 792),
+        scrape(16, 176),
+        Step::Close,
+        scrape(19, 221),
+        scrape(17, 503),
+        scrape(21, 368),
+        scrape(14, 800),
+        Step::Delete { of: 7, mint: 43912, len: 13759 },
+        Step::Maintain,
+        Step::Close,
+    ]);
+}
