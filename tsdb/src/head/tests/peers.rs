@@ -174,3 +174,109 @@ fn what_we_wrote_is_what_the_server_reads() {
 fn segment_checkpoints(data: &Path) -> Vec<u64> {
     crate::wal::segment::checkpoints(&data.join("wal")).unwrap()
 }
+
+/// Count, sum and the counts of buckets that are not empty; of a float its value.
+type Numbers = Vec<u64>;
+
+/// What the server answers for a range selector, by series and time.
+fn server_values(server: &Server, t: i64) -> BTreeMap<(String, i64), Numbers> {
+    let answer = server.get(&format!("/api/v1/query?query=m%5B5h%5D&time={}", t / 1000));
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body = &body[body.find('{').unwrap()..=body.rfind('}').unwrap()];
+    // Chunked transfer puts sizes on lines of their own.
+    let joined: String = body.split("\r\n").step_by(2).collect();
+    let json: serde_json::Value = serde_json::from_str(&joined).unwrap();
+    let number = |v: &serde_json::Value| v.as_str().unwrap().parse::<f64>().unwrap().to_bits();
+    let millis = |v: &serde_json::Value| (v.as_f64().unwrap() * 1000.0).round() as i64;
+    let none = Vec::new();
+    let mut all = BTreeMap::new();
+    for series in json["data"]["result"].as_array().unwrap() {
+        let n = series["metric"]["n"].as_str().unwrap();
+        for point in series["values"].as_array().unwrap_or(&none) {
+            all.insert((n.to_owned(), millis(&point[0])), vec![number(&point[1])]);
+        }
+        for point in series["histograms"].as_array().unwrap_or(&none) {
+            let it = &point[1];
+            let buckets = it["buckets"].as_array().unwrap_or(&none).iter().map(|bucket| number(&bucket[3]));
+            let numbers = [number(&it["count"]), number(&it["sum"])].into_iter().chain(buckets).collect();
+            all.insert((n.to_owned(), millis(&point[0])), numbers);
+        }
+    }
+    all
+}
+
+/// As [`server_values`]; markers are not shown.
+fn own_values(head: &Head) -> BTreeMap<(String, i64), Numbers> {
+    let set = head.querier(TimeRange::ALL).unwrap().select(&[], &SelectHints::default()).unwrap();
+    let mut all = BTreeMap::new();
+    for i in 0..set.len() {
+        let mut out = SampleBatch::default();
+        set.samples_into(i, TimeRange::ALL, &mut out).unwrap();
+        let n = String::from_utf8(set.labels(i).get(b"n").unwrap().to_vec()).unwrap();
+        let floats = out.iter().filter(|sample| !model::is_stale(sample.v));
+        all.extend(floats.map(|sample| ((n.clone(), sample.t), vec![sample.v.to_bits()])));
+        for sample in out.histograms.iter().filter(|sample| !sample.histogram.is_stale()) {
+            let it = match &sample.histogram {
+                model::AnyHistogram::Int(it) => it.to_float(),
+                model::AnyHistogram::Float(it) => (**it).clone(),
+            };
+            let buckets = [it.zero_count].into_iter().chain(it.positive_buckets).filter(|&n| n > 0.0);
+            let numbers = [it.count, it.sum].into_iter().chain(buckets).map(f64::to_bits).collect();
+            all.insert((n.clone(), sample.t), numbers);
+        }
+    }
+    all
+}
+
+#[test]
+fn the_histograms_we_wrote_are_what_the_server_reads() {
+    let test = "the_histograms_we_wrote_are_what_the_server_reads";
+    let Some(prometheus) = peer("prometheus", test) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let features = Features { max_exemplars: 100, logs_metadata: true, ..Features::default() };
+    let with = Options { features, ..options() };
+    let head = Head::open(&data, with, i64::MIN, &ReplayProgress::default()).unwrap();
+    let t0 = 1_700_000_000_000_i64;
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut feeds: Vec<values::Feed> = (0..12).map(values::Feed::new).collect();
+    for i in 0..900_i64 {
+        let t = t0 + i * 15_000;
+        let mut batch = head.batch(1);
+        for (n, feed) in feeds.iter_mut().enumerate() {
+            let own = feed.next(&mut rng);
+            let it = batch.append_value(SeriesKey::Labels(&series(n)), 0, t, own.value()).unwrap();
+            if i % 100 == 0 {
+                let exemplar = model::Exemplar { labels: labels(&[("trace", "x")]), v: 1.0, t };
+                batch.append_exemplar(it, &exemplar).unwrap();
+                let help = format!("help {i}").into();
+                let metadata = model::storage::Metadata { help, ..Default::default() };
+                batch.update_metadata(it, &metadata).unwrap();
+            }
+        }
+        batch.commit().unwrap();
+        if i % 100 == 0 {
+            head.0.wal.read().as_ref().unwrap().roll().unwrap();
+        }
+    }
+    let ours = own_values(&head);
+    let n_histograms = ours.values().filter(|numbers| numbers.len() > 1).count();
+    assert!(n_histograms > 6000 && ours.len() > 12 * 850, "{n_histograms} of {}", ours.len());
+    // No close: as after a kill -9. With chunks in files of ours, and from the log alone.
+    for (name, has_chunks) in [("copied", true), ("log-only", false)] {
+        let copied = dir.path().join(name);
+        copy(&data, &copied);
+        if !has_chunks {
+            let chunks = copied.join("chunks_head");
+            let files = crate::fs::list(&chunks).unwrap();
+            files.iter().for_each(|file| crate::fs::remove_file(&chunks.join(file)).unwrap());
+        }
+        let server = Server::start(&prometheus, &dir.path().join("prometheus.yml"), &copied);
+        let theirs = server_values(&server, t0 + 899 * 15_000);
+        assert_eq!(theirs.len(), ours.len(), "{name}");
+        for ((key, theirs), ours) in theirs.iter().zip(&ours) {
+            assert_eq!((key, theirs), ours, "{name}");
+        }
+    }
+    println!("{test}: {} samples, {n_histograms} of them histograms, are equal", ours.len());
+}

@@ -146,6 +146,51 @@ fn counts(pairs: &[(i32, u16)]) -> BTreeMap<i32, u16> {
     pairs.iter().copied().collect()
 }
 
+/// A series that lives: counts that grow, buckets that come, resets, gauges, changes of type and of layout.
+pub(super) struct Feed {
+    kind: usize,
+    filled: BTreeMap<i32, u16>,
+    i: u32,
+}
+
+impl Feed {
+    pub(super) fn new(kind: usize) -> Self {
+        Self { kind, filled: counts(&[(0, 1)]), i: 0 }
+    }
+
+    pub(super) fn next(&mut self, rng: &mut fastrand::Rng) -> Own {
+        self.i += 1;
+        if self.kind != 0 && rng.u32(..40) == 0 {
+            self.filled.insert(rng.i32(0..30), 1);
+        }
+        if rng.u32(..150) == 0 {
+            self.filled.values_mut().for_each(|n| *n /= 2);
+        }
+        self.filled.values_mut().for_each(|n| *n = n.saturating_add(rng.u16(..4)));
+        let it = int(&self.filled);
+        match self.kind {
+            _ if rng.u32(..100) == 0 => Own::Float(STALE_NAN),
+            0 | 1 => ints(it),
+            2 => floats(float(&it)),
+            3 => ints(custom(&self.filled)),
+            4 => floats(float(&custom(&self.filled))),
+            5 => {
+                let n = u16::try_from(self.i % 50).unwrap();
+                let gauge = int(&counts(&[(i32::from(n % 7), n), (9, 3)]));
+                ints(Histogram { counter_reset_hint: CounterResetHint::Gauge, ..gauge })
+            }
+            6 => ints(Histogram { schema: i32::try_from(self.i / 200).unwrap(), ..it }),
+            7 if self.i % 300 < 150 => Own::Float(f64::from(self.i)),
+            7 => ints(it),
+            8 if self.i % 200 < 100 => floats(float(&it)),
+            8 => ints(it),
+            9 => Own::Float(rng.f64()),
+            10 => Own::Float(f64::from(self.i)),
+            _ => ints(Histogram { zero_threshold: if self.i > 450 { 0.01 } else { 0.001 }, ..it }),
+        }
+    }
+}
+
 #[test]
 fn rules_of_histograms_follow_upstream() {
     let dir = tempfile::tempdir().unwrap();
@@ -617,5 +662,105 @@ proptest! {
             let n = expected.values().flatten().filter(|(t, _)| (mint..maxt).contains(t)).count();
             prop_assert_eq!(n_found, n, "between {} and {}", mint, maxt);
         }
+    }
+}
+
+// === against upstream's chunks ===
+
+/// Sample `k` of a series of the golden file.
+fn golden_sample(series: usize, k: i64) -> Own {
+    fn buckets(first: i32, n: i64, sum: f64, count: impl Fn(i64) -> i64) -> Histogram {
+        let counts: Vec<i64> = (0..n).map(count).collect();
+        let span = Span { offset: first, length: u32::try_from(n).unwrap() };
+        Histogram {
+            schema: 2,
+            zero_threshold: 0.001,
+            zero_count: 3,
+            sum,
+            count: 3 + counts.iter().sum::<i64>().cast_unsigned(),
+            positive_spans: if n > 0 { vec![span] } else { vec![] },
+            positive_buckets: (0..counts.len())
+                .map(|i| counts[i] - if i > 0 { counts[i - 1] } else { 0 })
+                .collect(),
+            ..Histogram::default()
+        }
+    }
+    let grown = || buckets(0, 1 + k / 50, k as f64 * 0.5, |i| k + i);
+    let steady = || buckets(0, 8, k as f64 * 0.5, |i| k * (i + 1));
+    let gauge = || Histogram {
+        counter_reset_hint: CounterResetHint::Gauge,
+        ..buckets(i32::try_from(k % 3).unwrap(), 4, 1.0, |i| (k * 7 + i) % 23)
+    };
+    match series {
+        0 => ints(steady()),
+        1 => ints(grown()),
+        2 => ints(buckets(-3, 5, (k % 97) as f64, |_| k % 97)),
+        3 => ints(gauge()),
+        4 => floats(grown().to_float()),
+        5 if (k / 70) % 2 == 0 => Own::Float(k as f64),
+        5 => ints(steady()),
+        6 => ints(buckets(0, 0, 0.0, |_| 0)),
+        7 if k % 100 == 99 => Own::Float(STALE_NAN),
+        7 => ints(grown()),
+        8 => {
+            let it = buckets(0, 1 + k / 60, k as f64 * 0.5, |i| k + i);
+            let custom_values = (0..25).map(|i| f64::from(i) * 0.25).collect();
+            let (zero_threshold, zero_count, count) = (0.0, 0, it.count - 3);
+            ints(Histogram {
+                schema: CUSTOM_BUCKETS_SCHEMA,
+                zero_threshold,
+                zero_count,
+                count,
+                custom_values,
+                ..it
+            })
+        }
+        9 => floats(gauge().to_float()),
+        10 => {
+            let it = steady();
+            let span = |offset| Span { offset, length: 1 };
+            ints(Histogram {
+                negative_spans: vec![span(1), span(2)],
+                negative_buckets: vec![k / 3, k % 2],
+                count: it.count + (2 * (k / 3) + k % 2).cast_unsigned(),
+                ..it
+            })
+        }
+        _ => ints(buckets(0, 120, k as f64 * 1.25, |i| (k * k * (i + 3)) % 9973 + k * 10_000)),
+    }
+}
+
+#[test]
+fn chunks_are_cut_and_written_as_upstream_does() {
+    for line in include_str!("chunks.txt").lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split(' ');
+        let n: usize = words.next().unwrap().parse().unwrap();
+        let floats = if words.next() == Some("xor2") { FloatEncoding::Xor2 } else { FloatEncoding::Xor };
+        let dir = tempfile::tempdir().unwrap();
+        let features = Features { floats, ..Features::default() };
+        let head =
+            Head::open(dir.path(), Options { features, ..options() }, i64::MIN, &ReplayProgress::default())
+                .unwrap();
+        let (n_samples, interval) = match n {
+            6 => (9000, 1000),
+            10 => (200, 15_000),
+            _ => (1000, 15_000),
+        };
+        for k in 1..=n_samples {
+            let t = 1_600_000_000_000 + k * interval;
+            append_values(&head, &[(n, t, golden_sample(n, k))])[0].unwrap();
+        }
+        let mut source = head.series_source(i64::MIN, i64::MAX);
+        let mut it = SourceSeries::default();
+        assert!(source.next(&mut it).unwrap());
+        let describe = |it: &chunk::EncodedChunk| {
+            let count = chunk::count(it.encoding, &it.bytes).unwrap();
+            format!("{}:{count}:{:08x}", it.encoding as u8, crc32c::crc32c(&it.bytes))
+        };
+        let found: Vec<String> = it.chunks.iter().map(describe).collect();
+        for (i, (found, expected)) in found.iter().zip(words.clone()).enumerate() {
+            assert_eq!(found, expected, "chunk {i} of series {n}");
+        }
+        assert_eq!(found.len(), words.count(), "chunks of series {n}");
     }
 }
