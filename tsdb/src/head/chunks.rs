@@ -536,7 +536,7 @@ mod tests {
         let (chunks, _) = HeadChunks::open(dir.path()).unwrap();
         let at = chunks.write(5, -1, 300, Encoding::FloatHistogram, [b"\0\x02", b"ab"]).unwrap();
         let check = |encoding, bytes: &[u8]| {
-            assert_eq!((encoding, bytes), (Encoding::FloatHistogram, &b"\0\x02ab"[..]))
+            assert_eq!((encoding, bytes), (Encoding::FloatHistogram, &b"\0\x02ab"[..]));
         };
         chunks.read(&chunks.files(), at, check).unwrap();
         chunks.close().unwrap();

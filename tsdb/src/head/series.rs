@@ -494,6 +494,7 @@ impl Shard {
     /// Appends one sample of any kind to a series; it counts since `st`, 0 if that is not known.
     ///
     /// A float staleness marker after a histogram becomes a histogram, so that it ends what it is meant to end.
+    #[expect(clippy::too_many_arguments, reason = "what is appended, and what it is appended to")]
     pub(super) fn apply_value(
         &self,
         state: &mut State,

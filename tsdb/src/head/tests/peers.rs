@@ -187,6 +187,7 @@ fn server_values(server: &Server, t: i64) -> BTreeMap<(String, i64), Numbers> {
     let joined: String = body.split("\r\n").step_by(2).collect();
     let json: serde_json::Value = serde_json::from_str(&joined).unwrap();
     let number = |v: &serde_json::Value| v.as_str().unwrap().parse::<f64>().unwrap().to_bits();
+    #[expect(clippy::cast_possible_truncation, reason = "times that the test made")]
     let millis = |v: &serde_json::Value| (v.as_f64().unwrap() * 1000.0).round() as i64;
     let none = Vec::new();
     let mut all = BTreeMap::new();
@@ -269,7 +270,9 @@ fn the_histograms_we_wrote_are_what_the_server_reads() {
         if !has_chunks {
             let chunks = copied.join("chunks_head");
             let files = crate::fs::list(&chunks).unwrap();
-            files.iter().for_each(|file| crate::fs::remove_file(&chunks.join(file)).unwrap());
+            for file in files {
+                crate::fs::remove_file(&chunks.join(file)).unwrap();
+            }
         }
         let server = Server::start(&prometheus, &dir.path().join("prometheus.yml"), &copied);
         let theirs = server_values(&server, t0 + 899 * 15_000);
