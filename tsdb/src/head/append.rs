@@ -245,6 +245,7 @@ impl HeadAppender<'_> {
         }
         let limit = inner.options.series_limit;
         if limit > 0 && registry.n_series() >= limit {
+            inner.metrics.series_refused.inc();
             return Err(AppendError::SeriesLimit);
         }
         drop(registry);

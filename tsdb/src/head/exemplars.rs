@@ -55,8 +55,9 @@ struct Ends {
 }
 
 impl Exemplars {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { ring: RwLock::new(Ring { capacity: capped(capacity), ..Ring::default() }), ..Self::default() }
+    pub(super) fn new(capacity: usize, window_ms: i64) -> Self {
+        let ring = Ring { capacity: capped(capacity), window_ms: window_ms.max(0), ..Ring::default() };
+        Self { ring: RwLock::new(ring), ..Self::default() }
     }
 
     pub(super) fn is_enabled(&self) -> bool {
@@ -91,6 +92,7 @@ impl Exemplars {
         self.ring.write().resize(capped(capacity));
     }
 
+    /// How much older than the newest of its series one may be: the out-of-order window.
     pub(super) fn set_window(&self, window_ms: i64) {
         self.ring.write().window_ms = window_ms.max(0);
     }
@@ -293,11 +295,6 @@ impl Head {
     /// Changes how many exemplars are kept, 0 for none; the oldest go first.
     pub fn set_max_exemplars(&self, max: usize) {
         self.0.exemplars.resize(max);
-    }
-
-    /// How much older than the newest of its series an exemplar may be, in ms: the out-of-order window.
-    pub fn set_exemplar_window(&self, window_ms: i64) {
-        self.0.exemplars.set_window(window_ms);
     }
 }
 

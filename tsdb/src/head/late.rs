@@ -152,6 +152,7 @@ impl Head {
             self.0.late.log.open()?;
         }
         self.0.late.window.store(window_ms.max(0), Relaxed);
+        self.0.exemplars.set_window(window_ms);
         Ok(())
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Metrics {
     pub(super) samples_appended: Typed<Counter>,
     pub(super) series_created: Counter,
     pub(super) series_removed: Counter,
+    /// New series beyond the limit.
+    pub(super) series_refused: Counter,
     pub(super) out_of_order: Typed<Counter>,
     pub(super) out_of_bounds: Typed<Counter>,
     pub(super) too_old: Typed<Counter>,
@@ -262,6 +264,11 @@ impl Expose for Head {
                 "prometheus_tsdb_head_series_removed_total",
                 "Total number of series removed in the head",
                 &m.series_removed,
+            ),
+            (
+                "ferula_tsdb_head_series_refused_total",
+                "Total number of times a new series was refused because the head holds as many as its limit allows.",
+                &m.series_refused,
             ),
             (
                 "prometheus_tsdb_head_truncations_total",

@@ -143,7 +143,7 @@ fn empty(
         appenders: Appenders::default(),
         spare_rows: Mutex::default(),
         pin: Arc::new(()),
-        exemplars: Exemplars::new(options.features.max_exemplars),
+        exemplars: Exemplars::new(options.features.max_exemplars, options.out_of_order_window_ms),
         metadata: Catalog::default(),
         expiries: Mutex::default(),
         truncating: Mutex::new(()),

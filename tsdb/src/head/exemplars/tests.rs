@@ -23,7 +23,7 @@ fn all(exemplars: &Exemplars) -> Vec<(Labels, Vec<i64>)> {
 
 #[test]
 fn rules_follow_upstream() {
-    let exemplars = Exemplars::new(10);
+    let exemplars = Exemplars::new(10, 0);
     let it = series(1);
     exemplars.add(&it, &exemplar(1000, 1.0, "a")).unwrap();
     let judge = |e: Exemplar| exemplars.judge(&it, &e);
@@ -54,7 +54,7 @@ fn rules_follow_upstream() {
 
 #[test]
 fn selection_is_by_any_selector_in_label_order() {
-    let exemplars = Exemplars::new(100);
+    let exemplars = Exemplars::new(100, 0);
     for n in [3, 1, 2] {
         for t in 0..5 {
             exemplars.add(&series(n), &exemplar(t * 10, 1.0, "x")).unwrap();
@@ -87,8 +87,7 @@ proptest! {
             0..200,
         ),
     ) {
-        let exemplars = Exemplars::new(capacity);
-        exemplars.set_window(30);
+        let exemplars = Exemplars::new(capacity, 30);
         let mut capacity = capacity;
         let mut queue: VecDeque<(u8, i64)> = VecDeque::new();
         for step in steps {

@@ -762,3 +762,22 @@ fn chunks_are_cut_and_written_as_upstream_does() {
         assert_eq!(found.len(), words.count(), "chunks of series {n}");
     }
 }
+
+#[test]
+fn new_series_beyond_the_limit_are_refused_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = Head::open(
+        dir.path(),
+        Options { series_limit: 3, ..options() },
+        i64::MIN,
+        &ReplayProgress::default(),
+    )
+    .unwrap();
+    let results = append(&head, &[(1, 1000, 1.0), (2, 1000, 1.0), (3, 1000, 1.0)]);
+    assert!(results.iter().all(Result::is_ok));
+    let results = append(&head, &[(1, 2000, 1.0), (4, 2000, 1.0)]);
+    assert_eq!((results[0].is_ok(), results[1]), (true, Err(AppendError::SeriesLimit)));
+    assert_eq!(head.0.metrics.series_refused.get(), 1);
+    head.truncate(60_000).unwrap();
+    assert!(append(&head, &[(4, 60_000, 1.0)])[0].is_ok(), "there is room again");
+}
