@@ -38,6 +38,7 @@ use self::metrics::Snapshot;
 use self::querier::DbQuerier;
 use crate::block::BlockMeta;
 use crate::block::writer;
+use crate::chunk::FloatEncoding;
 use crate::compact::SeriesSource;
 use crate::fs::{self, Lock};
 use crate::head::{self, Head, ReplayProgress};
@@ -89,6 +90,7 @@ impl Db {
         blocks::remove_temporary(dir)?;
         blocks::repair_index_versions(dir)?;
         let ranges = options.block_ranges();
+        check_encoding(dir, &options.features)?;
         let head_options = head::Options {
             chunk_range_ms: head_range(dir, ranges[0])?,
             out_of_order_window_ms: options::millis(options.out_of_order_window),
@@ -372,6 +374,15 @@ fn head_range(dir: &Path, range_ms: i64) -> Result<i64> {
     }
     let what =
         format!("blocks of at least {range_ms} ms were asked for, the most is {} ms", (1_i64 << 31) - 1);
+    Err(Error::Unsupported { path: dir.to_owned(), what })
+}
+
+/// What upstream refuses, too: start times that the log keeps and blocks lose.
+fn check_encoding(dir: &Path, features: &head::Features) -> Result<()> {
+    if !features.stores_start_times || features.floats == FloatEncoding::Xor2 {
+        return Ok(());
+    }
+    let what = "float chunk encoding xor is incompatible with start-timestamp storage, use xor2".to_owned();
     Err(Error::Unsupported { path: dir.to_owned(), what })
 }
 

@@ -63,6 +63,18 @@ fn shapes(db: &Db) -> Vec<(i64, i64, u32)> {
 }
 
 #[test]
+fn start_times_are_refused_where_chunks_would_lose_them() {
+    let dir = TempDir::new().unwrap();
+    let open = |floats| {
+        let features = head::Features { stores_start_times: true, floats, ..head::Features::default() };
+        Db::open(dir.path(), &Options { features, ..Options::default() }, &ReplayProgress::default())
+    };
+    let refused = open(FloatEncoding::Xor).err().map(|e| e.to_string());
+    assert!(refused.is_some_and(|e| e.contains("use xor2")));
+    open(FloatEncoding::Xor2).unwrap();
+}
+
+#[test]
 fn samples_pass_from_head_to_blocks_unseen_by_queries() {
     let dir = TempDir::new().unwrap();
     let all = model(7, START..START + 26 * HOUR, 60_000);

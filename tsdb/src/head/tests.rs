@@ -10,6 +10,7 @@ use super::*;
 use crate::compact::{SeriesSource, SourceSeries};
 use crate::fs::fault;
 
+mod ended;
 mod peers;
 mod restart;
 mod values;
