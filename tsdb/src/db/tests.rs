@@ -75,6 +75,37 @@ fn start_times_are_refused_where_chunks_would_lose_them() {
 }
 
 #[test]
+fn a_store_of_xor2_chunks_holds_the_same_and_may_go_back() {
+    let dir = TempDir::new().unwrap();
+    let all = model(5, START..START + 26 * HOUR, 60_000);
+    let with = |floats| {
+        let features = head::Features { floats, ..head::Features::default() };
+        Db::open(dir.path(), &Options { features, ..Options::default() }, &ReplayProgress::default()).unwrap()
+    };
+    let db = with(FloatEncoding::Xor2);
+    for hours in [0..9, 9..17, 17..26] {
+        append(&db, &all, |t| hours.contains(&((t - START) / HOUR)));
+        db.maintain(START + hours.end * HOUR).unwrap();
+    }
+    assert_eq!(read_all(&db), all);
+    let levels: Vec<u32> = shapes(&db).iter().map(|shape| shape.2).collect();
+    assert!(levels.contains(&3), "{levels:?}");
+    drop(db);
+    // Killed, and started with the plain encoding: open chunks are built anew, sealed ones are read as they are.
+    let db = with(FloatEncoding::Xor);
+    assert_eq!(read_all(&db), all);
+    let later: Model =
+        all.keys().map(|labels| (labels.clone(), BTreeMap::from([(START + 30 * HOUR, 1)]))).collect();
+    append(&db, &later, |_| true);
+    db.maintain(START + 30 * HOUR).unwrap();
+    let mut all = all;
+    for (labels, samples) in later {
+        all.get_mut(&labels).unwrap().extend(samples);
+    }
+    assert_eq!(read_all(&db), all);
+}
+
+#[test]
 fn samples_pass_from_head_to_blocks_unseen_by_queries() {
     let dir = TempDir::new().unwrap();
     let all = model(7, START..START + 26 * HOUR, 60_000);

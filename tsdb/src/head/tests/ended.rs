@@ -74,7 +74,9 @@ fn no_sample_is_lost_to_a_series_that_comes_back_meanwhile() {
     assert!(n_dropped > 20, "{n_dropped} series were dropped");
     let whole = |head: &Head| {
         let mut found = blocks.clone();
-        dump(head).into_iter().for_each(|(labels, samples)| add(&mut found, labels, samples));
+        for (labels, samples) in dump(head) {
+            add(&mut found, labels, samples);
+        }
         found
     };
     assert!(whole(&head) == expected, "samples are lost");
