@@ -81,6 +81,7 @@ impl SampleBatch {
     }
 
     /// Appends a float that counts since `st`, 0 if that is not known.
+    #[inline]
     pub fn push_started(&mut self, st: Timestamp, t: Timestamp, v: f64) {
         if st != 0 && self.sts.is_empty() {
             self.sts.resize(self.ts.len(), 0);

@@ -129,7 +129,7 @@ fn finer_schemas_are_written_anew_as_they_are() {
     let mut chunk = begun(&fine(&[(1, 1), (5, 7)]));
     stored(&mut chunk, 20, &fine(&[(1, 1), (4, 2), (5, 7)]));
     let samples = decode_all(&chunk);
-    let read: Vec<_> = samples.iter().map(|sample| int(sample)).collect();
+    let read: Vec<_> = samples.iter().map(int).collect();
     assert_eq!((&read[0].positive_buckets[..], &read[1].positive_buckets[..]), (&[1, 6][..], &[3, 4][..]));
 }
 
