@@ -16,6 +16,7 @@
 
 mod append;
 mod batch;
+mod chunk_snapshot;
 mod chunks;
 mod delete;
 mod exemplars;
@@ -101,6 +102,8 @@ pub struct Features {
     pub zero_at_start: bool,
     /// Whether metadata of series is kept in memory and in the log: `metadata-wal-records`.
     pub logs_metadata: bool,
+    /// Whether upstream's snapshot is read at a start and written at a clean close: `memory-snapshot-on-shutdown`.
+    pub snapshots_at_close: bool,
     /// The most exemplars at a time, 0 for none.
     pub max_exemplars: usize,
 }
@@ -307,12 +310,18 @@ impl Head {
             tracing::warn!(error = %e, "cannot write a snapshot of the head; the next start reads the whole log");
         }
         // No batch passes from here on; one that did may still have late samples to log.
-        let wal = inner.wal.write().take();
+        let Some(wal) = inner.wal.write().take() else { return Ok(()) };
         if inner.late.is_logged() {
             inner.appenders.outlive(CLOSE_PATIENCE);
         }
-        let closed = [inner.late.close(), inner.chunks.close(), wal.map_or(Ok(()), wal::Writer::close)];
-        closed.into_iter().collect()
+        let closed = [inner.late.close(), inner.chunks.close(), wal.close()];
+        closed.into_iter().collect::<Result<()>>()?;
+        if inner.options.features.snapshots_at_close
+            && let Err(e) = inner.write_chunk_snapshot(inner.snapshots.dir())
+        {
+            tracing::error!(error = %e, "cannot write a snapshot of the head");
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) mod pipeline;
 mod scan;
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ use data::Data;
 pub(super) use pipeline::Prepared;
 pub(super) use scan::LogPosition;
 use scan::{Cut, Scanned};
-pub(super) use table::{Packed, Table};
+pub(super) use table::{Packed, Table, affinity};
 
 /// How often the log tells how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -92,12 +92,26 @@ pub(super) fn open(
     }
     let (mut inner, mut loaded) = empty(dir, &wal_dir, options, min_valid_time, scratch)?;
     let mut snapshot = None;
-    if options.snapshot_interval.is_some() && scratch.is_none() {
-        match super::snapshot::load(&inner, &mut loaded, dir, min_valid_time) {
-            Ok(found) => snapshot = found,
+    let sources = if scratch.is_none() { Source::all(dir, &options)? } else { Vec::new() };
+    for source in sources {
+        let found = match &source {
+            Source::Own => super::snapshot::load(&inner, &mut loaded, dir, min_valid_time),
+            Source::Upstream(position, path) => {
+                super::chunk_snapshot::load(&inner, &mut loaded, *position, path).map(Some)
+            }
+        };
+        match found {
+            Ok(Some(found)) => {
+                snapshot = Some(found);
+                break;
+            }
+            Ok(None) => {}
             Err(error) => {
-                tracing::info!(%error, "the snapshot of the head is not used; the whole log is read");
-                inner.remove_snapshot();
+                tracing::info!(%error, "a snapshot of the head is not used; more of the log is read");
+                match source {
+                    Source::Own => inner.remove_snapshot(),
+                    Source::Upstream(_, path) => fs::remove_dir_all(&path)?,
+                }
                 (inner, loaded) = empty(dir, &wal_dir, options, min_valid_time, scratch)?;
             }
         }
@@ -115,6 +129,31 @@ pub(super) fn open(
     inner.late.open_log()?;
     inner.metrics.replay_seconds.set(started.elapsed().as_secs_f64());
     Ok(inner)
+}
+
+/// A snapshot of the head that a start may begin with.
+#[derive(Debug)]
+enum Source {
+    Own,
+    Upstream(LogPosition, PathBuf),
+}
+
+impl Source {
+    /// Those that there are and may be read, first the one that reaches farthest.
+    fn all(dir: &Path, options: &Options) -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        if options.snapshot_interval.is_some()
+            && let Some(place) = super::snapshot::place(dir)
+        {
+            all.push((place, Self::Own));
+        }
+        if options.features.snapshots_at_close {
+            let found = super::chunk_snapshot::list(dir)?;
+            all.extend(found.into_iter().map(|(place, path)| (place, Self::Upstream(place, path))));
+        }
+        all.sort_by_key(|(place, source)| (*place, matches!(source, Self::Own)));
+        Ok(all.into_iter().rev().map(|(_, source)| source).collect())
+    }
 }
 
 /// A head of nothing but its chunk files.
@@ -286,7 +325,7 @@ fn attach(inner: &Inner, mut loaded: Loaded, table: &Table, min_valid_time: Time
 }
 
 /// The flag that tells what the last sample of a chunk is.
-fn kind_of(encoding: Encoding) -> u32 {
+pub(super) fn kind_of(encoding: Encoding) -> u32 {
     match encoding {
         Encoding::Xor | Encoding::Xor2 => 0,
         Encoding::Histogram | Encoding::HistogramSt => INT_HISTOGRAM,

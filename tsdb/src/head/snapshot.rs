@@ -28,7 +28,7 @@ use crate::fs::{self, File};
 use crate::wal::record::{self, RefTombstone};
 use crate::wal::segment;
 use crate::{Error, Result};
-pub(super) use load::load;
+pub(super) use load::{append_all, attach_before, load, place};
 
 /// Below the data directory. Compat: no name that prometheus gives anything.
 const FOLDER: &str = crate::db::paths::OWN;
@@ -93,6 +93,12 @@ impl Schedule {
     pub(super) fn new(dir: &Path) -> Self {
         let last = parking_lot::Mutex::new(Instant::now());
         Self { dir: dir.to_owned(), last, is_overdue: AtomicBool::new(false) }
+    }
+}
+
+impl Schedule {
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 }
 

@@ -143,7 +143,7 @@ impl Batch {
         self.records.push((self.payload.len(), flags));
     }
 
-    pub(super) fn payload_len(&self) -> usize {
+    pub(crate) fn payload_len(&self) -> usize {
         self.payload.len()
     }
 

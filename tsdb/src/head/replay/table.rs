@@ -143,7 +143,7 @@ pub(super) fn prepare(
 }
 
 /// Series of one target belong together; its address is the best sign of one.
-fn affinity(pairs: &[(&[u8], &[u8])]) -> u64 {
+pub(in crate::head) fn affinity(pairs: &[(&[u8], &[u8])]) -> u64 {
     use std::hash::BuildHasher;
     let get = |name: &[u8]| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1);
     foldhash::fast::FixedState::with_seed(0).hash_one((get(b"job"), get(b"instance")))

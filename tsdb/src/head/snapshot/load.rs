@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use model::{Exemplar, SampleBatch, TimeRange, Timestamp, Value};
 use parking_lot::Mutex;
 
-use super::super::Inner;
 use super::super::chunks::Loaded;
-use super::super::replay::{LogPosition, Packed, Prepared, Table, pipeline};
+use super::super::replay::{LogPosition, Packed, Prepared, Table, kind_of, pipeline};
 use super::super::series::{Applied, HISTOGRAM, OpenLine, State, TIME_MAX};
+use super::super::{Inner, Slot};
 use super::{Block, MAGIC, Span, log_sample, open, path};
 use crate::bytes::Cursor;
 use crate::chunk::{self, Encoding, xor};
@@ -19,6 +19,13 @@ use crate::{Error, Result};
 
 /// Why a snapshot is not believed.
 type Doubt = String;
+
+/// How far the snapshot in the data directory reaches, if there is one that can be read at all.
+pub(in crate::head) fn place(dir: &Path) -> Option<LogPosition> {
+    let map = Mmap::open(&path(dir)).ok()?;
+    let mut cursor = Cursor::new(map.strip_prefix(MAGIC)?.get(5..)?);
+    Some(LogPosition { segment: cursor.uvarint().ok()?, offset: cursor.uvarint().ok()? })
+}
 
 /// Loads the snapshot in the data directory: up to where in the log it reaches, and which refs mean what.
 ///
@@ -306,8 +313,39 @@ fn restore_state(
     Ok(())
 }
 
+/// Gives a series that has nothing yet its mapped chunks that begin before `mint`.
+pub(in crate::head) fn attach_before(
+    inner: &Inner,
+    loaded: &Loaded,
+    slot: Slot,
+    state: &mut State,
+    series: u64,
+    mint: Timestamp,
+) -> Result<(), Doubt> {
+    let known = loaded.by_series.get(&series).map(Vec::as_slice).unwrap_or_default();
+    let chunks = known.iter().filter(|(chunk, _)| {
+        chunk.mint < mint
+            && (-TIME_MAX..=TIME_MAX).contains(&chunk.mint)
+            && chunk.maxt <= TIME_MAX
+            && u32::try_from(chunk.maxt - chunk.mint).is_ok()
+    });
+    let (mut n_sealed, mut newest) = (0, None);
+    for (chunk, encoding) in chunks {
+        state.push_chunk(slot.idx(), *chunk);
+        inner.observe_times(chunk.mint, chunk.maxt);
+        n_sealed += 1;
+        newest = Some((chunk.maxt, kind_of(*encoding)));
+    }
+    match newest {
+        Some((maxt, kind)) => {
+            inner.shards[slot.shard()].restore(state, slot.idx(), n_sealed, (maxt, 0), kind, None)
+        }
+        None => Ok(()),
+    }
+}
+
 /// Appends the samples of one chunk, which are of one kind, as they were appended when they came.
-fn append_all(
+pub(in crate::head) fn append_all(
     inner: &Inner,
     shard_number: usize,
     state: &mut State,

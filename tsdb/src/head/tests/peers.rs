@@ -18,6 +18,10 @@ struct Server {
 
 impl Server {
     fn start(prometheus: &Path, config: &Path, data: &Path) -> Self {
+        Self::start_with(prometheus, config, data, &[])
+    }
+
+    fn start_with(prometheus: &Path, config: &Path, data: &Path, flags: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let yaml = format!(
             "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
@@ -27,6 +31,7 @@ impl Server {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -51,11 +56,33 @@ impl Server {
     }
 }
 
+impl Server {
+    /// As a user stops it.
+    fn stop(mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // SIGKILL, on purpose.
-        self.child.kill().unwrap();
+        // One that was stopped is gone already.
+        let _ = self.child.kill();
         self.child.wait().unwrap();
+    }
+}
+
+/// It scrapes itself some seconds after it is ready; every scrape brings some 500 samples.
+fn wait_for_samples(server: &Server) {
+    let started = Instant::now();
+    while !server
+        .get("/api/v1/query?query=prometheus_tsdb_head_samples_appended_total%3E3000")
+        .contains("\"value\"")
+    {
+        assert!(started.elapsed() < Duration::from_mins(1), "the server does not scrape itself");
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 
@@ -99,15 +126,7 @@ fn what_a_killed_server_wrote_is_what_we_read() {
     let data = dir.path().join("data");
     let seconds = std::env::var("FERULA_PEERS_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
     let server = Server::start(&prometheus, &dir.path().join("prometheus.yml"), &data);
-    // It scrapes itself some seconds after it is ready; every scrape brings some 500 samples.
-    let started = Instant::now();
-    while !server
-        .get("/api/v1/query?query=prometheus_tsdb_head_samples_appended_total%3E3000")
-        .contains("\"value\"")
-    {
-        assert!(started.elapsed() < Duration::from_mins(1), "the server does not scrape itself");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    wait_for_samples(&server);
     std::thread::sleep(Duration::from_secs(seconds));
     drop(server);
     let theirs = dir.path().join("theirs");
@@ -282,4 +301,81 @@ fn the_histograms_we_wrote_are_what_the_server_reads() {
         }
     }
     println!("{test}: {} samples, {n_histograms} of them histograms, are equal", ours.len());
+}
+
+const SNAPSHOTS: &str = "--enable-feature=memory-snapshot-on-shutdown,exemplar-storage";
+
+fn open_snapshots(dir: &Path) -> Head {
+    let features = Features { snapshots_at_close: true, max_exemplars: 1000, ..Features::default() };
+    Head::open(dir, Options { features, ..options() }, i64::MIN, &ReplayProgress::default()).unwrap()
+}
+
+#[test]
+fn the_snapshot_that_a_server_left_is_what_we_read() {
+    let test = "the_snapshot_that_a_server_left_is_what_we_read";
+    let (Some(prometheus), Some(promtool)) = (peer("prometheus", test), peer("promtool", test)) else {
+        return;
+    };
+    for compression in
+        ["--storage.tsdb.wal-compression-type=snappy", "--storage.tsdb.wal-compression-type=zstd"]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let config = dir.path().join("prometheus.yml");
+        let server = Server::start_with(&prometheus, &config, &data, &[SNAPSHOTS, compression]);
+        wait_for_samples(&server);
+        server.stop();
+        let theirs = dir.path().join("theirs");
+        copy(&data, &theirs);
+        let expected = promtool_dump(&promtool, &theirs);
+        let head = open_snapshots(&data);
+        assert!(head.0.metrics.snapshot_series.get() > 100.0, "the snapshot was not used");
+        let found = own_dump(&head);
+        assert!(found == expected, "the samples differ: {} and {}", found.len(), expected.len());
+        drop(head);
+        // And without it the whole log, in either compression.
+        let head = open(&theirs);
+        assert_eq!(head.0.metrics.log_corruptions.get(), 0);
+        assert!(own_dump(&head) == expected, "the samples of the log differ");
+        println!("{test}: {} samples of {} series are equal, {compression}", found.len(), head.n_series());
+    }
+}
+
+#[test]
+fn the_snapshot_that_we_left_is_what_a_server_reads() {
+    let test = "the_snapshot_that_we_left_is_what_a_server_reads";
+    let Some(prometheus) = peer("prometheus", test) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let head = open_snapshots(&data);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_millis()).unwrap();
+    let histogram = super::values::int(&(0..4).map(|index| (index, 9)).collect());
+    for round in 0..200_i64 {
+        let t = now - 900_000 + round * 4_000;
+        let mut batch = head.batch(1);
+        for n in 0..10 {
+            batch.append(SeriesKey::Labels(&series(n)), t, round as f64).unwrap();
+        }
+        batch
+            .append_value(SeriesKey::Labels(&series(10)), 0, t, model::Value::Histogram(&histogram))
+            .unwrap();
+        batch.commit().unwrap();
+    }
+    // The log is cut short, so that what is found can only come from the snapshot and the mapped chunks.
+    head.0.wal.read().as_ref().unwrap().roll().unwrap();
+    append(&head, &[(0, now - 50_000, 1.0)]);
+    head.close().unwrap();
+    drop(head);
+    let first = wal::segment::path(&data.join("wal"), 0);
+    crate::fs::remove_file(&first).unwrap();
+    crate::fs::write(&first, b"").unwrap();
+    let server = Server::start_with(&prometheus, &dir.path().join("prometheus.yml"), &data, &[SNAPSHOTS]);
+    let metrics = server.get("/metrics");
+    assert!(metrics.contains("prometheus_tsdb_snapshot_replay_error_total 0"), "{metrics}");
+    let answer = server.get("/api/v1/query?query=sum(count_over_time(m%5B20m%5D))");
+    assert!(answer.contains("\"2201\""), "{answer}");
+    let answer =
+        server.get("/api/v1/query?query=histogram_count(last_over_time(m%7Bn%3D%2210%22%7D%5B20m%5D))");
+    assert!(answer.contains("\"38\""), "{answer}");
 }
