@@ -39,8 +39,13 @@ fn labels(target: usize, series: usize) -> Labels {
     ])
 }
 
+/// Set in the processes that write a snapshot and open with it.
+const SNAPSHOT: &str = "FERULA_BENCH_REPLAY_SNAPSHOT";
+
 fn open(dir: &Path) -> Head {
-    Head::open(dir, Options::default(), i64::MIN, &ReplayProgress::default()).expect("opens")
+    let snapshot_interval = std::env::var_os(SNAPSHOT).map(|_| Duration::from_hours(1));
+    let options = Options { snapshot_interval, ..Options::default() };
+    Head::open(dir, options, i64::MIN, &ReplayProgress::default()).expect("opens")
 }
 
 fn fill(dir: &Path) {
@@ -94,6 +99,15 @@ fn reopen(dir: &Path) {
     );
     assert_eq!(head.n_series(), (targets() * SERIES) as u64);
     assert_eq!(head.max_time() - head.min_time(), 15_000 * (i64::from(SCRAPES) - 1));
+    if std::env::var_os(SNAPSHOT).is_some_and(|what| what == "write") {
+        let (wall, cpu) = (Instant::now(), cpu_time());
+        head.close().expect("closes");
+        println!(
+            "closed with a snapshot after {:?}, {:?} of processor time",
+            wall.elapsed(),
+            cpu_time().saturating_sub(cpu)
+        );
+    }
     std::mem::forget(head);
 }
 
@@ -115,9 +129,18 @@ fn main() {
         log >> 20,
         (status_kib("RssAnon") - before) >> 10
     );
-    for _ in 0..5 {
+    let reopen = |snapshot: Option<&str>| {
         let program = std::env::current_exe().expect("has a path");
-        let status = std::process::Command::new(program).env(DIR, dir.path()).status().expect("starts");
-        assert!(status.success(), "{status}");
+        let mut command = std::process::Command::new(program);
+        let status = command.env(DIR, dir.path()).envs(snapshot.map(|what| (SNAPSHOT, what))).status();
+        assert!(status.expect("starts").success());
+    };
+    for _ in 0..5 {
+        reopen(None);
+    }
+    println!("with a snapshot:");
+    reopen(Some("write"));
+    for _ in 0..5 {
+        reopen(Some("read"));
     }
 }

@@ -99,7 +99,6 @@ impl Db {
                 segment_bytes: options.wal_segment_bytes.next_multiple_of(WAL_PAGE_BYTES),
                 compression: options.wal_compression,
                 sync_interval: Some(options.wal_sync_interval).filter(|interval| !interval.is_zero()),
-                ..wal::Options::default()
             },
             features: options.features,
             ..head::Options::default()

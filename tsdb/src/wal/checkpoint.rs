@@ -105,13 +105,12 @@ struct LatestMetadata {
 
 impl LatestMetadata {
     fn set(&mut self, series: u64, metadata: Metadata) {
-        let text = match self.texts.get(&metadata) {
-            Some(text) => Rc::clone(text),
-            None => {
-                let text = Rc::new(metadata);
-                self.texts.insert(Rc::clone(&text));
-                text
-            }
+        let text = if let Some(text) = self.texts.get(&metadata) {
+            Rc::clone(text)
+        } else {
+            let text = Rc::new(metadata);
+            self.texts.insert(Rc::clone(&text));
+            text
         };
         self.by_series.insert(series, text);
     }

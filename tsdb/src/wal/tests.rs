@@ -344,7 +344,7 @@ fn items(records: &[Vec<u8>]) -> Vec<String> {
             Kind::Series => record::decode_series(record, |n, _| lines.push(format!("{kind}: {n}"))).unwrap(),
             Kind::Samples => {
                 record::each_sample(record, |it| {
-                    lines.push(format!("{kind}: {} {} {}", it.series, it.st, it.t))
+                    lines.push(format!("{kind}: {} {} {}", it.series, it.st, it.t));
                 })
                 .unwrap();
             }

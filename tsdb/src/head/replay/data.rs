@@ -184,7 +184,9 @@ impl<'a> Data<'a> {
                         others.push((slot, Other { idx: slot.idx(), st: sample.st, t: sample.t, value }));
                     }
                 })?;
-                others.into_iter().for_each(|(slot, other)| sorted.push_other(slot.shard(), other));
+                for (slot, other) in others {
+                    sorted.push_other(slot.shard(), other);
+                }
             }
             Kind::Histograms => {
                 let stores_start_times = self.inner.options.features.stores_start_times;
@@ -203,7 +205,9 @@ impl<'a> Data<'a> {
                     let st = if stores_start_times { st } else { 0 };
                     others.push((slot, Other { idx: slot.idx(), st, t, value }));
                 })?;
-                others.into_iter().for_each(|(slot, other)| sorted.push_other(slot.shard(), other));
+                for (slot, other) in others {
+                    sorted.push_other(slot.shard(), other);
+                }
             }
             Kind::Exemplars if self.inner.exemplars.is_enabled() => {
                 let mut exemplars = Vec::new();

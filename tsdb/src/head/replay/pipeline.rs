@@ -37,7 +37,9 @@ impl<P, E> State<P, E> {
         while let Some(Some(_)) = self.ready.front() {
             let Prepared { parts, failure } = self.ready.pop_front().flatten().expect("looked at above");
             if self.failed.is_none() {
-                parts.into_iter().for_each(|(queue, part)| self.queues[queue].push_back(part));
+                for (queue, part) in parts {
+                    self.queues[queue].push_back(part);
+                }
                 self.failed = failure.map(|error| (self.done, error));
             }
             self.done += 1;

@@ -94,7 +94,9 @@ impl Packed {
             Labels::pack_sorted(pairs.iter().copied(), &mut self.labels);
         } else {
             let mut builder = LabelsBuilder::default();
-            pairs.iter().for_each(|(name, value)| builder.set(name, value));
+            for (name, value) in pairs {
+                builder.set(name, value);
+            }
             Labels::pack_sorted(builder.iter(), &mut self.labels);
         }
         let hash = hash_packed(hasher, &self.labels[start..]);

@@ -219,7 +219,8 @@ fn unpack_labels(
     let bad = |e: crate::DecodeError| e.to_string();
     let mut cursor = Cursor::new(payload);
     let shard = home(cursor.uvarint().map_err(bad)?, inner.shards.len());
-    let (mut before, mut pairs): (Vec<(&[u8], &[u8])>, Vec<(&[u8], &[u8])>) = (Vec::new(), Vec::new());
+    let mut before: Vec<(&[u8], &[u8])> = Vec::new();
+    let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();
     while !cursor.is_empty() {
         let series = cursor.uvarint().map_err(bad)?;
         let n = cursor.uvarint().map_err(bad)?;

@@ -242,19 +242,16 @@ pub fn decode_histograms(
     record: &[u8],
     mut each: impl FnMut(u64, Timestamp, Timestamp, Value<'_>),
 ) -> Result<(), DecodeError> {
-    match record.first() {
-        Some(7 | 9 | 12) => {
-            let mut histogram = Histogram::default();
-            each_histogram(record, &mut histogram, |key, it| {
-                each(key.series, key.st, key.t, Value::Histogram(it));
-            })
-        }
-        _ => {
-            let mut histogram = FloatHistogram::default();
-            each_histogram(record, &mut histogram, |key, it| {
-                each(key.series, key.st, key.t, Value::FloatHistogram(it));
-            })
-        }
+    if let Some(7 | 9 | 12) = record.first() {
+        let mut histogram = Histogram::default();
+        each_histogram(record, &mut histogram, |key, it| {
+            each(key.series, key.st, key.t, Value::Histogram(it));
+        })
+    } else {
+        let mut histogram = FloatHistogram::default();
+        each_histogram(record, &mut histogram, |key, it| {
+            each(key.series, key.st, key.t, Value::FloatHistogram(it));
+        })
     }
 }
 
