@@ -202,9 +202,10 @@ impl App {
                 retention: self.retention(&files.config),
                 features: tsdb::head::Features {
                     max_exemplars: self.max_exemplars(&files.config),
-                    floats: match files.config.storage.writes_xor2 {
-                        true => tsdb::chunk::FloatEncoding::Xor2,
-                        false => self.flags.storage.options.features.floats,
+                    floats: if files.config.storage.writes_xor2 {
+                        tsdb::chunk::FloatEncoding::Xor2
+                    } else {
+                        self.flags.storage.options.features.floats
                     },
                     ..self.flags.storage.options.features
                 },

@@ -353,7 +353,11 @@ impl view::StatusSource for App {
         if let Some(db) = self.store.get() {
             db.expose(&mut out);
         }
-        model::memory::expose(&[&*self.engine, &*self.scrape], &mut out);
+        let mut holders: Vec<&dyn model::memory::Holder> = vec![&*self.engine, &*self.scrape];
+        if let Some(db) = self.store.get() {
+            holders.push(&**db);
+        }
+        model::memory::expose(&holders, &mut out);
         self.engine.expose(&mut out);
         self.scrape.expose(&mut out);
         let (scrape, notify) = (self.scrape_discovery.metrics(), self.notify_discovery.metrics());

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::time::{Duration, Instant};
 
 use model::exemplar::SeriesExemplars;
+use model::memory::Holder;
 use model::storage::{self, Appendable, Appender, ExemplarQueryable, Querier, Queryable};
 use model::wire::expose::{Expose, Exposition};
 use model::{Matcher, TimeRange, Timestamp};
@@ -418,6 +419,16 @@ impl ExemplarQueryable for Db {
         selectors: &[Vec<Matcher>],
     ) -> Result<Vec<SeriesExemplars>, storage::Error> {
         self.head.exemplars(range, selectors)
+    }
+}
+
+impl Holder for Db {
+    fn memory(&self, tell: &mut dyn FnMut(&'static str, u64)) {
+        for (owner, bytes) in self.head.memory() {
+            tell(owner, bytes);
+        }
+        let blocks = self.maintenance.blocks.list();
+        tell("block_index", blocks.iter().map(|block| block.index().memory_bytes()).sum());
     }
 }
 

@@ -470,3 +470,17 @@ fn request(port: u16, method: &str, path: &str) -> Option<String> {
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)
 }
+
+#[test]
+fn every_owner_of_memory_tells_what_it_holds() {
+    let dir = TempDir::new().unwrap();
+    let db = open(dir.path());
+    append(&db, &model(200, 0..3_600_000, 15_000), |_| true);
+    let mut owners = BTreeMap::new();
+    db.memory(&mut |owner, bytes| drop(owners.insert(owner, bytes)));
+    for owner in ["series_lines", "open_chunks", "chunk_descriptors", "label_sets", "postings", "symbols"] {
+        assert!(owners[owner] > 0, "{owner} of {owners:?}");
+    }
+    assert_eq!((owners["exemplars"], owners["block_index"]), (0, 0));
+    assert!(owners.values().sum::<u64>() < 4 << 20, "{owners:?}");
+}

@@ -391,13 +391,10 @@ fn late_in_blocks(dir: &Path, next_number: u32, removable: &mut Vec<PathBuf>) ->
         (*sum == crc32c::crc32c(&place).to_be_bytes()).then_some(u64::from_be_bytes(place))
     });
     let end = (u64::from(next_number) << 32) | MAGIC.len() as u64;
-    match place.filter(|&place| place <= end) {
-        Some(place) => Ok(place),
-        None => {
-            removable.push(path);
-            Ok(0)
-        }
-    }
+    Ok(place.filter(|&place| place <= end).unwrap_or_else(|| {
+        removable.push(path);
+        0
+    }))
 }
 
 fn path(dir: &Path, number: u32) -> PathBuf {

@@ -103,6 +103,13 @@ impl Reader {
         (self.symbols.sampled.len() * size_of::<u32>()) as u64
     }
 
+    /// The memory of all that was sampled; the file itself is mapped.
+    pub fn memory_bytes(&self) -> u64 {
+        let of_name =
+            |entry: &NameEntry| size_of::<NameEntry>() + entry.name.len() + size_of_val(&*entry.sampled);
+        self.symbol_table_bytes() + self.names.iter().map(|entry| of_name(entry) as u64).sum::<u64>()
+    }
+
     /// Walks the offset table once and samples it per name.
     fn load_table(&mut self) -> Result<(), DecodeError> {
         let table = section(&self.map, self.toc.postings_table)?;
