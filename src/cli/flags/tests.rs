@@ -26,6 +26,12 @@ fn booleans_can_be_set_and_unset() {
     assert!(flags(&["--web.enable-lifecycle"]).unwrap().web.enable_lifecycle);
     assert!(flags(&["--web.enable-lifecycle=true"]).unwrap().web.enable_lifecycle);
     assert!(!flags(&["--no-web.enable-lifecycle"]).unwrap().web.enable_lifecycle);
+    let snapshots = |args: &[&str]| flags(args).unwrap().storage.options.head_snapshot_interval;
+    assert_eq!(snapshots(&[]), Some(Duration::from_mins(5)));
+    assert_eq!(snapshots(&["--storage.tsdb.head-snapshot-interval=0s"]), None);
+    let features = |args: &[&str]| flags(args).unwrap().storage.options.features;
+    assert!(!features(&[]).snapshots_at_close);
+    assert!(features(&["--enable-feature=memory-snapshot-on-shutdown"]).snapshots_at_close);
     let compression = |args: &[&str]| flags(args).map(|flags| flags.storage.options.wal_compression);
     assert_eq!(compression(&[]).unwrap(), Compression::Snappy);
     assert_eq!(compression(&["--no-storage.tsdb.wal-compression"]).unwrap(), Compression::None);

@@ -35,6 +35,8 @@ impl Head {
     /// The log refused it: nothing is hidden.
     pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
         let inner = &*self.0;
+        // A snapshot has all that was logged before it.
+        let _truncating = inner.truncating.lock();
         // Ids are told from here to the end.
         let _pin = Arc::clone(&inner.pin);
         let stones = inner.stones(range, matchers);

@@ -174,6 +174,8 @@ struct Inner {
     truncating: Mutex<()>,
     late: late::Shared,
     snapshots: snapshot::Schedule,
+    /// Other refs of series in the log, with the ref that is theirs.
+    aliases: Mutex<Vec<(u64, u64)>>,
     metrics: Metrics,
 }
 

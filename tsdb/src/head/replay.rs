@@ -26,7 +26,7 @@ use super::late;
 use super::metadata::Catalog;
 use super::metrics::Metrics;
 use super::registry::Registry;
-use super::series::{FLOAT_HISTOGRAM, INT_HISTOGRAM, Shard, TIME_MAX};
+use super::series::{FLOAT_HISTOGRAM, INT_HISTOGRAM, NEVER, Shard, TIME_MAX};
 use super::{Inner, Options};
 use crate::chunk::Encoding;
 use crate::wal::reader::Corruption;
@@ -92,6 +92,7 @@ pub(super) fn open(
     }
     let (mut inner, mut loaded) = empty(dir, &wal_dir, options, min_valid_time, scratch)?;
     let mut snapshot = None;
+    // One in doubt is removed, which is not for those who only look.
     let sources = if scratch.is_none() { Source::all(dir, &options)? } else { Vec::new() };
     for source in sources {
         let found = match &source {
@@ -188,6 +189,7 @@ fn empty(
         truncating: Mutex::new(()),
         late: late::Shared::new(&dir.join("wbl"), options.out_of_order_window_ms, options.wal),
         snapshots: super::snapshot::Schedule::new(dir),
+        aliases: Mutex::default(),
         metrics: Metrics::default(),
         wal_dir: wal_dir.to_owned(),
     };
@@ -216,6 +218,7 @@ fn replay(
     progress.start(scan::bounds(&files));
     let mut scanned = scan::scan(files, from)?;
     let table = read_table(inner, &mut scanned, known)?;
+    inner.aliases.lock().extend(table.aliases(inner));
     let late = std::mem::take(&mut loaded.late_by_series);
     attach(inner, loaded, &table, min_valid_time);
     let data = Data::new(inner, &scanned, &table.slots, min_valid_time, progress);
@@ -306,6 +309,10 @@ fn attach(inner: &Inner, mut loaded: Loaded, table: &Table, min_valid_time: Time
         let shard = &inner.shards[slot.shard()];
         let hot = shard.line(slot.idx());
         let mut line = hot.load();
+        if line.last_t() != NEVER {
+            // A snapshot brought it with its chunks; what was sealed since the log brings back.
+            continue;
+        }
         let mut state = shard.state.write();
         for (chunk, encoding) in chunks {
             let Sealed { mint, maxt, .. } = chunk;

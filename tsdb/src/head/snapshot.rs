@@ -57,14 +57,15 @@ enum Block {
     Tombstones = 5,
     Exemplars = 6,
     Expiries = 7,
+    Aliases = 8,
     /// The number of series; nothing follows.
-    End = 8,
+    End = 9,
 }
 
 impl Block {
     fn from_byte(byte: u8) -> Option<Self> {
-        use Block::{End, Exemplars, Expiries, Labels, Metadata, Place, States, Tombstones};
-        let all = [Place, Labels, States, Metadata, Tombstones, Exemplars, Expiries, End];
+        use Block::{Aliases, End, Exemplars, Expiries, Labels, Metadata, Place, States, Tombstones};
+        let all = [Place, Labels, States, Metadata, Tombstones, Exemplars, Expiries, Aliases, End];
         all.into_iter().find(|&it| it as u8 == byte)
     }
 }
@@ -201,6 +202,12 @@ impl Inner {
             put_varint(&mut payload, until);
         }
         out.block(Block::Expiries, &payload)?;
+        payload.clear();
+        for &(alias, series) in &*self.aliases.lock() {
+            put_uvarint(&mut payload, alias);
+            put_uvarint(&mut payload, series);
+        }
+        out.block(Block::Aliases, &payload)?;
         payload.clear();
         put_uvarint(&mut payload, out.n_series);
         out.block(Block::End, &payload)?;

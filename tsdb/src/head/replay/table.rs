@@ -30,7 +30,7 @@ pub(in crate::head) struct Slots {
 const NO_SLOT: Slot = Slot(NONE);
 
 impl Slots {
-    pub(super) fn insert(&mut self, series: u64, slot: Slot) {
+    pub(in crate::head) fn insert(&mut self, series: u64, slot: Slot) {
         let dense_end = 4 * (self.dense.len() + 65_536);
         match usize::try_from(series) {
             Ok(at) if at < dense_end => {
@@ -208,6 +208,14 @@ impl Table {
             inner.metrics.series_created.inc();
         }
         inner.last_ref.fetch_max(max_ref, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Refs that mean a series which the log calls otherwise, with what it calls it.
+    pub(super) fn aliases(&self, inner: &Inner) -> Vec<(u64, u64)> {
+        let name = |slot: Slot| inner.shards[slot.shard()].line(slot.idx()).wal_ref();
+        let aliases =
+            self.outdated.iter().filter_map(|&series| Some((series, name(self.slots.get(series)?))));
+        aliases.filter(|(series, name)| series != name).collect()
     }
 
     fn bury(&mut self, inner: &Inner, tombstones: &[RefTombstone]) {

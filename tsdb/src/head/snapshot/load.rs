@@ -44,7 +44,22 @@ pub(in crate::head) fn load(
     let doubt = |doubt: Doubt| Error::corrupt(&path, 0, doubt);
     let snapshot = Snapshot::parse(&map).map_err(doubt)?;
     snapshot.check_place(inner, min_valid_time).map_err(doubt)?;
-    let table = snapshot.restore(inner, loaded).map_err(doubt)?;
+    let aliases = snapshot.aliases().map_err(|e| doubt(e.to_string()))?;
+    for &(alias, series) in &aliases {
+        // A series that came back has chunks under each of its refs.
+        if let Some(others) = loaded.by_series.remove(&alias) {
+            let chunks = loaded.by_series.entry(series).or_default();
+            chunks.extend(others);
+            chunks.sort_unstable_by_key(|(chunk, _)| (chunk.mint, chunk.maxt));
+        }
+    }
+    let mut table = snapshot.restore(inner, loaded).map_err(doubt)?;
+    for (alias, series) in aliases {
+        if let Some(slot) = table.slots.get(series) {
+            table.slots.insert(alias, slot);
+            inner.aliases.lock().push((alias, series));
+        }
+    }
     inner.metrics.snapshot_series.set(snapshot.n_series as f64);
     inner.last_ref.fetch_max(snapshot.last_ref, Relaxed);
     // Chunks sealed since belong to samples that the log brings back.
@@ -152,10 +167,21 @@ impl<'a> Snapshot<'a> {
                         expiries.insert(series, until);
                     }
                 }
-                Block::Place | Block::Labels | Block::States | Block::End => {}
+                Block::Place | Block::Labels | Block::States | Block::Aliases | Block::End => {}
             }
         }
         Ok(table)
+    }
+
+    fn aliases(&self) -> Result<Vec<(u64, u64)>, crate::DecodeError> {
+        let mut aliases = Vec::new();
+        for payload in self.of_kind(Block::Aliases) {
+            let mut cursor = Cursor::new(payload);
+            while !cursor.is_empty() {
+                aliases.push((cursor.uvarint()?, cursor.uvarint()?));
+            }
+        }
+        Ok(aliases)
     }
 
     fn of_kind(&self, kind: Block) -> Vec<&'a [u8]> {

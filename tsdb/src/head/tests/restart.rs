@@ -531,6 +531,35 @@ fn a_full_disk_keeps_the_snapshot_before_and_a_truncation_removes_it() {
 }
 
 #[test]
+fn other_refs_of_a_series_mean_it_after_a_snapshot_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = |records: &[Vec<u8>]| {
+        let writer = wal::Writer::open(&dir.path().join("wal"), options().wal).unwrap();
+        let mut batch = writer.batch();
+        records.iter().for_each(|record| batch.push(record));
+        writer.log(batch).unwrap();
+    };
+    let sample = |series, t| {
+        let mut bytes = Vec::new();
+        record::Samples::new(false).push(&mut bytes, RefSample { series, st: 0, t, v: 1.0 });
+        bytes
+    };
+    let mut series_record = Vec::new();
+    record::begin_series(&mut series_record);
+    record::push_series(&mut series_record, 1, &series(0));
+    record::push_series(&mut series_record, 2, &series(0));
+    log(&[series_record, sample(1, 1000), sample(2, 2000)]);
+    for n in 3..6 {
+        let head = open_snapshots(dir.path(), Features::default(), i64::MIN);
+        assert_eq!(from_snapshot(&head), if n == 3 { 0.0 } else { 1.0 });
+        assert_eq!(text(&head)[&series(0).to_string()].len(), n - 1);
+        head.close().unwrap();
+        drop(head);
+        log(&[sample(2, i64::try_from(n).unwrap() * 1000)]);
+    }
+}
+
+#[test]
 fn upstreams_snapshot_is_written_at_a_close_and_read_at_a_start() {
     for features in [Features::default(), all_features()] {
         let features = Features { snapshots_at_close: true, ..features };
