@@ -255,7 +255,9 @@ impl HeadAppender<'_> {
         if let Some((_, slot, generation)) = registry.find_slot(hash, labels) {
             return Ok((slot, generation));
         }
-        let wal_ref = inner.last_ref.fetch_add(1, Relaxed) + 1;
+        // A log that nobody sane wrote may name the greatest of all refs.
+        let last = inner.last_ref.fetch_update(Relaxed, Relaxed, |last| last.checked_add(1));
+        let wal_ref = last.map_err(|_| AppendError::SeriesLimit)? + 1;
         let (idx, generation) = shard.birth(&mut state, wal_ref, 0).ok_or(AppendError::SeriesLimit)?;
         let slot = Slot::new(self.home, idx);
         let id = registry.create(hash, labels, slot.0, generation);
