@@ -316,7 +316,8 @@ impl Head {
         if inner.late.is_logged() {
             inner.appenders.outlive(CLOSE_PATIENCE);
         }
-        let closed = [inner.late.close(), inner.chunks.close(), wal.close()];
+        // The log first: what a power cut leaves of the chunks must not be newer than what it leaves of the log.
+        let closed = [wal.close(), inner.late.close(), inner.chunks.close()];
         closed.into_iter().collect::<Result<()>>()?;
         if inner.options.features.snapshots_at_close
             && let Err(e) = inner.write_chunk_snapshot(inner.snapshots.dir())
