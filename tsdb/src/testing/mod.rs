@@ -9,6 +9,7 @@ mod model;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ::model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
 use ::model::storage::{AppendError, Appendable, Queryable, SelectHints, SeriesKey};
 use ::model::{AnyHistogram, Labels, SampleBatch, TimeRange, Timestamp, Value, sample};
 
@@ -136,6 +137,64 @@ pub(crate) fn float(rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> f64 {
         20..25 => n as f64,
         _ => rng.f64() * 1e3,
     }
+}
+
+/// A histogram as series `n` might have as its `t`-th: counters that grow, are reset, change their buckets.
+pub(crate) fn histogram(rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> AnyHistogram {
+    let age = u64::try_from((t - START) / 1000).unwrap_or(0) % 5000;
+    let is_custom = n % 4 == 1;
+    let n_buckets = 2 + usize::try_from(age / 700).unwrap() + usize::from(rng.u8(..20) == 0);
+    let counts: Vec<u64> = (0..n_buckets as u64).map(|i| age / (i + 1)).collect();
+    let gap = i32::from(n_buckets > 3);
+    let spans = if is_custom || gap == 0 {
+        vec![Span { offset: 0, length: u32::try_from(n_buckets).unwrap() }]
+    } else {
+        vec![
+            Span { offset: -2, length: 2 },
+            Span { offset: gap, length: u32::try_from(n_buckets).unwrap() - 2 },
+        ]
+    };
+    let sum = if rng.u8(..30) == 0 { sample::STALE_NAN } else { age as f64 * 0.3 };
+    let zero_count = if is_custom { 0 } else { age / 9 };
+    let count = counts.iter().sum::<u64>() + zero_count;
+    let zero_threshold = if is_custom { 0.0 } else { 0.001 };
+    let custom_values =
+        if is_custom { (0..n_buckets - 1).map(|i| 0.1 + i as f64).collect() } else { Vec::new() };
+    let schema = if is_custom { CUSTOM_BUCKETS_SCHEMA } else { 3 };
+    let counter_reset_hint = if n % 8 == 6 { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
+    if n % 8 >= 4 {
+        let positive_buckets = counts.iter().map(|&c| c as f64).collect();
+        return AnyHistogram::Float(Box::new(FloatHistogram {
+            counter_reset_hint,
+            schema,
+            zero_threshold,
+            zero_count: zero_count as f64,
+            count: count as f64,
+            sum,
+            positive_spans: spans,
+            positive_buckets,
+            custom_values,
+            ..FloatHistogram::default()
+        }));
+    }
+    let mut previous = 0;
+    let deltas = counts.iter().map(|&c| {
+        let delta = c.cast_signed() - previous;
+        previous = c.cast_signed();
+        delta
+    });
+    AnyHistogram::Int(Box::new(Histogram {
+        counter_reset_hint,
+        schema,
+        zero_threshold,
+        zero_count,
+        count,
+        sum,
+        positive_buckets: deltas.collect(),
+        positive_spans: spans,
+        custom_values,
+        ..Histogram::default()
+    }))
 }
 
 /// All that a store holds.
@@ -346,15 +405,14 @@ impl World {
             *newest = (*newest).max(*t);
             is_late
         });
-        if in_order.iter().all(|(_, _, meaning)| !matches!(meaning, Meaning::Histogram(_))) {
-            if in_order.iter().any(has) {
-                self.take(&in_order);
-            }
-        } else {
-            // Floats and histograms are records of their own, and a write that is torn may end between them.
-            let there: Batch = in_order.into_iter().filter(has).collect();
-            self.take(&there);
-        }
+        // Floats and histograms are records of their own, in one write that a kill may have cut short; which of them has
+        // a stale marker depends on the series.
+        let is_float = |(_, _, meaning): &&(Labels, i64, Meaning)| matches!(meaning, Meaning::Float(_));
+        let n_floats = in_order.iter().filter(is_float).count();
+        let n_there = in_order.iter().filter(is_float).filter(|sample| has(sample)).count();
+        assert!(n_there == 0 || n_there == n_floats, "{n_there} of {n_floats} floats of a batch are there");
+        let there: Batch = in_order.into_iter().filter(has).collect();
+        self.take(&there);
         let late: Batch = late.into_iter().filter(has).collect();
         self.take(&late);
     }

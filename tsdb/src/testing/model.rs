@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use ::model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
 use ::model::{MatchOp, Matcher};
 use proptest::prelude::*;
 
@@ -90,64 +89,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..30)
 }
 
-/// A histogram as series `n` might have as its `t`-th: counters that grow, are reset, change their buckets.
-fn histogram(rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> AnyHistogram {
-    let age = u64::try_from((t - START) / 1000).unwrap_or(0) % 5000;
-    let is_custom = n % 4 == 1;
-    let n_buckets = 2 + usize::try_from(age / 700).unwrap() + usize::from(rng.u8(..20) == 0);
-    let counts: Vec<u64> = (0..n_buckets as u64).map(|i| age / (i + 1)).collect();
-    let gap = i32::from(n_buckets > 3);
-    let spans = if is_custom || gap == 0 {
-        vec![Span { offset: 0, length: u32::try_from(n_buckets).unwrap() }]
-    } else {
-        vec![
-            Span { offset: -2, length: 2 },
-            Span { offset: gap, length: u32::try_from(n_buckets).unwrap() - 2 },
-        ]
-    };
-    let sum = if rng.u8(..30) == 0 { sample::STALE_NAN } else { age as f64 * 0.3 };
-    let zero_count = if is_custom { 0 } else { age / 9 };
-    let count = counts.iter().sum::<u64>() + zero_count;
-    let zero_threshold = if is_custom { 0.0 } else { 0.001 };
-    let custom_values =
-        if is_custom { (0..n_buckets - 1).map(|i| 0.1 + i as f64).collect() } else { Vec::new() };
-    let schema = if is_custom { CUSTOM_BUCKETS_SCHEMA } else { 3 };
-    let counter_reset_hint = if n % 8 == 6 { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
-    if n % 8 >= 4 {
-        let positive_buckets = counts.iter().map(|&c| c as f64).collect();
-        return AnyHistogram::Float(Box::new(FloatHistogram {
-            counter_reset_hint,
-            schema,
-            zero_threshold,
-            zero_count: zero_count as f64,
-            count: count as f64,
-            sum,
-            positive_spans: spans,
-            positive_buckets,
-            custom_values,
-            ..FloatHistogram::default()
-        }));
-    }
-    let mut previous = 0;
-    let deltas = counts.iter().map(|&c| {
-        let delta = c.cast_signed() - previous;
-        previous = c.cast_signed();
-        delta
-    });
-    AnyHistogram::Int(Box::new(Histogram {
-        counter_reset_hint,
-        schema,
-        zero_threshold,
-        zero_count,
-        count,
-        sum,
-        positive_buckets: deltas.collect(),
-        positive_spans: spans,
-        custom_values,
-        ..Histogram::default()
-    }))
-}
-
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -161,22 +102,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Whether histograms outlive a restart; until they do, floats alone are compared.
-static HAS_HISTOGRAMS: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
-    let dir = tempfile::tempdir().unwrap();
-    let mut world = World::new(dir.path(), options());
-    world.open().unwrap();
-    let one = histogram(&mut fastrand::Rng::with_seed(1), 0, START + 1000);
-    let appended = world.commit(&[(0, START + 1000, Content::Histogram(one))]);
-    world.db = None;
-    world.open().unwrap();
-    appended.is_ok() && !read(world.db(), TimeRange::ALL).is_empty()
-});
-
 struct Walk {
     world: World,
     sim: Sim,
-    has_histograms: bool,
     now: Timestamp,
     n_crashes: u32,
     n_snapshots: u32,
@@ -200,21 +128,12 @@ impl Walk {
         world.window = window;
         world.is_off = Some(sim.struck());
         world.open().unwrap();
-        Self {
-            world,
-            sim,
-            has_histograms: *HAS_HISTOGRAMS,
-            now: START,
-            n_crashes: 0,
-            n_snapshots: 0,
-            deleted: Vec::new(),
-            home,
-        }
+        Self { world, sim, now: START, n_crashes: 0, n_snapshots: 0, deleted: Vec::new(), home }
     }
 
     /// A value for series `n`; some series change between floats and histograms.
-    fn content(&self, rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> Content {
-        if self.has_histograms && n % 3 != 0 && !(n == 7 && t / 1_000_000 % 2 == 0) {
+    fn content(rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> Content {
+        if n % 3 != 0 && !(n == 7 && t / 1_000_000 % 2 == 0) {
             return Content::Histogram(histogram(rng, n, t));
         }
         Content::Float(float(rng, n, t))
@@ -223,7 +142,7 @@ impl Walk {
     fn rows(&self, first: u8, count: u8, t: Timestamp, seed: u64) -> Vec<Row> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let first = usize::from(first);
-        (first..first + usize::from(count)).map(|n| (n, t, self.content(&mut rng, n, t))).collect()
+        (first..first + usize::from(count)).map(|n| (n, t, Self::content(&mut rng, n, t))).collect()
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
