@@ -39,7 +39,7 @@ fn buckets(spans: impl Iterator<Item = (i64, i64)>, counts: impl Iterator<Item =
         at += length;
     }
     let pairs = indexes.into_iter().zip(counts).filter(|(_, count)| *count != hex(0.0));
-    pairs.map(|(index, count)| format!("{index}:{count} ")).collect()
+    pairs.map(|(index, count)| format!("{index}:{count}")).collect::<Vec<_>>().join(" ")
 }
 
 fn histogram_text(
@@ -54,18 +54,20 @@ fn histogram_text(
     format!("float {is_float} gauge {is_gauge} {schema} {totals:?} +{positive} -{negative} {custom:?}")
 }
 
+fn spans(spans: &[Span]) -> impl Iterator<Item = (i64, i64)> + '_ {
+    spans.iter().map(|span| (i64::from(span.offset), i64::from(span.length)))
+}
+
+fn sums(deltas: &[i64]) -> impl Iterator<Item = String> + '_ {
+    deltas.iter().scan(0, |sum, delta| {
+        *sum += delta;
+        Some(hex(*sum as f64))
+    })
+}
+
 fn ours(histogram: &AnyHistogram) -> String {
     if histogram.is_stale() {
         return "stale".to_owned();
-    }
-    fn spans(spans: &[Span]) -> impl Iterator<Item = (i64, i64)> + '_ {
-        spans.iter().map(|span| (i64::from(span.offset), i64::from(span.length)))
-    }
-    fn sums(deltas: &[i64]) -> impl Iterator<Item = String> + '_ {
-        deltas.iter().scan(0, |sum, delta| {
-            *sum += delta;
-            Some(hex(*sum as f64))
-        })
     }
     match histogram {
         AnyHistogram::Int(h) => histogram_text(

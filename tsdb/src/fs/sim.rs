@@ -73,7 +73,10 @@ struct State {
     log: Vec<String>,
 }
 
-static SIMS: LazyLock<RwLock<Vec<(PathBuf, &'static Mutex<State>)>>> = LazyLock::new(RwLock::default);
+/// Every simulated directory.
+type Sims = Vec<(PathBuf, &'static Mutex<State>)>;
+
+static SIMS: LazyLock<RwLock<Sims>> = LazyLock::new(RwLock::default);
 
 /// A directory on a simulated disk, until dropped.
 #[derive(Debug)]

@@ -120,7 +120,7 @@ pub(crate) type Batch = Vec<(Labels, Timestamp, Meaning)>;
 pub(crate) fn series(n: usize) -> Labels {
     let (pod, zone) = (format!("pod-{n}"), ["a", "b", "é"][n % 3]);
     Labels::from_pairs([
-        ("__name__", if n % 2 == 0 { "requests_total" } else { "wave" }),
+        ("__name__", if n.is_multiple_of(2) { "requests_total" } else { "wave" }),
         ("pod", &pod),
         ("zone", zone),
     ])

@@ -89,6 +89,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..30)
 }
 
+/// Whether a matcher takes a series.
+type Passes = Box<dyn Fn(&Labels) -> bool>;
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -133,13 +136,13 @@ impl Walk {
 
     /// A value for series `n`; some series change between floats and histograms.
     fn content(rng: &mut fastrand::Rng, n: usize, t: Timestamp) -> Content {
-        if n % 3 != 0 && !(n == 7 && t / 1_000_000 % 2 == 0) {
+        if !(n.is_multiple_of(3) || n == 7 && t / 1_000_000 % 2 == 0) {
             return Content::Histogram(histogram(rng, n, t));
         }
         Content::Float(float(rng, n, t))
     }
 
-    fn rows(&self, first: u8, count: u8, t: Timestamp, seed: u64) -> Vec<Row> {
+    fn rows(first: u8, count: u8, t: Timestamp, seed: u64) -> Vec<Row> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let first = usize::from(first);
         (first..first + usize::from(count)).map(|n| (n, t, Self::content(&mut rng, n, t))).collect()
@@ -150,18 +153,18 @@ impl Walk {
             Step::Scrape { n, first, count, every, seed } => {
                 for i in 0..n {
                     self.now += i64::from(every) * 1000;
-                    self.world.commit(&self.rows(first, count, self.now, seed ^ u64::from(i)))?;
+                    self.world.commit(&Self::rows(first, count, self.now, seed ^ u64::from(i)))?;
                 }
                 Ok(())
             }
             Step::RollBack { first, seed } => {
-                self.world.roll_back(&self.rows(first, 3, self.now + 1000, seed));
+                self.world.roll_back(&Self::rows(first, 3, self.now + 1000, seed));
                 Ok(())
             }
             Step::Late { first, count, back, seed } => {
                 // An odd time, which no scrape uses; a second value at the same time is nothing to rely on.
                 let t = (self.now - i64::from(back) * 1000).max(START) + 7;
-                let mut rows = self.rows(first, count, t, seed);
+                let mut rows = Self::rows(first, count, t, seed);
                 rows.retain(|(n, t, _)| {
                     let samples = self.world.oracle.get(&series(*n));
                     let is_deleted =
@@ -183,7 +186,7 @@ impl Walk {
             Step::Tangle { first, seed } => {
                 let mut rows = Vec::new();
                 for offset in [3, 1, 3, 5, 4] {
-                    rows.extend(self.rows(first, 2, self.now + offset * 1000, seed));
+                    rows.extend(Self::rows(first, 2, self.now + offset * 1000, seed));
                 }
                 self.now += 6000;
                 self.world.commit(&rows)
@@ -227,7 +230,7 @@ impl Walk {
         let mut range = self.range(mint, len);
         // What comes later at deleted times is nothing to rely on.
         range.maxt = range.maxt.min(self.now);
-        let (matcher, passes): (_, Box<dyn Fn(&Labels) -> bool>) = match of {
+        let (matcher, passes): (_, Passes) = match of {
             7 => {
                 (Matcher::new(MatchOp::Eq, "zone", "a"), Box::new(|labels| labels.get(b"zone") == Some(b"a")))
             }
