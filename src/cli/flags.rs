@@ -118,6 +118,7 @@ const FLAGS: &[Flag] = &[
     flag("storage.tsdb.wal-compression", Bool, "true", Hidden, "Compress the write-ahead log."),
     flag("storage.tsdb.wal-compression-type", Text, "snappy", Hidden, "Compression algorithm for the write-ahead log, used when storage.tsdb.wal-compression is set. Options: [snappy, zstd]"),
     flag("storage.tsdb.wal-sync-interval", Text, "5s", Shown, "How often the write-ahead log is synced to the disk: the most that a power cut can take. 0 syncs at the end of each segment only, as Prometheus does."),
+    flag("storage.tsdb.head-series-limit", Text, "0", Shown, "The most series that the newest hours may hold; new ones beyond it are refused, known ones go on. 0 for no limit."),
     flag("storage.tsdb.head-snapshot-interval", Text, "5m", Shown, "How often the newest samples are written to a file of our own that makes the next start fast; at a clean stop, too. 0 never writes or reads it."),
     flag("storage.tsdb.samples-per-chunk", Text, "120", NoEffect, "Target number of samples per chunk."),
     flag("storage.tsdb.delayed-compaction.max-percent", Text, "10", Hidden, "Upper limit of the random delay of compactions."),
@@ -467,6 +468,7 @@ fn storage(
             wal_segment_bytes: or_default(wal_segment_bytes, defaults.wal_segment_bytes),
             wal_compression: wal_compression(values)?,
             wal_sync_interval: values.duration("storage.tsdb.wal-sync-interval")?,
+            head_series_limit: values.number("storage.tsdb.head-series-limit")? as u64,
             head_snapshot_interval: Some(values.duration("storage.tsdb.head-snapshot-interval")?)
                 .filter(|interval| !interval.is_zero()),
             no_lockfile: values.bool("storage.tsdb.no-lockfile")?,

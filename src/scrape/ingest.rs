@@ -39,6 +39,8 @@ pub struct Counts {
     pub out_of_order: u64,
     pub duplicate: u64,
     pub out_of_bounds: u64,
+    /// Of new series that the store has no room for.
+    pub beyond_series_limit: u64,
     /// The sum that [`Memory::finish`] wants.
     pub metadata: u64,
 }
@@ -268,6 +270,11 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
             }
             Err(AppendError::OutOfBounds | AppendError::TooOld) => {
                 self.counts.out_of_bounds += 1;
+                Ok(None)
+            }
+            // Known series go on: a target must not look dead because others have too many series.
+            Err(AppendError::SeriesLimit) => {
+                self.counts.beyond_series_limit += 1;
                 Ok(None)
             }
             Err(AppendError::UnknownSeries) => {

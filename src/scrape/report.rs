@@ -116,7 +116,9 @@ impl Refs {
                 AppendError::OutOfOrder
                 | AppendError::TooOld
                 | AppendError::OutOfBounds
-                | AppendError::Duplicate,
+                | AppendError::Duplicate
+                // The store counts and says it; the samples of known series are kept.
+                | AppendError::SeriesLimit,
             ) => Ok(()),
             Err(error) => Err(error),
         }

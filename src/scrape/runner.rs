@@ -485,6 +485,13 @@ fn warn_of_refusals(shared: &Shared, target: &Target, counts: &Counts) {
             "error on ingesting samples with different value but same timestamp"
         );
     }
+    if counts.beyond_series_limit > 0 {
+        tracing::warn!(
+            target,
+            num_dropped = counts.beyond_series_limit,
+            "error on ingesting samples of new series: the head holds as many series as its limit allows"
+        );
+    }
     if counts.out_of_bounds > 0 {
         shared.metrics.out_of_bounds.add(counts.out_of_bounds);
         tracing::warn!(

@@ -396,3 +396,25 @@ fn a_full_disk_stops_ingestion_alone_and_for_as_long_as_it_is_full() {
     keeps_scraping(&again);
     again.stop();
 }
+
+#[test]
+fn more_series_than_the_limit_are_refused_and_known_ones_go_on() {
+    let scrapes = AtomicU32::new(0);
+    let target = Scripted::target(move || {
+        let n = scrapes.fetch_add(1, Ordering::Relaxed);
+        let mut body = format!("fine {n}\n");
+        for i in 0..n * 20 {
+            let _ = writeln!(body, "leak{{id=\"{i}\"}} 1");
+        }
+        body
+    });
+    let home = Home::new(&one_job(&target));
+    let server = home.start(&["--storage.tsdb.head-series-limit=50"]);
+    until_true("series to be refused", || {
+        server.metric("ferula_tsdb_head_series_refused_total").is_some_and(|n| n > 0.0)
+    });
+    keeps_scraping(&server);
+    assert_eq!(server.value("up"), Some(1.0));
+    assert_eq!(server.metric("prometheus_tsdb_head_series"), Some(50.0));
+    assert!(server.process.log().contains("as many series as its limit allows"), "{}", server.process.log());
+}

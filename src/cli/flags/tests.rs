@@ -29,6 +29,8 @@ fn booleans_can_be_set_and_unset() {
     let snapshots = |args: &[&str]| flags(args).unwrap().storage.options.head_snapshot_interval;
     assert_eq!(snapshots(&[]), Some(Duration::from_mins(5)));
     assert_eq!(snapshots(&["--storage.tsdb.head-snapshot-interval=0s"]), None);
+    let limit = |args: &[&str]| flags(args).unwrap().storage.options.head_series_limit;
+    assert_eq!((limit(&[]), limit(&["--storage.tsdb.head-series-limit=1000"])), (0, 1000));
     let features = |args: &[&str]| flags(args).unwrap().storage.options.features;
     assert!(!features(&[]).snapshots_at_close);
     assert!(features(&["--enable-feature=memory-snapshot-on-shutdown"]).snapshots_at_close);

@@ -96,6 +96,7 @@ impl Db {
             chunk_range_ms: head_range(dir, ranges[0])?,
             out_of_order_window_ms: options::millis(options.out_of_order_window),
             snapshot_interval: options.head_snapshot_interval,
+            series_limit: options.head_series_limit,
             wal: wal::Options {
                 segment_bytes: options.wal_segment_bytes.next_multiple_of(WAL_PAGE_BYTES),
                 compression: options.wal_compression,

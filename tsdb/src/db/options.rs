@@ -35,6 +35,8 @@ pub struct Options {
     pub out_of_order_window: Duration,
     /// How often the head is written to a file of ours that makes the next start fast; `None` for never.
     pub head_snapshot_interval: Option<Duration>,
+    /// The most series in the head; new ones beyond it are refused. 0 for no limit.
+    pub head_series_limit: u64,
     /// `storage.tsdb.no-lockfile`: for file systems that cannot lock.
     pub no_lockfile: bool,
     /// `storage.tsdb.stale_series_compaction_threshold`: series that ended are written out early once they are such a
@@ -92,6 +94,7 @@ impl Default for Options {
             wal_sync_interval: Duration::from_secs(5),
             out_of_order_window: Duration::ZERO,
             head_snapshot_interval: Some(Duration::from_mins(5)),
+            head_series_limit: 0,
             no_lockfile: false,
             stale_series_threshold: 0.0,
             features: Features::default(),

@@ -244,7 +244,7 @@ impl HeadAppender<'_> {
             return Ok((slot, generation));
         }
         let limit = inner.options.series_limit;
-        if limit > 0 && registry.n_series() >= limit {
+        if limit > 0 && registry.n_created() >= limit {
             inner.metrics.series_refused.inc();
             return Err(AppendError::SeriesLimit);
         }

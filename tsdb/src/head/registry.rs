@@ -153,6 +153,11 @@ impl Registry {
         self.visible.len()
     }
 
+    /// All series, those of batches that are still open among them.
+    pub(super) fn n_created(&self) -> u64 {
+        self.series_table.len() as u64
+    }
+
     pub(super) fn find(&self, hash: u64, labels: &Labels) -> Option<u32> {
         self.series_table
             .find(spread(low(hash)), |&id| self.series[id].hash == low(hash) && self.has_labels(id, labels))
