@@ -536,7 +536,9 @@ fn other_refs_of_a_series_mean_it_after_a_snapshot_too() {
     let log = |records: &[Vec<u8>]| {
         let writer = wal::Writer::open(&dir.path().join("wal"), options().wal).unwrap();
         let mut batch = writer.batch();
-        records.iter().for_each(|record| batch.push(record));
+        for record in records {
+            batch.push(record);
+        }
         writer.log(batch).unwrap();
     };
     let sample = |series, t| {
