@@ -255,6 +255,18 @@ fn dump(tool: &Path, data: &Path, copy: &Path, end: f64) -> BTreeSet<String> {
     String::from_utf8(run.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// What a tool says of the newest block. Of its lists of the greatest, the numbers: equal ones come in any order.
+fn analysis(tool: &Path, data: &Path) -> Vec<String> {
+    let run = Command::new(tool).args(["tsdb", "analyze"]).arg(data).output().unwrap();
+    assert!(run.status.success(), "{}: {}", tool.display(), String::from_utf8_lossy(&run.stderr));
+    let text = String::from_utf8(run.stdout).unwrap();
+    let line = |line: &str| match line.split_once(' ') {
+        Some((number, _)) if number.bytes().all(|b| b.is_ascii_digit()) => number.to_owned(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).collect()
+}
+
 /// The lines of floats, those of native histograms.
 fn split(lines: &BTreeSet<String>) -> (BTreeSet<String>, BTreeSet<String>) {
     lines.iter().cloned().partition(|line| !line.contains("pp_hist"))
@@ -388,6 +400,11 @@ impl Match {
         // promtool leaves out histograms at times that were deleted from other series; the server does not, see below.
         let lost: Vec<_> = shown.difference(&ours_shown).take(5).collect();
         assert!(lost.is_empty(), "{when}: histograms that promtool shows and we do not: {lost:#?}");
+        let ferula = Path::new(env!("CARGO_BIN_EXE_ferula"));
+        let (theirs, ours) =
+            (analysis(&self.promtool, &self.home.path("copy")), analysis(ferula, &self.home.path("copy")));
+        assert!(theirs.len() > 10, "{when}: {theirs:?}");
+        assert_eq!(theirs, ours, "{when}: promtool's analysis, and ours");
         if let Some(before) = before {
             // What was there and was not deleted meanwhile is there, histograms too.
             let is_kept = |line: &&String| !line.contains("pp_total") && !line.contains("pp_wave");
