@@ -14,7 +14,7 @@ use super::late;
 use super::metrics::Typed;
 use super::series::{ALIVE, Applied, HISTOGRAM, HotLine, LOGGED, SERIES_PER_SHARD_MAX, State, TIME_MAX};
 use super::slab::ID_LIST_MAX;
-use super::{Head, IDX_BITS, Inner, Slot, pack_ref, unpack_ref};
+use super::{Head, IDX_BITS, Inner, SHARDS_MAX, Slot, pack_ref, unpack_ref};
 use crate::wal;
 use crate::wal::record::{self, RefSample};
 
@@ -520,7 +520,7 @@ impl HeadAppender<'_> {
     fn log_group(&self, group: &Group, batch: &mut wal::Batch) {
         let stores_start_times = self.inner.options.features.stores_start_times;
         let beside = &self.beside;
-        let mut bytes = Vec::with_capacity(RECORD_BYTES.min(32 + group.rows.len() * 12));
+        let mut bytes = batch.take_buffer();
         let mut flush = |bytes: &mut Vec<u8>, len_min: usize| {
             if bytes.len() >= len_min {
                 batch.push(bytes);
@@ -558,17 +558,17 @@ impl HeadAppender<'_> {
         if !bytes.is_empty() {
             batch.push(&bytes);
         }
+        batch.return_buffer(bytes);
     }
 
     /// Makes the logged batch visible, all of it at one moment.
     fn apply(&self) {
         let inner = self.inner;
-        let mut states: Vec<_> = inner
-            .shards
-            .iter()
-            .enumerate()
-            .map(|(n, shard)| (self.shards & (1 << n) != 0).then(|| shard.state.write()))
-            .collect();
+        // By number, as all locks of shards; on the stack, as a warm commit asks for no memory.
+        let mut states: [Option<Guard<'_>>; SHARDS_MAX] = std::array::from_fn(|n| {
+            let shard = inner.shards.get(n).filter(|_| self.shards & (1 << n) != 0);
+            shard.map(|shard| shard.state.write())
+        });
         if !self.unlogged.is_empty() {
             let mut registry = inner.registry.write();
             for &(slot, generation) in &self.unlogged {

@@ -70,6 +70,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// Bits of a packed slot that hold the index; the others hold the shard.
 const IDX_BITS: u32 = 28;
 
+/// What the other bits can tell apart.
+const SHARDS_MAX: usize = 1 << (u32::BITS - IDX_BITS);
+
 /// How the head is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -130,7 +133,7 @@ impl Default for Options {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             chunk_range_ms: 2 * 3_600_000,
-            n_shards: (2 * cores).next_power_of_two().min(16),
+            n_shards: (2 * cores).next_power_of_two().min(SHARDS_MAX),
             series_limit: 0,
             features: Features::default(),
             out_of_order_window_ms: 0,
@@ -245,7 +248,7 @@ impl Head {
         scratch: Option<&Path>,
     ) -> Result<Self> {
         assert!(
-            options.n_shards.is_power_of_two() && options.n_shards <= 16,
+            options.n_shards.is_power_of_two() && options.n_shards <= SHARDS_MAX,
             "BUG: {} shards",
             options.n_shards
         );

@@ -119,11 +119,25 @@ pub struct Batch {
     records: Vec<(usize, u8)>,
     bytes_raw: usize,
     packer: Packer,
+    /// Where the next record is encoded, kept so that a warm commit asks for no memory.
+    record: Vec<u8>,
 }
 
 impl Batch {
     pub fn new(compression: Compression) -> Self {
-        Self { payload: Vec::new(), records: Vec::new(), bytes_raw: 0, packer: Packer::new(compression) }
+        let (payload, records, record) = (Vec::new(), Vec::new(), Vec::new());
+        Self { payload, records, bytes_raw: 0, packer: Packer::new(compression), record }
+    }
+
+    /// An empty buffer for records; it comes back by [`Batch::return_buffer`].
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        let mut record = std::mem::take(&mut self.record);
+        record.clear();
+        record
+    }
+
+    pub(crate) fn return_buffer(&mut self, record: Vec<u8>) {
+        self.record = record;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -143,7 +157,8 @@ impl Batch {
         self.records.push((self.payload.len(), flags));
     }
 
-    pub(crate) fn payload_len(&self) -> usize {
+    /// What the records take, packed.
+    pub fn payload_len(&self) -> usize {
         self.payload.len()
     }
 
@@ -173,6 +188,8 @@ pub struct Writer {
     dir: PathBuf,
     /// Empty batches to use again: the tables of the compression alone are 32 KiB each.
     spare: Mutex<Vec<Batch>>,
+    /// Tickets that nobody else holds, their batches taken out.
+    spare_tickets: Mutex<Vec<Arc<Ticket>>>,
     syncer: Option<JoinHandle<()>>,
 }
 
@@ -199,7 +216,8 @@ struct Unsynced {
 /// A batch in the queue and the answer its committer waits for.
 #[derive(Debug)]
 struct Ticket {
-    batch: Batch,
+    /// There until the answer was read.
+    batch: Option<Batch>,
     answer: OnceLock<Result<(), Arc<Error>>>,
 }
 
@@ -215,6 +233,14 @@ struct Tail {
     /// Whether the file may hold more than the good bytes.
     is_dirty: bool,
     framed: Vec<u8>,
+    /// What the last group was in; empty.
+    group: Vec<Arc<Ticket>>,
+}
+
+impl Ticket {
+    fn batch(&self) -> &Batch {
+        self.batch.as_ref().expect("taken out by its committer alone, after the answer")
+    }
 }
 
 impl Writer {
@@ -250,15 +276,16 @@ impl Writer {
                 .spawn(move || shared.sync_until_stopped(options.sync_interval))
                 .map_err(Error::io("start a thread for", dir))?
         };
-        let tail =
-            Tail { dir: dir.to_owned(), options, file, number, len: 0, is_dirty: false, framed: Vec::new() };
+        let (dir, framed, group) = (dir.to_owned(), Vec::new(), Vec::new());
+        let tail = Tail { dir: dir.clone(), options, file, number, len: 0, is_dirty: false, framed, group };
         Ok(Self {
             shared,
             queue: Mutex::default(),
             tail: Mutex::new(tail),
             options,
-            dir: dir.to_owned(),
+            dir,
             spare: Mutex::default(),
+            spare_tickets: Mutex::default(),
             syncer: Some(syncer),
         })
     }
@@ -271,8 +298,29 @@ impl Writer {
     fn recycle(&self, mut batch: Batch) {
         batch.clear();
         let mut spare = self.spare.lock();
-        if spare.len() < SPARE_BATCHES && batch.payload.capacity() <= SPARE_BATCH_BYTES {
+        let is_small = batch.payload.capacity().max(batch.record.capacity()) <= SPARE_BATCH_BYTES;
+        if spare.len() < SPARE_BATCHES && is_small {
             spare.push(batch);
+        }
+    }
+
+    fn ticket(&self, batch: Batch) -> Arc<Ticket> {
+        let mut spare = self.spare_tickets.lock().pop();
+        match spare.as_mut().and_then(Arc::get_mut) {
+            Some(ticket) => *ticket = Ticket { batch: Some(batch), answer: OnceLock::new() },
+            None => return Arc::new(Ticket { batch: Some(batch), answer: OnceLock::new() }),
+        }
+        spare.expect("it was just filled")
+    }
+
+    /// Keeps what an answered ticket was made of.
+    fn recycle_ticket(&self, mut ticket: Arc<Ticket>) {
+        // Whoever wrote the group has let go of it before the answer could be read.
+        let Some(batch) = Arc::get_mut(&mut ticket).and_then(|ticket| ticket.batch.take()) else { return };
+        self.recycle(batch);
+        let mut spare = self.spare_tickets.lock();
+        if spare.len() < SPARE_BATCHES {
+            spare.push(ticket);
         }
     }
 
@@ -319,11 +367,12 @@ impl Writer {
         if batch.is_empty() {
             return Ok(());
         }
-        let ticket = Arc::new(Ticket { batch, answer: OnceLock::new() });
+        let ticket = self.ticket(batch);
         self.queue.lock().push(Arc::clone(&ticket));
         let mut tail = self.tail.lock();
         if ticket.answer.get().is_none() {
-            let group = std::mem::take(&mut *self.queue.lock());
+            let mut group = std::mem::take(&mut tail.group);
+            std::mem::swap(&mut *self.queue.lock(), &mut group);
             let written = match self.poison() {
                 Some(why) => Err(Error::Poisoned(why.to_owned())),
                 None => tail.write_group(&group, &self.shared),
@@ -333,17 +382,19 @@ impl Writer {
                 self.shared.metrics.writes_failed.inc();
             }
             for ticket in &group {
-                let saved = ticket.batch.bytes_raw.saturating_sub(ticket.batch.payload.len());
+                let batch = ticket.batch();
+                let saved = batch.bytes_raw.saturating_sub(batch.payload.len());
                 self.shared.metrics.bytes_saved.add(saved as u64);
                 ticket.answer.set(answer.clone()).expect("a ticket leaves the queue once");
             }
+            // Never long: there are as many as threads that commit.
+            group.clear();
+            tail.group = group;
         }
         drop(tail);
         let answer = ticket.answer.get().expect("the ticket was in the queue before the tail was locked");
         let answer = answer.clone().map_err(Error::Refused);
-        if let Some(ticket) = Arc::into_inner(ticket) {
-            self.recycle(ticket.batch);
-        }
+        self.recycle_ticket(ticket);
         answer
     }
 
@@ -488,7 +539,7 @@ impl Tail {
         closed: &mut Vec<Arc<File>>,
     ) -> Result<()> {
         self.framed.clear();
-        for (record, flags) in group.iter().flat_map(|ticket| ticket.batch.iter()) {
+        for (record, flags) in group.iter().flat_map(|ticket| ticket.batch().iter()) {
             if !self.fits(record.len()) {
                 self.flush(shared)?;
                 closed.push(self.roll(shared)?);
