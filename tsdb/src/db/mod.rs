@@ -157,7 +157,7 @@ impl Db {
         // What keeps old directories from being removed must not keep the head from being written out.
         let reloaded = self.maintenance.reload();
         while let Some((mint, maxt)) = self.due_range(now) {
-            let mut source = self.head.series_source(mint, maxt);
+            let mut source = self.head.settled_source(mint, maxt);
             self.maintenance.flush_head(mint..maxt, &mut source, now)?;
             // The source pins what it looked at; truncation frees more without it.
             drop(source);

@@ -9,10 +9,13 @@ use std::sync::atomic::Ordering;
 
 use model::storage::{Error, Querier, Queryable, SelectHints, SeriesSet};
 use model::{Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
+use parking_lot::RwLockReadGuard;
 use roaring::RoaringBitmap;
 
 use super::chunks::{Files, Sealed};
 use super::late;
+use super::registry::Registry;
+use super::series::State;
 use super::slab::NONE;
 use super::{Head, Inner, Slot};
 use crate::DecodeError;
@@ -158,21 +161,50 @@ impl View {
                 break;
             }
         }
-        let pin = Arc::clone(&inner.pin);
+        // Before anything is looked at.
+        let _pin = Arc::clone(&inner.pin);
         let states: Vec<_> = inner.shards.iter().map(|shard| shard.state.read()).collect();
         let registry = inner.registry.read();
         let ids = match chosen {
             Some((published, ids)) if published == inner.published.load(Ordering::SeqCst) => ids,
             _ => choose(&registry),
         };
-        let mut view = Self {
+        let mut view = Self::empty(inner, usize::try_from(ids.len()).unwrap_or(0));
+        view.look(range, ids, &states, &registry);
+        view.entries.shrink_to_fit();
+        view
+    }
+
+    /// Looks at some series in the order in which they are given. Their ids were found under a pin that is still held.
+    pub(super) fn of(inner: &Arc<Inner>, range: TimeRange, ids: &[u32]) -> Self {
+        let states: Vec<_> = inner.shards.iter().map(|shard| shard.state.read()).collect();
+        let registry = inner.registry.read();
+        let mut view = Self::empty(inner, ids.len());
+        view.look(range, ids.iter().copied(), &states, &registry);
+        view
+    }
+
+    /// Without series.
+    pub(super) fn empty(inner: &Arc<Inner>, capacity: usize) -> Self {
+        Self {
             inner: Arc::clone(inner),
-            entries: Vec::with_capacity(usize::try_from(ids.len()).unwrap_or(0)),
+            entries: Vec::with_capacity(capacity),
             chunks: Vec::new(),
             late: Vec::new(),
             files: inner.chunks.files(),
-            _pin: pin,
-        };
+            _pin: Arc::clone(&inner.pin),
+        }
+    }
+
+    /// Adds those of the series that have samples in `range`.
+    fn look(
+        &mut self,
+        range: TimeRange,
+        ids: impl IntoIterator<Item = u32>,
+        states: &[RwLockReadGuard<'_, State>],
+        registry: &Registry,
+    ) {
+        let inner = Arc::clone(&self.inner);
         // Few heads have any, and then of few times: else nobody has to look.
         let may_be_late = inner.late.overlaps(range);
         for id in ids {
@@ -181,30 +213,30 @@ impl View {
                 continue;
             }
             let slot = Slot(entry.slot);
+            let state = &states[slot.shard()];
             let line = inner.shards[slot.shard()].line(slot.idx()).load();
             let deleted = registry.deleted(id);
-            let start = view.chunks.len();
-            if line.n_sealed > 0 || states[slot.shard()].cold[slot.idx()].chunks != NONE {
-                let overlapping = states[slot.shard()]
+            let start = self.chunks.len();
+            if line.n_sealed > 0 || state.cold[slot.idx()].chunks != NONE {
+                let overlapping = state
                     .chunks(slot.idx())
                     .take_while(|chunk| chunk.maxt >= range.mint)
                     .filter(|chunk| chunk.mint <= range.maxt)
                     .filter(|chunk| !tombstones::covers(deleted, chunk.mint, chunk.maxt));
-                view.chunks.extend(overlapping);
-                view.chunks[start..].reverse();
+                self.chunks.extend(overlapping);
+                self.chunks[start..].reverse();
             }
             let is_open = line.xor.count > 0
                 && line.first_t <= range.maxt
                 && line.last_t() >= range.mint
                 && !tombstones::covers(deleted, line.first_t, line.last_t());
-            let n_chunks = view.chunks.len() - start;
-            let state = &states[slot.shard()];
+            let n_chunks = self.chunks.len() - start;
             let late = may_be_late.then(|| state.late(slot.idx())).flatten().and_then(|it| it.seen(range));
             if n_chunks > 0 || is_open || late.is_some() {
-                let at = view.late.len();
-                view.late.extend(late);
-                let late = if view.late.len() > at { at } else { NONE as usize };
-                view.entries.push(Seen {
+                let at = self.late.len();
+                self.late.extend(late);
+                let late = if self.late.len() > at { at } else { NONE as usize };
+                self.entries.push(Seen {
                     id,
                     slot,
                     n_sealed: line.n_sealed,
@@ -217,8 +249,6 @@ impl View {
                 });
             }
         }
-        view.entries.shrink_to_fit();
-        view
     }
 
     /// Puts the series in label order.
@@ -227,6 +257,10 @@ impl View {
         let ranks = registry.pair_ranks();
         let key = |seen: &Seen| registry.pair_ids(seen.id).iter().map(|&pair| ranks[pair as usize]);
         self.entries.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     pub(super) fn inner(&self) -> &Inner {

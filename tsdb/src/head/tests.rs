@@ -344,6 +344,49 @@ fn source_cuts_chunks_to_the_range_in_label_order() {
 }
 
 #[test]
+fn a_source_that_looks_at_slices_shows_what_one_shows_that_looks_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open(dir.path());
+    let mut rng = fastrand::Rng::with_seed(5);
+    // Two slices and a bit, with sets that begin alike and end early, created in no order.
+    let mut sets: Vec<Labels> = (0..35_000)
+        .map(|n: u32| {
+            let (name, own) = (format!("m{}", n % 7), format!("{}", n / 7));
+            let mut pairs = vec![("__name__", name.as_str()), ("job", "j")];
+            if n >= 7 {
+                pairs.push((if n % 2 == 0 { "n" } else { "o" }, &own));
+            }
+            labels(&pairs)
+        })
+        .collect();
+    rng.shuffle(&mut sets);
+    for (n, part) in sets.chunks(1000).enumerate() {
+        let mut batch = head.batch(n as u64);
+        for (i, labels) in part.iter().enumerate() {
+            // One in ten has nothing in the range.
+            let times: &[i64] = if i % 10 == 0 { &[9_000] } else { &[1_000, 2_000, 9_000] };
+            for &t in times {
+                batch.append(SeriesKey::Labels(labels), t, t as f64 + i as f64).unwrap();
+            }
+        }
+        batch.commit().unwrap();
+    }
+    let (all, slices) = (head.series_source(1_000, 2_001), head.settled_source(1_000, 2_001));
+    let [all, slices] = [all, slices].map(|mut source| {
+        let symbols = source.symbols().unwrap();
+        let (mut found, mut it) = (Vec::new(), SourceSeries::default());
+        while source.next(&mut it).unwrap() {
+            let chunks = it.chunks.iter().map(|it| (it.mint, it.maxt, it.encoding, it.bytes.clone()));
+            found.push((it.labels.clone(), chunks.collect::<Vec<_>>()));
+        }
+        (symbols, found)
+    });
+    assert_eq!(all.1.len(), 31_500);
+    assert!(all.1.is_sorted_by(|a, b| a.0 < b.0));
+    assert!(all == slices);
+}
+
+#[test]
 fn replay_cuts_a_corrupt_log_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let head = open(dir.path());
