@@ -6,7 +6,7 @@
 //! Comments are passed over. Label sets are decoded on demand only, because a scrape knows most of its
 //! lines by their bytes.
 //!
-//! Exemplars are checked and dropped; `_created` lines are series as all others.
+//! `_created` lines are series as all others unless [`Parser::with_start_times`] is asked for.
 //!
 //! Compat: prometheus `model/textparse`, `PromParser` and `OpenMetricsParser` (3.14).
 
@@ -19,7 +19,7 @@ use crate::labels::METRIC_NAME;
 use crate::number::{self, parse_float};
 use crate::quote::go_quote;
 use crate::sample::NORMAL_NAN;
-use crate::{LabelsBuilder, Timestamp};
+use crate::{Labels, LabelsBuilder, Timestamp};
 
 /// In which of the two formats a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,11 @@ impl MetricType {
             _ => b"",
         }
     }
+
+    /// Whether families of this type say by `_created` lines since when they count.
+    const fn has_starts(self) -> bool {
+        matches!(self, Self::Counter | Self::Histogram | Self::Summary)
+    }
 }
 
 impl fmt::Display for MetricType {
@@ -121,6 +126,25 @@ pub struct SeriesLine<'a> {
     pub kind: MetricType,
 }
 
+/// The exemplar of a sample as exposed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExemplarLine<'a> {
+    /// The labels in their braces.
+    raw: &'a [u8],
+    pub t: Option<Timestamp>,
+    /// A NaN always has the bits of [`NORMAL_NAN`].
+    pub v: f64,
+}
+
+impl ExemplarLine<'_> {
+    /// The labels, those with empty values left out. Escapes stay as they are: upstream does not resolve them here.
+    ///
+    /// Compat: prometheus `model/textparse`, `OpenMetricsParser.Exemplar`.
+    pub fn labels(&self) -> Labels {
+        Labels::from_pairs(Pairs::new(self.raw))
+    }
+}
+
 /// A walk over one body.
 #[derive(Clone, Debug)]
 pub struct Parser<'a> {
@@ -130,6 +154,12 @@ pub struct Parser<'a> {
     /// The first byte of the entry that is being read.
     line_start: usize,
     is_done: bool,
+    /// The newest exemplar, and where its line begins.
+    exemplar: Option<(usize, ExemplarLine<'a>)>,
+    /// The length of the family's name in the newest metadata.
+    family_len: usize,
+    /// `None` if `_created` lines are series.
+    starts: Option<Starts<'a>>,
 }
 
 impl<'a> Parser<'a> {
@@ -140,7 +170,19 @@ impl<'a> Parser<'a> {
             kind: MetricType::default(),
             line_start: 0,
             is_done: false,
+            exemplar: None,
+            family_len: 0,
+            starts: None,
         }
+    }
+
+    /// Takes the `_created` lines of OpenMetrics for what [`Parser::start_time`] tells, and for no series.
+    ///
+    /// Compat: prometheus `model/textparse`, `WithOMParserSTSeriesSkipped`.
+    #[must_use]
+    pub fn with_start_times(mut self) -> Self {
+        self.starts = (self.format == Format::OpenMetrics).then(Starts::default);
+        self
     }
 
     /// The next entry, or `None` at the end of a valid body. After an error there is nothing more.
@@ -149,6 +191,18 @@ impl<'a> Parser<'a> {
     /// The body is not valid; the text is upstream's.
     #[expect(clippy::should_implement_trait, reason = "a parser is asked for more than its entries")]
     pub fn next(&mut self) -> Option<Result<Entry<'a>, ParseError>> {
+        loop {
+            let entry = self.next_entry();
+            match &entry {
+                Some(Ok(Entry::Series(line))) if self.starts.is_some() && is_start(line) => {}
+                _ => return entry,
+            }
+        }
+    }
+
+    /// The next entry, `_created` lines among them.
+    #[inline]
+    fn next_entry(&mut self) -> Option<Result<Entry<'a>, ParseError>> {
         if self.is_done {
             return None;
         }
@@ -185,6 +239,52 @@ impl<'a> Parser<'a> {
         let line = line::scan_after(body, offset, len, self.format)?;
         self.cursor.pos = line.next;
         Some(SeriesLine { raw: line.raw, t: line.t, v: line.v, offset, kind: self.kind })
+    }
+
+    /// The exemplar of the line that was given last.
+    #[inline]
+    pub fn exemplar(&self, line: &SeriesLine<'a>) -> Option<ExemplarLine<'a>> {
+        self.exemplar.filter(|(offset, _)| *offset == line.offset).map(|(_, exemplar)| exemplar)
+    }
+
+    /// Since when the line that was given last counts, in ms; 0 if its family does not say so, or if
+    /// [`Parser::with_start_times`] was not asked for.
+    ///
+    /// A series has the start of the next `_created` line before other metadata, if that has its labels (but `le`
+    /// and `quantile`) in its order, or of the last one that was found so. Every line is looked at once more at most.
+    ///
+    /// Compat: prometheus `model/textparse`, `OpenMetricsParser.StartTimestamp`, which looks ahead anew for every
+    /// line of a family that has none.
+    pub fn start_time(&mut self, line: &SeriesLine<'a>) -> Timestamp {
+        let Some(mut starts) = self.starts else { return 0 };
+        let mut found = None;
+        if line.kind.has_starts() {
+            found = starts.last.filter(|last| last.t > 0 && last.is_of(line, self.family_len));
+            if found.is_none() {
+                if line.offset >= starts.next_end {
+                    (starts.next, starts.next_end) = self.next_start();
+                }
+                found = starts.next.filter(|next| next.is_of(line, self.family_len));
+            }
+        }
+        starts.last = found;
+        self.starts = Some(starts);
+        found.map_or(0, |start| start.t)
+    }
+
+    /// The first `_created` line from here on before anything that is no series, and where the search ended.
+    fn next_start(&self) -> (Option<Start<'a>>, usize) {
+        let mut ahead = self.clone();
+        loop {
+            let at = ahead.cursor.pos;
+            match ahead.next_entry() {
+                Some(Ok(Entry::Series(line))) if is_start(&line) => {
+                    return (Some(Start { raw: line.raw, t: line::to_millis(line.v) }), at);
+                }
+                Some(Ok(Entry::Series(_))) => {}
+                _ => return (None, at),
+            }
+        }
     }
 
     /// Decodes the name and the labels of `line` into `out`, which is cleared first.
@@ -234,6 +334,7 @@ impl<'a> Parser<'a> {
             self.kind = MetricType::from_word(meta.text, self.format)?;
             Entry::Type { family: meta.family, kind: self.kind }
         };
+        self.family_len = meta.family.len();
         self.cursor.pos = meta.next;
         Some(entry)
     }
@@ -294,6 +395,7 @@ impl<'a> Parser<'a> {
             got => return Err(self.unexpected(&format!("expected metric name after {}", word.as_str()), got)),
         };
         let family = family.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")).unwrap_or(family);
+        self.family_len = family.len();
         // The text format ends before the line break, OpenMetrics behind it; both begin with one byte of space.
         let got = self.lex();
         let text = match (got, self.format) {
@@ -438,12 +540,12 @@ impl<'a> Parser<'a> {
     fn openmetrics_time(&mut self) -> Result<Option<Timestamp>, ParseError> {
         match self.lex() {
             Token::Eof => Err(self.no_eof_mark()),
-            Token::Comment => self.exemplar().map(|()| None),
+            Token::Comment => self.exemplar_after_brace().map(|()| None),
             Token::Timestamp => {
                 let t = self.seconds("timestamp")?;
                 match self.lex() {
                     Token::LineBreak => Ok(Some(t)),
-                    Token::Comment => self.exemplar().map(|()| Some(t)),
+                    Token::Comment => self.exemplar_after_brace().map(|()| Some(t)),
                     got => Err(self.unexpected("expected next entry after timestamp", got)),
                 }
             }
@@ -452,23 +554,27 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Checks what follows ` # {`.
-    fn exemplar(&mut self) -> Result<(), ParseError> {
+    /// Reads what follows ` # {`.
+    fn exemplar_after_brace(&mut self) -> Result<(), ParseError> {
+        let open = self.cursor.pos - 1;
         self.label_set(None)?;
+        let raw = self.cursor.slice(open, self.cursor.pos);
         let token = self.lex();
-        self.float(token, "exemplar labels")?;
-        match self.lex() {
-            Token::Eof => Err(self.no_eof_mark()),
-            Token::LineBreak => Ok(()),
+        let v = self.float(token, "exemplar labels")?;
+        let t = match self.lex() {
+            Token::Eof => return Err(self.no_eof_mark()),
+            Token::LineBreak => None,
             Token::Timestamp => {
-                self.seconds("exemplar timestamp")?;
+                let t = self.seconds("exemplar timestamp")?;
                 match self.lex() {
-                    Token::LineBreak => Ok(()),
-                    got => Err(self.unexpected("expected next entry after exemplar timestamp", got)),
+                    Token::LineBreak => Some(t),
+                    got => return Err(self.unexpected("expected next entry after exemplar timestamp", got)),
                 }
             }
-            got => Err(self.unexpected("expected timestamp or comment", got)),
-        }
+            got => return Err(self.unexpected("expected timestamp or comment", got)),
+        };
+        self.exemplar = Some((self.line_start, ExemplarLine { raw, t, v }));
+        Ok(())
     }
 
     /// The newest token as a value, a NaN made canonical.
@@ -520,6 +626,51 @@ impl<'a> Parser<'a> {
         let seen = self.cursor.quote(self.line_start, end);
         self.error(format!("{expected}, got {token} ({:?}) while parsing: {seen}", got.as_str()))
     }
+}
+
+/// What is known of `_created` lines at the place of a parser.
+#[derive(Clone, Copy, Debug, Default)]
+struct Starts<'a> {
+    /// That of the newest series asked for, if it had one.
+    last: Option<Start<'a>>,
+    /// The next one for all lines before `next_end`.
+    next: Option<Start<'a>>,
+    next_end: usize,
+}
+
+/// A `_created` line.
+#[derive(Clone, Copy, Debug)]
+struct Start<'a> {
+    raw: &'a [u8],
+    t: Timestamp,
+}
+
+impl Start<'_> {
+    /// Whether `line` counts since then, its family's name being its first `family_len` bytes.
+    fn is_of(&self, line: &SeriesLine<'_>, family_len: usize) -> bool {
+        let stem = raw_name(self.raw).strip_suffix(CREATED);
+        if stem.is_none() || stem != raw_name(line.raw).get(..family_len) {
+            return false;
+        }
+        let is_own = |(name, _): &(&[u8], &[u8])| *name != METRIC_NAME && *name != line.kind.float_label();
+        Pairs::new(self.raw).filter(is_own).eq(Pairs::new(line.raw).filter(is_own))
+    }
+}
+
+const CREATED: &[u8] = b"_created";
+
+/// Whether a line tells a start time, as upstream has it: the name of the family does not matter.
+/// Compat: prometheus `model/textparse`, `OpenMetricsParser.isCreatedSeries`.
+fn is_start(line: &SeriesLine<'_>) -> bool {
+    line.kind.has_starts() && raw_name(line.raw).ends_with(CREATED)
+}
+
+/// The name in a series line that was found valid, escapes still in it.
+fn raw_name(raw: &[u8]) -> &[u8] {
+    if raw.first() == Some(&b'{') {
+        return Pairs::new(raw).find(|(name, _)| *name == METRIC_NAME).map_or(b"", |(_, name)| name);
+    }
+    &raw[..raw.iter().position(|&b| !is_metric_byte(b)).unwrap_or(raw.len())]
 }
 
 /// The pairs of name and value of a series line that was found valid, escapes still in them.

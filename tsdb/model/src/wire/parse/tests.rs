@@ -106,6 +106,97 @@ fn says_what_upstream_says_about_our_corpus() {
     assert!(cases > 900, "only {cases} cases");
 }
 
+/// A line per sample of a body: series, start time, and the exemplar if there is one.
+fn dump_extras(body: &[u8]) -> String {
+    let mut out = String::new();
+    let mut parser = Parser::new(body, Format::OpenMetrics).with_start_times();
+    while let Some(entry) = parser.next() {
+        let Entry::Series(line) = entry.expect("the body is valid") else { continue };
+        write!(out, " {} {}", quote(line.raw), parser.start_time(&line)).unwrap();
+        // Asked for behind the look ahead, which must not touch it.
+        if let Some(exemplar) = parser.exemplar(&line) {
+            let t = exemplar.t.map_or("-".to_owned(), |t| t.to_string());
+            let labels = quote(exemplar.labels().to_string().as_bytes());
+            write!(out, " {labels} {t} {:x}", exemplar.v.to_bits()).unwrap();
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// The file says what made it.
+#[test]
+fn exemplars_and_start_times_are_those_of_upstream() {
+    let golden = include_str!("../../../testdata/openmetrics_extras.golden");
+    let mut lines = golden.lines().skip_while(|line| !line.starts_with('"')).peekable();
+    let (mut starts, mut exemplars) = (0, 0);
+    while let Some(body) = lines.next() {
+        let mut expected = String::new();
+        while let Some(line) = lines.next_if(|line| line.starts_with(' ')) {
+            starts += usize::from(!line.ends_with(" 0"));
+            exemplars += usize::from(line.contains(" \"{"));
+            expected.push_str(line);
+            expected.push('\n');
+        }
+        assert_eq!(dump_extras(&unquote(body)), expected, "{body}");
+    }
+    assert!(starts > 100 && exemplars > 50, "{starts} start times, {exemplars} exemplars");
+}
+
+#[test]
+fn a_line_without_an_exemplar_does_not_get_the_one_before() {
+    let body = b"a 1 # {x=\"1\"} 2\nb 1\n# EOF\n";
+    let mut parser = Parser::new(body, Format::OpenMetrics);
+    let seen: Vec<bool> = std::iter::from_fn(|| {
+        let Some(Ok(Entry::Series(line))) = parser.next() else { return None };
+        Some(parser.exemplar(&line).is_some())
+    })
+    .collect();
+    assert_eq!(seen, [true, false]);
+}
+
+#[test]
+fn created_lines_are_series_unless_start_times_are_asked_for() {
+    let body = b"# TYPE a counter\na_total 1\na_created 5\n# EOF\n";
+    let series = |mut parser: Parser<'_>| {
+        let mut n = 0;
+        while let Some(Ok(entry)) = parser.next() {
+            n += usize::from(matches!(entry, Entry::Series(line) if parser.start_time(&line) >= 0));
+        }
+        n
+    };
+    assert_eq!(series(Parser::new(body, Format::OpenMetrics)), 2);
+    assert_eq!(series(Parser::new(body, Format::OpenMetrics).with_start_times()), 1);
+    // The text format has none.
+    assert_eq!(series(Parser::new(b"# TYPE a counter\na_created 5\n", Format::Text).with_start_times()), 1);
+}
+
+/// A body in which upstream looks ahead to the end for every line, which takes it minutes.
+#[test]
+fn start_times_of_a_large_family_without_any_cost_one_look() {
+    let lines = (0..200_000).fold(String::new(), |body, i| body + &format!("a_total{{i=\"{i}\"}} 1\n"));
+    let body = format!("# TYPE a counter\n{lines}# TYPE b counter\nb_total 1\nb_created 7\n# EOF\n");
+    let mut parser = Parser::new(body.as_bytes(), Format::OpenMetrics).with_start_times();
+    let mut starts = 0;
+    while let Some(entry) = parser.next() {
+        if let Entry::Series(line) = entry.unwrap() {
+            starts += parser.start_time(&line);
+        }
+    }
+    assert_eq!(starts, 7000);
+}
+
+#[test]
+fn an_exemplar_that_is_not_valid_ends_the_look_ahead_and_the_body() {
+    let body = b"# TYPE a counter\na_total 1\na_total{b=\"c\"} 2 # {x=y} 1\na_created 5\n# EOF\n";
+    let mut parser = Parser::new(body, Format::OpenMetrics).with_start_times();
+    assert!(matches!(parser.next(), Some(Ok(Entry::Type { .. }))));
+    let Some(Ok(Entry::Series(line))) = parser.next() else { panic!("no series") };
+    assert_eq!(parser.start_time(&line), 0);
+    assert!(matches!(parser.next(), Some(Err(_))));
+    assert!(parser.next().is_none());
+}
+
 #[test]
 fn walks_a_body() {
     let body = br#"# HELP http_requests_total Requests\nserved.
@@ -327,5 +418,26 @@ proptest! {
         }
         prop_assert_eq!(dump(&body, format), dump_by_token(&body, format));
         prop_assert_eq!(dump(&body, format), dump_known(&body, format));
+    }
+
+    #[test]
+    fn mutated_exemplars_and_start_times_never_panic(
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), 0..PIECES.len(), 0..3_u8), 0..4),
+    ) {
+        let mut body = b"# TYPE a histogram\na_bucket{x=\"y\",le=\"1\"} 1 # {t=\"u\",v=\"w\"} 1 2\na_created{x=\"y\"} 5\n{\"a_created\"} 6\n# EOF\n".to_vec();
+        for (at, piece, kind) in edits {
+            let at = at.index(body.len());
+            let to = if kind == 0 { at } else { body.len().min(at + usize::from(kind)) };
+            body.splice(at..to, PIECES[piece].iter().copied());
+        }
+        let mut parser = Parser::new(&body, Format::OpenMetrics).with_start_times();
+        while let Some(Ok(entry)) = parser.next() {
+            if let Entry::Series(line) = entry {
+                parser.start_time(&line);
+                if let Some(exemplar) = parser.exemplar(&line) {
+                    exemplar.labels();
+                }
+            }
+        }
     }
 }
