@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ferula::scrape::cache::{Cache, Hasher};
-use ferula::scrape::ingest::{Body, Counts, Rules, ingest};
+use ferula::scrape::ingest::{Body, Counts, Extras, Rules, ingest};
 use ferula::scrape::metadata::Memory;
 use model::storage::{AppendError, Appender, Error, SeriesKey, SeriesRef};
 use model::wire::parse::Format;
@@ -72,6 +72,7 @@ fn scrape_warm(criterion: &mut Criterion) {
     let rules = Rules {
         job: Arc::clone(&config.scrape_configs[0]),
         target: Labels::from_pairs([("job", "j"), ("instance", "i")]),
+        extras: Extras::default(),
     };
     let hasher = Hasher::default();
     let mut group = criterion.benchmark_group("scrape_warm");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ferula::scrape::cache::{Cache, Hasher};
-use ferula::scrape::ingest::{Body, Counts, Rules, ingest};
+use ferula::scrape::ingest::{Body, Counts, Extras, Rules, ingest};
 use ferula::scrape::metadata::Memory;
 use model::storage::{AppendError, Appender, Error, SeriesKey, SeriesRef};
 use model::wire::parse::Format;
@@ -73,6 +73,7 @@ fn a_warm_pass_allocates_nothing() {
     let rules = Rules {
         job: Arc::clone(&config.scrape_configs[0]),
         target: Labels::from_pairs([("job", "j"), ("instance", "i")]),
+        extras: Extras::default(),
     };
     let head = "# HELP requests_total Requests served.\n# TYPE requests_total counter\n".to_owned();
     let body = (0..1000).fold(head, |body, i| {

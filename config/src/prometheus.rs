@@ -44,6 +44,13 @@ pub struct Global {
     pub name_scheme: NameScheme,
 }
 
+/// How floats are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatEncoding {
+    Xor,
+    Xor2,
+}
+
 /// `storage.tsdb`.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Storage {
@@ -52,8 +59,8 @@ pub struct Storage {
     pub out_of_order_time_window: Duration,
     /// The share of series that must have ended for them to be written out early; 0 for never.
     pub stale_series_compaction_threshold: f64,
-    /// `chunk_encoding.floats` is `xor2`.
-    pub writes_xor2: bool,
+    /// `chunk_encoding.floats`; `None` when the file does not say.
+    pub floats: Option<FloatEncoding>,
     /// `None` when the file has no such section.
     pub max_exemplars: Option<i64>,
 }

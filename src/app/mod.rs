@@ -202,11 +202,7 @@ impl App {
                 retention: self.retention(&files.config),
                 features: tsdb::head::Features {
                     max_exemplars: self.max_exemplars(&files.config),
-                    floats: if files.config.storage.writes_xor2 {
-                        tsdb::chunk::FloatEncoding::Xor2
-                    } else {
-                        self.flags.storage.options.features.floats
-                    },
+                    floats: self.floats(&files.config)?,
                     ..self.flags.storage.options.features
                 },
                 stale_series_threshold: files.config.storage.stale_series_compaction_threshold,
@@ -354,6 +350,7 @@ fn scrape_manager(
     store: Arc<Store>,
     stop: CancellationToken,
 ) -> anyhow::Result<scrape::Manager> {
+    let features = flags.storage.options.features;
     let options = scrape::Options {
         discovery_reload_interval: flags.scrape.reload_interval,
         timestamp_tolerance: if flags.scrape.adjust_timestamps {
@@ -362,6 +359,11 @@ fn scrape_manager(
             Duration::ZERO
         },
         n_lanes: thread::available_parallelism().map_or(1, usize::from).min(SCRAPE_LANES_MAX),
+        extras: scrape::Extras {
+            metadata: features.logs_metadata,
+            // Whoever wants zeros where counts begin has to know where that is.
+            start_times: features.stores_start_times || features.zero_at_start,
+        },
     };
     scrape::Manager::new(store, Arc::new(scrape::System), options, stop)
         .context("start the threads that scrape")

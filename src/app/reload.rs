@@ -60,6 +60,8 @@ impl App {
     pub(super) async fn apply(&self, files: Files, is_first: bool) -> anyhow::Result<()> {
         let _turn = self.reloads.gate.lock().await;
         check(&files)?;
+        // Taken over at the next start; what is not possible is refused now.
+        self.floats(&files.config)?;
         let of_alertmanager = files.alertmanager.iter().flat_map(|config| &config.warnings);
         for warning in files.config.warnings.iter().chain(of_alertmanager) {
             tracing::warn!("{warning}");
@@ -123,6 +125,37 @@ impl App {
     }
 }
 
+impl App {
+    /// How the store shall write floats: as the file says if the features allow it, else as the features say.
+    ///
+    /// # Errors
+    /// The file asks for what the features rule out.
+    ///
+    /// Compat: prometheus `tsdb`, `DB.ApplyConfig`.
+    pub(super) fn floats(&self, config: &config::Config) -> anyhow::Result<tsdb::chunk::FloatEncoding> {
+        floats(config.storage.floats, &self.flags.storage.options.features)
+    }
+}
+
+fn floats(
+    file: Option<config::prometheus::FloatEncoding>,
+    features: &tsdb::head::Features,
+) -> anyhow::Result<tsdb::chunk::FloatEncoding> {
+    use config::prometheus::FloatEncoding as Asked;
+    use tsdb::chunk::FloatEncoding::{Xor, Xor2};
+    match file {
+        Some(Asked::Xor2) if features.floats != Xor2 => anyhow::bail!(
+            "'storage.tsdb.chunk_encoding.floats: xor2' requires the xor2-encoding feature flag to be enabled at startup"
+        ),
+        Some(Asked::Xor) if features.stores_start_times => anyhow::bail!(
+            "'storage.tsdb.chunk_encoding.floats: xor' is incompatible with st-storage; XOR chunks do not store start timestamps"
+        ),
+        Some(Asked::Xor2) => Ok(Xor2),
+        Some(Asked::Xor) => Ok(Xor),
+        None => Ok(features.floats),
+    }
+}
+
 fn merged(flags: tsdb::db::Retention, file: Option<&config::prometheus::Retention>) -> tsdb::db::Retention {
     let Some(file) = file else { return flags };
     let (time, size_bytes) = (Some(file.time), Some(file.size_bytes));
@@ -148,7 +181,27 @@ mod tests {
 
     use tsdb::db::Retention;
 
-    use super::merged;
+    use config::prometheus::FloatEncoding as Asked;
+    use tsdb::chunk::FloatEncoding::{Xor, Xor2};
+
+    use super::{floats, merged};
+
+    #[test]
+    fn floats_are_written_as_the_file_says_if_the_features_allow_it() {
+        let features = |floats, stores_start_times| tsdb::head::Features {
+            floats,
+            stores_start_times,
+            ..tsdb::head::Features::default()
+        };
+        let (plain, xor2, starts) = (features(Xor, false), features(Xor2, false), features(Xor2, true));
+        assert_eq!(floats(None, &plain).unwrap(), Xor);
+        assert_eq!(floats(Some(Asked::Xor), &plain).unwrap(), Xor);
+        assert!(floats(Some(Asked::Xor2), &plain).unwrap_err().to_string().contains("requires the xor2"));
+        assert_eq!(floats(None, &xor2).unwrap(), Xor2);
+        assert_eq!(floats(Some(Asked::Xor), &xor2).unwrap(), Xor);
+        assert_eq!(floats(Some(Asked::Xor2), &starts).unwrap(), Xor2);
+        assert!(floats(Some(Asked::Xor), &starts).unwrap_err().to_string().contains("incompatible with st"));
+    }
 
     #[test]
     fn retention_of_the_file_goes_before_the_flags() {

@@ -129,8 +129,7 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 9] = [
-    "memory-snapshot-on-shutdown",
+const FEATURES: [&str; 13] = [
     "delayed-compaction",
     "promql-experimental-functions",
     "promql-delayed-name-removal",
@@ -139,6 +138,11 @@ const FEATURES: [&str; 9] = [
     "extra-scrape-metrics",
     "exemplar-storage",
     "xor2-encoding",
+    "st-storage",
+    "histograms-st-encoding",
+    "created-timestamp-zero-ingestion",
+    "metadata-wal-records",
+    "memory-snapshot-on-shutdown",
 ];
 
 /// The texts of all flags, defaults included.
@@ -481,10 +485,13 @@ fn storage(
                 } else {
                     FloatEncoding::Xor
                 },
+                stores_start_times: features.contains("st-storage"),
+                stores_histogram_starts: features.contains("histograms-st-encoding"),
+                zero_at_start: features.contains("created-timestamp-zero-ingestion"),
+                logs_metadata: features.contains("metadata-wal-records"),
                 snapshots_at_close: features.contains("memory-snapshot-on-shutdown"),
                 // How many is in the configuration file.
                 max_exemplars: 0,
-                ..defaults.features
             },
             // The rest is in the configuration file.
             ..defaults

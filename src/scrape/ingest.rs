@@ -4,7 +4,8 @@
 //! the labels of a line, merges the target's, relabels and verifies, once per line and target.
 //! Opens and commits nothing: the batch belongs to the caller, who drops it when the scrape fails.
 //!
-//! Compat: prometheus `scrape/scrape.go`, `scrapeLoopAppender.append` and `mutateSampleLabels`.
+//! Compat: prometheus `scrape/scrape_append_v2.go`, `scrapeLoopAppenderV2.append`, and `scrape/scrape.go`,
+//! `mutateSampleLabels`.
 
 use std::sync::Arc;
 
@@ -12,12 +13,12 @@ use config::prometheus::{ScrapeConfig, ScrapeLimits};
 use config::relabel;
 use model::labels::METRIC_NAME;
 use model::storage::{AppendError, Appender, SeriesKey, SeriesRef};
-use model::wire::parse::{Entry, Format, MetricType, Parser, SeriesLine};
-use model::{Labels, LabelsBuilder, STALE_NAN, Timestamp, is_stale};
+use model::wire::parse::{Entry, ExemplarLine, Format, MetricType, Parser, SeriesLine};
+use model::{Exemplar, Labels, LabelsBuilder, STALE_NAN, Timestamp, Value, is_stale};
 
 use super::cache::{Cache, Hasher, Key, Lookup};
 use super::limits;
-use super::metadata::Memory;
+use super::metadata::{Current, Memory};
 
 /// What a job and a target prescribe for their samples.
 #[derive(Clone, Debug)]
@@ -25,6 +26,16 @@ pub struct Rules {
     pub job: Arc<ScrapeConfig>,
     /// The target's own labels, which every series gets.
     pub target: Labels,
+    pub extras: Extras,
+}
+
+/// What is taken from bodies beside samples and exemplars: as the store keeps it, since both cost something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Type, help and unit of families.
+    pub metadata: bool,
+    /// `_created` lines of OpenMetrics, which are no series then.
+    pub start_times: bool,
 }
 
 /// What a pass over a body counted.
@@ -41,6 +52,7 @@ pub struct Counts {
     pub out_of_bounds: u64,
     /// Of new series that the store has no room for.
     pub beyond_series_limit: u64,
+    pub exemplar_out_of_order: u64,
     /// The sum that [`Memory::finish`] wants.
     pub metadata: u64,
 }
@@ -76,14 +88,14 @@ pub struct Body<'a> {
 ///
 /// # Errors
 /// The body cannot be parsed, a limit is exceeded or the store refuses more than single samples.
-pub fn ingest<A: Appender + ?Sized>(
-    body: Body<'_>,
-    rules: &Rules,
+pub fn ingest<'a, A: Appender + ?Sized>(
+    body: Body<'a>,
+    rules: &'a Rules,
     hasher: &Hasher,
-    cache: &mut Cache,
-    memory: &Memory,
-    batch: &mut A,
-    counts: &mut Counts,
+    cache: &'a mut Cache,
+    memory: &'a Memory,
+    batch: &'a mut A,
+    counts: &'a mut Counts,
 ) -> Result<(), Error> {
     cache.begin();
     let mut pass = Pass {
@@ -97,9 +109,14 @@ pub fn ingest<A: Appender + ?Sized>(
             limit => limit,
         },
         exceeded: false,
+        keeps_exemplars: true,
+        family: None,
         labels: LabelsBuilder::default(),
     };
     let mut parser = Parser::new(body.bytes, body.format);
+    if rules.extras.start_times {
+        parser = parser.with_start_times();
+    }
     // What decides on the labels of a line besides its bytes.
     let key_of = |raw: &[u8], kind: MetricType| {
         let format = u8::from(body.format == Format::OpenMetrics);
@@ -110,16 +127,21 @@ pub fn ingest<A: Appender + ?Sized>(
         if let Some(key) = pass.cache.expected()
             && let Some(line) = parser.next_known(key.raw_len(), |raw, kind| key_of(raw, kind) == key)
         {
-            pass.sample(&parser, &line, key, body.t)?;
+            pass.sample(&mut parser, &line, key, body.t)?;
             continue;
         }
         let Some(entry) = parser.next() else { break };
         match entry {
             Ok(Entry::Series(line)) => {
                 let key = key_of(line.raw, line.kind);
-                pass.sample(&parser, &line, key, body.t)?;
+                pass.sample(&mut parser, &line, key, body.t)?;
             }
-            Ok(entry) => pass.counts.metadata = pass.counts.metadata.wrapping_add(memory.hash(&entry)),
+            Ok(entry) => {
+                pass.counts.metadata = pass.counts.metadata.wrapping_add(memory.hash(&entry));
+                if rules.extras.metadata {
+                    pass.family = Current::follow(pass.family.take(), &entry, memory);
+                }
+            }
             Err(error) => return Err(Error::Parse(error.to_string())),
         }
     }
@@ -181,6 +203,10 @@ struct Pass<'a, A: ?Sized> {
     /// Samples left under the sample limit.
     n_left: u64,
     exceeded: bool,
+    /// Until the store says otherwise.
+    keeps_exemplars: bool,
+    /// What the body said last of a family, if the store is to know.
+    family: Option<Current<'a>>,
     labels: LabelsBuilder,
 }
 
@@ -188,7 +214,7 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
     #[inline]
     fn sample(
         &mut self,
-        parser: &Parser<'_>,
+        parser: &mut Parser<'_>,
         line: &SeriesLine<'_>,
         key: Key,
         t: Timestamp,
@@ -196,6 +222,8 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
         self.counts.scraped += 1;
         let job = &*self.rules.job;
         let own_t = if job.honor_timestamps { line.t } else { None };
+        let t = own_t.unwrap_or(t);
+        let is_tracked = own_t.is_none() || job.track_timestamps_staleness;
         let (slot, series) = match self.cache.lookup(key) {
             Lookup::Hit { slot, series, again } => {
                 if again && own_t.is_none() {
@@ -213,25 +241,30 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
                 }
                 self.counts.kept += 1;
                 let labels = self.labels.build();
-                if let Some(series) = self.append(SeriesKey::Labels(&labels), own_t.unwrap_or(t), line.v)? {
+                let st = self.start_time(parser, line);
+                if let Some(series) = self.append(SeriesKey::Labels(&labels), st, t, line.v)? {
                     let slot = self.cache.insert(key, series);
-                    if own_t.is_none() || job.track_timestamps_staleness {
+                    if is_tracked {
                         self.cache.track(slot);
                     }
                     self.counts.new += u64::from(!self.exceeded);
+                    self.add_extras(parser, line, series, true, t)?;
                 }
                 return Ok(());
             }
         };
         self.counts.kept += 1;
-        let appended = match self.append(SeriesKey::Ref(series), own_t.unwrap_or(t), line.v) {
+        let st = self.start_time(parser, line);
+        let mut is_new = false;
+        let appended = match self.append(SeriesKey::Ref(series), st, t, line.v) {
             Err(Error::Append(AppendError::UnknownSeries)) => {
                 // The store has let the series go meanwhile: it begins anew.
                 if !self.make_labels(parser, line)? {
                     return Ok(());
                 }
+                is_new = true;
                 let labels = self.labels.build();
-                let appended = self.append(SeriesKey::Labels(&labels), own_t.unwrap_or(t), line.v)?;
+                let appended = self.append(SeriesKey::Labels(&labels), st, t, line.v)?;
                 if let Some(series) = appended {
                     self.cache.set_series(slot, series);
                 }
@@ -239,15 +272,85 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
             }
             appended => appended?,
         };
-        if appended.is_some() && (own_t.is_none() || job.track_timestamps_staleness) {
-            self.cache.track(slot);
+        if let Some(series) = appended {
+            if is_tracked {
+                self.cache.track(slot);
+            }
+            self.add_extras(parser, line, series, is_new, t)?;
+        }
+        Ok(())
+    }
+
+    /// Since when the count of a line is, 0 if that is not known or not wanted.
+    #[inline]
+    fn start_time(&self, parser: &mut Parser<'_>, line: &SeriesLine<'_>) -> Timestamp {
+        if self.rules.extras.start_times { parser.start_time(line) } else { 0 }
+    }
+
+    /// Hands over what a line brings beside the sample that was appended: nothing, mostly.
+    #[inline]
+    fn add_extras(
+        &mut self,
+        parser: &Parser<'_>,
+        line: &SeriesLine<'_>,
+        series: SeriesRef,
+        is_new: bool,
+        t: Timestamp,
+    ) -> Result<(), Error> {
+        if let Some(exemplar) = parser.exemplar(line)
+            && self.keeps_exemplars
+        {
+            self.add_exemplar(&exemplar, series, t);
+        }
+        if self.family.as_ref().is_some_and(|family| is_new || family.is_news()) {
+            self.add_metadata(parser, line, series, is_new)?;
+        }
+        Ok(())
+    }
+
+    /// A refused exemplar is no reason to refuse the sample.
+    #[cold]
+    fn add_exemplar(&mut self, exemplar: &ExemplarLine<'_>, series: SeriesRef, t: Timestamp) {
+        let exemplar = Exemplar { labels: exemplar.labels(), v: exemplar.v, t: exemplar.t.unwrap_or(t) };
+        match self.batch.append_exemplar(series, &exemplar) {
+            Ok(()) => {}
+            Err(AppendError::ExemplarsDisabled) => self.keeps_exemplars = false,
+            Err(AppendError::ExemplarOutOfOrder) => self.counts.exemplar_out_of_order += 1,
+            Err(error) => tracing::debug!(%error, ?exemplar, "exemplar refused"),
+        }
+    }
+
+    /// Tells the store what kind of metric a series is, whose final name decides whether the family is its own.
+    /// The labels of a new one are at hand.
+    #[cold]
+    fn add_metadata(
+        &mut self,
+        parser: &Parser<'_>,
+        line: &SeriesLine<'_>,
+        series: SeriesRef,
+        is_new: bool,
+    ) -> Result<(), Error> {
+        if !is_new && !self.make_labels(parser, line)? {
+            return Ok(());
+        }
+        let name = self.labels.get(METRIC_NAME).unwrap_or_default();
+        if let Some(metadata) = self.family.as_ref().and_then(|family| family.of_series(name))
+            && let Err(error) = self.batch.update_metadata(series, &metadata)
+        {
+            tracing::debug!(%error, ?metadata, "metadata refused");
         }
         Ok(())
     }
 
     /// Appends unless a limit or the store has something against this sample alone, which is counted.
     #[inline]
-    fn append(&mut self, key: SeriesKey<'_>, t: Timestamp, v: f64) -> Result<Option<SeriesRef>, Error> {
+    fn append(
+        &mut self,
+        key: SeriesKey<'_>,
+        st: Timestamp,
+        t: Timestamp,
+        v: f64,
+    ) -> Result<Option<SeriesRef>, Error> {
         if self.n_left == 0 && !is_stale(v) {
             // The rest of the body is parsed all the same, so that the report counts all of it.
             self.exceeded = true;
@@ -258,7 +361,11 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
             self.counts.out_of_bounds += 1;
             return Ok(None);
         }
-        match self.batch.append(key, t, v) {
+        let appended = match st {
+            0 => self.batch.append(key, t, v),
+            st => self.batch.append_value(key, st, t, Value::Float(v)),
+        };
+        match appended {
             Ok(series) => Ok(Some(series)),
             Err(AppendError::OutOfOrder) => {
                 self.counts.out_of_order += 1;

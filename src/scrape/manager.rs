@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::body::Buffers;
 use super::cache::Hasher;
 use super::clock::Clock;
+use super::ingest::Extras;
 use super::lanes::Lanes;
 use super::metadata::Table;
 use super::metrics::Metrics;
@@ -38,6 +39,8 @@ pub struct Options {
     pub timestamp_tolerance: Duration,
     /// How many threads do nothing but scrape; without any, loops run in the manager's runtime.
     pub n_lanes: usize,
+    /// What the store wants beside samples.
+    pub extras: Extras,
 }
 
 impl Default for Options {
@@ -46,6 +49,7 @@ impl Default for Options {
             discovery_reload_interval: Duration::from_secs(5),
             timestamp_tolerance: Duration::from_millis(2),
             n_lanes: 0,
+            extras: Extras::default(),
         }
     }
 }
@@ -142,6 +146,7 @@ impl Manager {
             lanes: Lanes::start(options.n_lanes, &tasks)?,
             metrics: Metrics::default(),
             tolerance: options.timestamp_tolerance,
+            extras: options.extras,
             stop,
         };
         Ok(Self { shared: Arc::new(shared), options, tasks, state: Mutex::default() })

@@ -11,6 +11,7 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
+use model::storage::Metadata;
 use model::wire::parse::{Entry, Format, MetricType, Parser};
 use parking_lot::Mutex;
 
@@ -61,6 +62,9 @@ pub struct Memory {
     table: Option<Arc<Table>>,
     /// Passes left for families of the table that are exposed no more; 0 if there are none.
     n_passes_left: u8,
+    /// The store is to be told everything again: the last pass said something else than the one before, and its
+    /// first lines may have come before what it said of them, or the last pass failed.
+    is_settling: bool,
 }
 
 impl Memory {
@@ -81,6 +85,7 @@ impl Memory {
         let has_unseen = self.n_passes_left > 0;
         self.n_passes_left = self.n_passes_left.saturating_sub(1);
         let expired = has_unseen && self.n_passes_left == 0;
+        self.is_settling = sum != self.sum;
         if sum == self.sum && !expired {
             return;
         }
@@ -101,9 +106,131 @@ impl Memory {
         self.table = Some(tables.share(families.into_values().collect()));
     }
 
+    /// A pass failed, and with its batch what the store was told is lost.
+    pub(super) fn fail(&mut self) {
+        self.is_settling = true;
+    }
+
     pub(super) fn table(&self) -> Option<&Arc<Table>> {
         self.table.as_ref()
     }
+
+    /// What successful passes said about a family.
+    fn family(&self, name: &[u8]) -> Option<&Family> {
+        let table = self.table.as_deref()?;
+        let i = table.binary_search_by(|family| family.name.as_bytes().cmp(name)).ok()?;
+        table.get(i)
+    }
+}
+
+/// What a pass has said so far about the family whose lines follow. Allocates nothing as long as that is known.
+///
+/// Compat: prometheus `scrape/scrape_append_v2.go`, `lastMeta` and `lastMFName`.
+pub(super) struct Current<'a> {
+    name: &'a [u8],
+    known: Option<&'a Family>,
+    /// If the pass says something else.
+    draft: Option<Metadata>,
+    /// The store has to be told even if the pass says what is known.
+    is_settling: bool,
+}
+
+impl<'a> Current<'a> {
+    /// Goes on behind `before` by one entry. Entries of one family follow each other as a rule; where they do not,
+    /// the next pass says it all, the table being complete by then.
+    pub(super) fn follow(before: Option<Self>, entry: &Entry<'a>, memory: &'a Memory) -> Option<Self> {
+        let name = match entry {
+            Entry::Series(_) => return before,
+            Entry::Type { family, .. } | Entry::Help { family, .. } | Entry::Unit { family, .. } => *family,
+        };
+        let mut current = before.filter(|current| current.name == name).unwrap_or_else(|| Current {
+            name,
+            known: memory.family(name),
+            draft: None,
+            is_settling: memory.is_settling,
+        });
+        let said = (&current.draft, current.known);
+        let is_said = match entry {
+            Entry::Series(_) => true,
+            Entry::Type { kind, .. } => {
+                *kind
+                    == match said {
+                        (Some(draft), _) => draft.kind,
+                        (None, known) => known.map_or(MetricType::Unknown, |known| known.kind),
+                    }
+            }
+            Entry::Help { text, .. } => is_same(text, said, |it| &it.help, |it| &it.help),
+            Entry::Unit { unit, .. } => is_same(unit, said, |it| &it.unit, |it| &it.unit),
+        };
+        if !is_said {
+            let draft = current.draft.get_or_insert_with(|| metadata_of(current.known));
+            match entry {
+                Entry::Series(_) => {}
+                Entry::Type { kind, .. } => draft.kind = *kind,
+                Entry::Help { text: help, .. } => draft.help = text(help),
+                Entry::Unit { unit, .. } => draft.unit = text(unit),
+            }
+        }
+        Some(current)
+    }
+
+    /// Whether series that the store knows need to be told.
+    pub(super) fn is_news(&self) -> bool {
+        self.is_settling || self.draft.is_some()
+    }
+
+    /// What to tell of the series of this name; `None` if it is none of the family's or there is nothing to tell.
+    pub(super) fn of_series(&self, name: &[u8]) -> Option<Metadata> {
+        let metadata = self.draft.clone().unwrap_or_else(|| metadata_of(self.known));
+        let is_empty = metadata == Metadata::default();
+        (!is_empty && is_of_family(name, self.name, metadata.kind)).then_some(metadata)
+    }
+}
+
+fn metadata_of(known: Option<&Family>) -> Metadata {
+    known.map_or_else(Metadata::default, |known| Metadata {
+        kind: known.kind,
+        unit: known.unit.clone(),
+        help: known.help.clone(),
+    })
+}
+
+fn is_same(
+    text: &[u8],
+    said: (&Option<Metadata>, Option<&Family>),
+    of_draft: impl Fn(&Metadata) -> &str,
+    of_known: impl Fn(&Family) -> &str,
+) -> bool {
+    let before = match said {
+        (Some(draft), _) => of_draft(draft),
+        (None, known) => known.map_or("", of_known),
+    };
+    before.as_bytes() == text
+}
+
+/// Whether a series of this name may be a line of the family.
+///
+/// Compat: prometheus `scrape/scrape.go`, `isSeriesPartOfFamily`.
+fn is_of_family(name: &[u8], family: &[u8], kind: MetricType) -> bool {
+    // The first suffix that fits decides, even where the name is the family's as it stands.
+    let suffixes: &[&[u8]] = match kind {
+        MetricType::Counter => &[b"_total"],
+        MetricType::Histogram => &[b"_bucket", b"_sum", b"_count"],
+        MetricType::GaugeHistogram => &[b"_bucket", b"_gsum", b"_gcount"],
+        MetricType::Summary => &[b"_sum", b"_count"],
+        MetricType::Info => &[b"_info"],
+        MetricType::Unknown | MetricType::Gauge | MetricType::StateSet => &[],
+    };
+    let stem_of = |name: &'_ [u8]| {
+        let n = suffixes.iter().find(|suffix| name.ends_with(suffix)).map_or(0, |suffix| suffix.len());
+        name.len() - n
+    };
+    // The text format has the suffix in the family's name, too.
+    let family_stem = match kind {
+        MetricType::Counter | MetricType::Info => &family[..stem_of(family)],
+        _ => family,
+    };
+    name.starts_with(family) && name[..stem_of(name)] == *family_stem
 }
 
 fn read(body: &[u8], format: Format) -> BTreeMap<Box<str>, Family> {
@@ -137,4 +264,39 @@ fn read(body: &[u8], format: Format) -> BTreeMap<Box<str>, Family> {
 
 fn text(bytes: &[u8]) -> Box<str> {
     String::from_utf8_lossy(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_a_family_have_its_name_with_a_suffix_of_its_type() {
+        use MetricType::{Counter, Gauge, GaugeHistogram, Histogram, Info, Summary};
+        for (name, family, kind, expected) in [
+            ("a_total", "a", Counter, true),
+            ("a_total", "a_total", Counter, true),
+            ("a", "a", Counter, true),
+            ("a", "a_total", Counter, false),
+            ("a_created", "a", Counter, false),
+            ("a_bucket", "a", Histogram, true),
+            ("a_sum", "a", Histogram, true),
+            ("a_gsum", "a", Histogram, false),
+            ("a_gsum", "a", GaugeHistogram, true),
+            ("a_bucket", "a", Summary, false),
+            ("a_count", "a", Summary, true),
+            // The suffix is taken off, whatever the family is called: upstream's word.
+            ("a_sum", "a_sum", Histogram, false),
+            ("a_info", "a", Info, true),
+            ("a_info", "a_info", Info, true),
+            ("ab", "a", Gauge, false),
+            ("a", "a", Gauge, true),
+        ] {
+            assert_eq!(
+                is_of_family(name.as_bytes(), family.as_bytes(), kind),
+                expected,
+                "{name} {family} {kind}"
+            );
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub(super) struct Metrics {
     pub(super) duplicate: Counter,
     pub(super) out_of_order: Counter,
     pub(super) out_of_bounds: Counter,
+    pub(super) exemplar_out_of_order: Counter,
     /// By interval.
     pub(super) reload_length: Mutex<BTreeMap<Duration, Summary>>,
     pub(super) interval_length: Mutex<BTreeMap<Duration, Summary>>,
@@ -57,6 +58,7 @@ impl Default for Metrics {
             duplicate: Counter::new(),
             out_of_order: Counter::new(),
             out_of_bounds: Counter::new(),
+            exemplar_out_of_order: Counter::new(),
             reload_length: Mutex::default(),
             interval_length: Mutex::default(),
             interval_length_histogram: Histogram::new(SECONDS),
@@ -67,7 +69,7 @@ impl Default for Metrics {
 
 impl Metrics {
     pub(super) fn expose(&self, out: &mut Exposition) {
-        let fixed: [(&str, &str, &Counter); 11] = [
+        let fixed: [(&str, &str, &Counter); 12] = [
             (
                 "prometheus_target_scrape_pools_total",
                 "Total number of scrape pool creation attempts.",
@@ -122,6 +124,11 @@ impl Metrics {
                 "prometheus_target_scrapes_sample_out_of_bounds_total",
                 "Total number of samples rejected due to timestamp falling outside of the time bounds.",
                 &self.out_of_bounds,
+            ),
+            (
+                "prometheus_target_scrapes_exemplar_out_of_order_total",
+                "Total number of exemplar rejected due to not being out of the expected order.",
+                &self.exemplar_out_of_order,
             ),
         ];
         for (name, help, counter) in fixed {

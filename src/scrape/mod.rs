@@ -24,6 +24,7 @@ mod runner;
 mod target;
 
 pub use clock::{Clock, System};
+pub use ingest::Extras;
 pub use manager::{ActiveTarget, DroppedTarget, Error, Manager, Options, TargetMetadata, Targets};
 pub use target::Health;
 

@@ -7,21 +7,30 @@
 use std::time::Duration;
 
 use model::labels::METRIC_NAME;
-use model::storage::{AppendError, Appender, SeriesKey, SeriesRef};
+use model::storage::{AppendError, Appender, Metadata, SeriesKey, SeriesRef};
+use model::wire::parse::MetricType;
 use model::{Labels, LabelsBuilder, STALE_NAN, Timestamp};
 
 use super::ingest::{Counts, overrule};
 
-/// Names in the order in which they are written; those behind [`N_ALWAYS`] on demand only.
-const NAMES: [&str; 8] = [
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
-    "scrape_timeout_seconds",
-    "scrape_sample_limit",
-    "scrape_body_size_bytes",
+/// A series of the report: its name, and what is said of it.
+struct Said {
+    name: &'static str,
+    help: &'static str,
+    unit: &'static str,
+}
+
+/// In the order in which they are written; those behind [`N_ALWAYS`] on demand only.
+#[rustfmt::skip]
+const SERIES: [Said; 8] = [
+    Said { name: "up", help: "Health of the scrape target. 1 means the target is healthy, 0 if the scrape failed.", unit: "targets" },
+    Said { name: "scrape_duration_seconds", help: "Duration of the last scrape in seconds.", unit: "seconds" },
+    Said { name: "scrape_samples_scraped", help: "Number of samples last scraped.", unit: "samples" },
+    Said { name: "scrape_samples_post_metric_relabeling", help: "Number of samples remaining after metric relabeling was applied.", unit: "samples" },
+    Said { name: "scrape_series_added", help: "Number of series in the last scrape.", unit: "series" },
+    Said { name: "scrape_timeout_seconds", help: "The configured scrape timeout for a target.", unit: "seconds" },
+    Said { name: "scrape_sample_limit", help: "The configured sample limit for a target. Returns zero if there is no limit configured.", unit: "samples" },
+    Said { name: "scrape_body_size_bytes", help: "The uncompressed size of the last scrape response, if successful. Scrapes failing because body_size_limit is exceeded report -1, other scrape failures report 0.", unit: "bytes" },
 ];
 const N_ALWAYS: usize = 5;
 
@@ -32,6 +41,8 @@ pub(super) struct Report {
     pub(super) duration: Duration,
     pub(super) counts: Counts,
     pub(super) extra: Option<Extra>,
+    /// The store is told type, help and unit of new series.
+    pub(super) tells_metadata: bool,
 }
 
 /// What `extra_scrape_metrics` adds.
@@ -45,7 +56,7 @@ pub(super) struct Extra {
 
 /// The refs of a target's report series.
 #[derive(Debug, Default)]
-pub(super) struct Refs([Option<SeriesRef>; NAMES.len()]);
+pub(super) struct Refs([Option<SeriesRef>; SERIES.len()]);
 
 impl Refs {
     pub(super) fn append<A: Appender + ?Sized>(
@@ -66,9 +77,19 @@ impl Refs {
             extra.map_or(0.0, |extra| extra.sample_limit as f64),
             extra.map_or(0.0, |extra| extra.body_bytes as f64),
         ];
-        let n = if extra.is_some() { NAMES.len() } else { N_ALWAYS };
+        let n = if extra.is_some() { SERIES.len() } else { N_ALWAYS };
         for (i, &v) in values.iter().enumerate().take(n) {
+            let before = self.0[i];
             self.append_one(i, target, t, v, batch)?;
+            if let Some(series) = self.0[i].filter(|_| report.tells_metadata && self.0[i] != before) {
+                let Said { help, unit, .. } = SERIES[i];
+                let metadata =
+                    Metadata { kind: MetricType::Gauge, unit: Box::from(unit), help: Box::from(help) };
+                // The sample stands without.
+                if let Err(error) = batch.update_metadata(series, &metadata) {
+                    tracing::debug!(%error, ?metadata, "metadata refused");
+                }
+            }
         }
         Ok(())
     }
@@ -82,7 +103,7 @@ impl Refs {
     ) -> Result<(), AppendError> {
         // Where the target came back by another loop its samples are newer; a late mark would cut them in two.
         batch.refuse_late(true);
-        let known = (0..NAMES.len()).filter(|&i| self.0[i].is_some()).collect::<Vec<_>>();
+        let known = (0..SERIES.len()).filter(|&i| self.0[i].is_some()).collect::<Vec<_>>();
         let appended = known.into_iter().try_for_each(|i| self.append_one(i, target, t, STALE_NAN, batch));
         batch.refuse_late(false);
         appended
@@ -102,7 +123,7 @@ impl Refs {
         }
         if answer == Err(AppendError::UnknownSeries) {
             let mut labels = LabelsBuilder::default();
-            labels.set(METRIC_NAME, NAMES[i].as_bytes());
+            labels.set(METRIC_NAME, SERIES[i].name.as_bytes());
             overrule(&mut labels, target);
             answer = batch.append(SeriesKey::Labels(&labels.build()), t, v);
         }

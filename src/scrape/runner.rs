@@ -22,7 +22,7 @@ use super::body::{self, Buffers};
 use super::cache::{Cache, Hasher};
 use super::clock::Clock;
 use super::fetch::{self, Client, Connection, Head};
-use super::ingest::{self, Body, Counts, Rules};
+use super::ingest::{self, Body, Counts, Extras, Rules};
 use super::lanes::Lanes;
 use super::metadata::{self, Tables};
 use super::metrics::Metrics;
@@ -47,6 +47,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// How far a scrape may be off its slot and still be given the slot's time.
     pub(super) tolerance: Duration,
+    pub(super) extras: Extras,
     pub(super) stop: CancellationToken,
 }
 
@@ -351,6 +352,7 @@ fn record(
             // Nothing of a failed scrape is kept but the marks that its series have ended.
             drop(batch);
             batch = shared.appendable.appender(target.hash);
+            memory.metadata.fail();
             if !failure.has_begun() {
                 memory.cache.begin();
             }
@@ -372,6 +374,7 @@ fn record(
             sample_limit: config.limits.samples,
             body_bytes,
         }),
+        tells_metadata: shared.extras.metadata,
     };
     let reported = memory.refs.append(&target.labels, &report, t, &mut *batch);
     let committed = match reported {
@@ -457,7 +460,11 @@ fn take_in(
             .map_err(Failure::Format)
             .and_then(|format| {
                 let body = Body { bytes, format, t };
-                let rules = Rules { job: Arc::clone(&job.config), target: target.labels.clone() };
+                let rules = Rules {
+                    job: Arc::clone(&job.config),
+                    target: target.labels.clone(),
+                    extras: shared.extras,
+                };
                 let Memory { cache, metadata, .. } = memory;
                 ingest::ingest(body, &rules, &shared.hasher, cache, metadata, batch, counts)
                     .map_err(Failure::Ingest)?;
@@ -499,5 +506,10 @@ fn warn_of_refusals(shared: &Shared, target: &Target, counts: &Counts) {
             num_dropped = counts.out_of_bounds,
             "error on ingesting samples that are too old or are too far into the future"
         );
+    }
+    if counts.exemplar_out_of_order > 0 {
+        let num_dropped = counts.exemplar_out_of_order;
+        shared.metrics.exemplar_out_of_order.add(num_dropped);
+        tracing::warn!(target, num_dropped, "error on ingesting out-of-order exemplars");
     }
 }

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::TargetGroup;
-use model::storage::{AppendError, Appendable, Appender, Error as StorageError, SeriesKey, SeriesRef};
+use model::storage::{
+    AppendError, Appendable, Appender, Error as StorageError, Metadata, SeriesKey, SeriesRef,
+};
 use model::wire::expose::{Expose as _, Exposition};
-use model::{Labels, Timestamp, Value, is_stale};
+use model::wire::parse::MetricType;
+use model::{Exemplar, Labels, Timestamp, Value, is_stale};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -49,6 +52,14 @@ struct Inner {
     threads: BTreeSet<String>,
     /// Refs below it are forgotten.
     forgotten: u64,
+    /// Series and exemplar as text.
+    exemplars: Vec<(String, String)>,
+    refuses_exemplars: bool,
+    n_exemplars_asked: usize,
+    /// Series and what was told of it.
+    metadata: Vec<(String, Metadata)>,
+    /// Series and since when its newest sample counts.
+    starts: HashMap<String, Timestamp>,
 }
 
 impl Store {
@@ -88,11 +99,15 @@ impl Store {
 struct Batch<'a> {
     store: &'a Store,
     pending: Vec<(SeriesRef, Timestamp, f64)>,
+    exemplars: Vec<(SeriesRef, Exemplar)>,
+    metadata: Vec<(SeriesRef, Metadata)>,
+    starts: Vec<(SeriesRef, Timestamp)>,
 }
 
 impl Appendable for Store {
     fn appender(&self, _affinity: u64) -> Box<dyn Appender + '_> {
-        Box::new(Batch { store: self, pending: Vec::new() })
+        let (pending, exemplars) = (Vec::new(), Vec::new());
+        Box::new(Batch { store: self, pending, exemplars, metadata: Vec::new(), starts: Vec::new() })
     }
 }
 
@@ -130,14 +145,36 @@ impl Appender for Batch<'_> {
     fn append_value(
         &mut self,
         key: SeriesKey<'_>,
-        _st: i64,
+        st: i64,
         t: i64,
         value: Value<'_>,
     ) -> Result<SeriesRef, AppendError> {
         match value {
-            Value::Float(v) => self.append(key, t, v),
+            Value::Float(v) => {
+                let series = self.append(key, t, v)?;
+                self.starts.push((series, st));
+                Ok(series)
+            }
             Value::Histogram(_) | Value::FloatHistogram(_) => panic!("BUG: these targets serve floats"),
         }
+    }
+
+    fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
+        let mut inner = self.store.inner.lock();
+        inner.n_exemplars_asked += 1;
+        if inner.refuses_exemplars {
+            return Err(AppendError::ExemplarsDisabled);
+        }
+        if exemplar.v < 0.0 {
+            return Err(AppendError::ExemplarOutOfOrder);
+        }
+        self.exemplars.push((series, exemplar.clone()));
+        Ok(())
+    }
+
+    fn update_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<(), AppendError> {
+        self.metadata.push((series, metadata.clone()));
+        Ok(())
     }
 
     fn commit(self: Box<Self>) -> Result<(), StorageError> {
@@ -147,6 +184,14 @@ impl Appender for Batch<'_> {
         for (series, t, v) in self.pending {
             inner.series[usize::try_from(series.0.get()).unwrap() - 1].1.push((t, v));
         }
+        let inner = &mut *inner;
+        let name =
+            |series: SeriesRef| inner.series[usize::try_from(series.0.get()).unwrap() - 1].0.to_string();
+        for (series, it) in self.exemplars {
+            inner.exemplars.push((name(series), format!("{} {} {}", it.labels, it.v, it.t)));
+        }
+        inner.metadata.extend(self.metadata.into_iter().map(|(series, it)| (name(series), it)));
+        inner.starts.extend(self.starts.into_iter().map(|(series, st)| (name(series), st)));
         Ok(())
     }
 }
@@ -264,9 +309,13 @@ impl Bench {
     }
 
     fn with_lanes(n_lanes: usize, job: &str) -> Self {
+        Self::with_options(Options { n_lanes, ..Options::default() }, job)
+    }
+
+    fn with_options(options: Options, job: &str) -> Self {
         let (store, stop) = (Arc::new(Store::default()), CancellationToken::new());
         let discovery_reload_interval = Duration::from_millis(100);
-        let options = Options { discovery_reload_interval, n_lanes, ..Options::default() };
+        let options = Options { discovery_reload_interval, ..options };
         let clock = Arc::new(Wall(Instant::now()));
         let manager = Arc::new(
             Manager::new(Arc::clone(&store) as Arc<dyn Appendable>, clock, options, stop.clone()).unwrap(),
@@ -334,6 +383,102 @@ async fn scrape(job: &str, script: Vec<Reply>, n: usize) -> (Bench, Scripted) {
     bench.target(&[&target.address]);
     bench.scraped(n).await;
     (bench, target)
+}
+
+/// The same of an OpenMetrics target, with what the store wants beside samples.
+async fn scrape_openmetrics(extras: Extras, script: &[&str], n: usize) -> Bench {
+    let openmetrics = "Content-Type: application/openmetrics-text; version=1.0.0\r\n";
+    let script = script.iter().map(|body| raw("200 OK", openmetrics, format!("{body}# EOF\n").as_bytes()));
+    let target = Scripted::start(script.collect()).await;
+    let bench = Bench::with_options(Options { extras, ..Options::default() }, "");
+    bench.target(&[&target.address]);
+    bench.scraped(n).await;
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn exemplars_come_with_their_samples() {
+    let body = "# TYPE a counter\na_total{x=\"1\"} 1 # {trace=\"t\",e=\"\"} 0.5\na_total{x=\"2\"} 2 # {} 3 1700000000.25\n\
+                a_total{x=\"3\"} 2 # {late=\"yes\"} -1\na_total{x=\"1\"} 1 # {of=\"no sample\"} 7\na_total{x=\"4\"} 1\n";
+    let bench = scrape_openmetrics(Extras::default(), &[body], 2).await;
+    let series = |x: u32| format!(r#"{{__name__="a_total", instance="i", job="j", x="{x}"}}"#);
+    let times = bench.store.times(UP);
+    let expected: Vec<_> = times
+        .iter()
+        .flat_map(|t| {
+            [(series(1), format!("{{trace=\"t\"}} 0.5 {t}")), (series(2), "{} 3 1700000000250".to_owned())]
+        })
+        .collect();
+    assert_eq!(bench.store.inner.lock().exemplars, expected);
+    assert_eq!(bench.store.values(&series(3)).len(), times.len(), "the sample stays without its exemplar");
+    assert_eq!(bench.store.values(UP)[0], "1");
+    let mut out = Exposition::default();
+    bench.manager.expose(&mut out);
+    let metrics = String::from_utf8(out.into_body()).unwrap();
+    let counted = format!("prometheus_target_scrapes_exemplar_out_of_order_total {}\n", times.len());
+    assert!(metrics.contains(&counted), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_keeps_no_exemplars_is_asked_once_per_scrape() {
+    let body = (0..50).fold(String::new(), |body, i| body + &format!("a{{i=\"{i}\"}} 1 # {{t=\"{i}\"}} 1\n"));
+    let openmetrics = "Content-Type: application/openmetrics-text; version=1.0.0\r\n";
+    let target = Scripted::start(vec![raw("200 OK", openmetrics, format!("{body}# EOF\n").as_bytes())]).await;
+    let bench = Bench::new("");
+    bench.store.inner.lock().refuses_exemplars = true;
+    bench.target(&[&target.address]);
+    bench.scraped(3).await;
+    let inner = bench.store.inner.lock();
+    assert_eq!((inner.n_exemplars_asked, inner.exemplars.len()), (inner.n_commits, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_store_is_told_metadata_of_new_series_and_of_changed_families() {
+    let first = "# HELP a of a\n# TYPE a counter\na_total{x=\"1\"} 1\nstranger 1\n# TYPE b_s gauge\n# UNIT b_s s\nb_s 1\nplain 1\n";
+    let second = first.replace("of a", "of A").replace("b_s 1\n", "b_s 1\nb_s{x=\"2\"} 1\n");
+    let failing = second.replace("of A", "of nothing") + "not a line\n";
+    let extras = Extras { metadata: true, ..Extras::default() };
+    let bench =
+        scrape_openmetrics(extras, &[first, first, first, &failing, &second, &second, &second], 7).await;
+    let metadata = |kind, unit: &str, help: &str| Metadata { kind, unit: unit.into(), help: help.into() };
+    let a = r#"{__name__="a_total", instance="i", job="j", x="1"}"#;
+    let b = named("b_s");
+    let b2 = r#"{__name__="b_s", instance="i", job="j", x="2"}"#;
+    let all = bench.store.inner.lock().metadata.clone();
+    let told = |series: &str| -> Vec<Metadata> {
+        all.iter().filter(|(name, _)| name == series).map(|(_, metadata)| metadata.clone()).collect()
+    };
+    // Whenever something is new, the pass after it says it again.
+    let (of_a, of_b) = (metadata(MetricType::Counter, "", "of a"), metadata(MetricType::Gauge, "s", ""));
+    let of_a2 = metadata(MetricType::Counter, "", "of A");
+    assert_eq!(told(a), [of_a.clone(), of_a, of_a2.clone(), of_a2]);
+    assert_eq!(told(&b), vec![of_b.clone(); 4]);
+    assert_eq!(told(b2), vec![of_b; 2]);
+    assert_eq!(told(&named("stranger")), []);
+    assert_eq!(told(&named("plain")), [], "it is none of the family before it");
+    let up = metadata(
+        MetricType::Gauge,
+        "targets",
+        "Health of the scrape target. 1 means the target is healthy, 0 if the scrape failed.",
+    );
+    assert_eq!(told(UP), [up]);
+    let silent = scrape_openmetrics(Extras::default(), &[first], 2).await;
+    assert_eq!(silent.store.inner.lock().metadata, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn created_lines_tell_since_when_series_count() {
+    let body = "# TYPE a counter\na_total{x=\"1\"} 1\na_created{x=\"1\"} 1600000000.5\na_total{x=\"2\"} 1\n# TYPE b gauge\nb 1\nb_created 3\n";
+    let series = |name: &str, x: u32| format!(r#"{{__name__="{name}", instance="i", job="j", x="{x}"}}"#);
+    let bench = scrape_openmetrics(Extras { start_times: true, ..Extras::default() }, &[body], 3).await;
+    assert_eq!(bench.store.inner.lock().starts, HashMap::from([(series("a_total", 1), 1_600_000_000_500)]));
+    assert_eq!(bench.store.values(&series("a_created", 1)), Vec::<String>::new());
+    assert_eq!(bench.store.values(&series("a_total", 2))[..3], ["1"; 3]);
+    assert_eq!(bench.store.values(&named("b_created"))[..3], ["3"; 3]);
+    assert_eq!(bench.store.values(&named("scrape_samples_scraped"))[..3], ["4"; 3]);
+    let bench = scrape_openmetrics(Extras::default(), &[body], 2).await;
+    assert_eq!(bench.store.values(&series("a_created", 1))[..2], ["1600000000.5"; 2]);
+    assert_eq!(bench.store.inner.lock().starts, HashMap::new());
 }
 
 #[tokio::test(start_paused = true)]

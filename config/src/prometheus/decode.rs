@@ -14,8 +14,8 @@ use model::Labels;
 use model::quote::go_quote;
 
 use super::{
-    Alerting, Alertmanager, Config, Discovery, DnsDiscovery, DnsRecordType, Escaping, FileDiscovery, Global,
-    Retention, ScrapeConfig, ScrapeLimits, ScrapeProtocol, Storage, print,
+    Alerting, Alertmanager, Config, Discovery, DnsDiscovery, DnsRecordType, Escaping, FileDiscovery,
+    FloatEncoding, Global, Retention, ScrapeConfig, ScrapeLimits, ScrapeProtocol, Storage, print,
 };
 use crate::http_client::decode::HttpFields;
 use crate::paths;
@@ -587,8 +587,9 @@ fn decode_tsdb(decoder: &mut Decoder, node: &Node, storage: &mut Storage) -> Res
                         return Ok(false);
                     }
                     match String::decode(decoder, value)?.as_deref() {
-                        None | Some("" | "xor") => {}
-                        Some("xor2") => storage.writes_xor2 = true,
+                        None | Some("") => {}
+                        Some("xor") => storage.floats = Some(FloatEncoding::Xor),
+                        Some("xor2") => storage.floats = Some(FloatEncoding::Xor2),
                         Some(other) => {
                             let text = format!(
                                 "'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely, got {}",

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use tsdb::chunk::FloatEncoding;
 use tsdb::wal::Compression;
 
 use super::{FLAGS, Flags, Values};
@@ -98,4 +99,24 @@ fn compactions_are_late_only_with_the_feature() {
         flags(&["--no-storage.tsdb.allow-overlapping-compaction"])
             .is_ok_and(|flags| { !flags.storage.options.merge_overlapping })
     );
+}
+
+#[test]
+fn features_reach_the_store() {
+    let features = |names: &str| {
+        let flags = flags(&[&format!("--enable-feature={names}")]).unwrap();
+        assert!(flags.warnings.is_empty(), "{:?}", flags.warnings);
+        flags.storage.options.features
+    };
+    let plain = features("");
+    assert!(plain.floats == FloatEncoding::Xor && !plain.stores_start_times && !plain.zero_at_start);
+    assert!(!plain.stores_histogram_starts && !plain.logs_metadata && !plain.snapshots_at_close);
+    assert!(features("st-storage").stores_start_times);
+    assert_eq!(features("st-storage").floats, FloatEncoding::Xor, "as upstream, which then refuses to start");
+    assert!(features("xor2-encoding,st-storage").stores_start_times);
+    assert_eq!(features("xor2-encoding,st-storage").floats, FloatEncoding::Xor2);
+    assert!(features("histograms-st-encoding").stores_histogram_starts);
+    assert!(features("created-timestamp-zero-ingestion").zero_at_start);
+    assert!(features("metadata-wal-records").logs_metadata);
+    assert!(features("memory-snapshot-on-shutdown").snapshots_at_close);
 }

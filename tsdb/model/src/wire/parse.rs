@@ -243,7 +243,7 @@ impl<'a> Parser<'a> {
 
     /// The exemplar of the line that was given last.
     #[inline]
-    pub fn exemplar(&self, line: &SeriesLine<'a>) -> Option<ExemplarLine<'a>> {
+    pub fn exemplar(&self, line: &SeriesLine<'_>) -> Option<ExemplarLine<'a>> {
         self.exemplar.filter(|(offset, _)| *offset == line.offset).map(|(_, exemplar)| exemplar)
     }
 
@@ -255,7 +255,7 @@ impl<'a> Parser<'a> {
     ///
     /// Compat: prometheus `model/textparse`, `OpenMetricsParser.StartTimestamp`, which looks ahead anew for every
     /// line of a family that has none.
-    pub fn start_time(&mut self, line: &SeriesLine<'a>) -> Timestamp {
+    pub fn start_time(&mut self, line: &SeriesLine<'_>) -> Timestamp {
         let Some(mut starts) = self.starts else { return 0 };
         let mut found = None;
         if line.kind.has_starts() {
