@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp faults fuzz bench compare clean
+.PHONY: help run build ui check test test-ui peers smtp faults fuzz bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -78,6 +78,48 @@ bench: ## measure the stages of the data path; B=name for one
 
 compare: build peers ## scrape 100 targets x 1,000 series at 1 s for a minute beside Prometheus; ARGS for other loads
 	cargo run --release --locked --example compare -- --ferula $(TARGET)/release/ferula --peers $(FERULA_PEERS) $(ARGS)
+
+# Each figure by a command of its own: `make numbers-churn`. ARGS come last and win: `make numbers-churn ARGS="--targets 10"`.
+# SERVERS says who is measured. BENCHMARKS.md says what each one is about.
+SERVERS ?= prometheus,victoria-metrics,ferula
+COMPARE = cargo run --release --locked --example compare -- --ferula $(TARGET)/release/ferula --peers $(FERULA_PEERS) --servers $(SERVERS)
+COMPARED := cpu cpu-gzip memory-100k memory-1m churn replace restart-400k restart-1m
+NUMBERS := $(addprefix numbers-,$(COMPARED) replay-400k replay-1m compaction-100k compaction-1m head-memory micro)
+.PHONY: $(NUMBERS)
+
+numbers: $(NUMBERS) ## every figure of BENCHMARKS.md, one after the other; numbers-NAME for one
+
+$(addprefix numbers-,$(COMPARED)): build peers
+numbers-cpu:
+	$(COMPARE) --targets 100 --interval 1 --warmup 60 --seconds 120 $(ARGS)
+numbers-cpu-gzip:
+	$(COMPARE) --targets 100 --interval 1 --warmup 60 --seconds 120 --gzip $(ARGS)
+numbers-memory-100k:
+	$(COMPARE) --targets 100 --interval 5 --warmup 120 --seconds 120 $(ARGS)
+numbers-memory-1m:
+	$(COMPARE) --targets 1000 --interval 15 --warmup 120 --seconds 180 $(ARGS)
+numbers-churn:
+	$(COMPARE) --targets 100 --interval 5 --warmup 60 --seconds 600 --churn 10 $(ARGS)
+numbers-replace:
+	$(COMPARE) --targets 100 --interval 5 --warmup 120 --seconds 120 --replace $(ARGS)
+numbers-restart-400k:
+	$(COMPARE) --targets 400 --interval 15 --warmup 60 --seconds 180 --restart $(ARGS)
+numbers-restart-1m:
+	$(COMPARE) --targets 1000 --interval 15 --warmup 60 --seconds 180 --restart $(ARGS)
+numbers-replay-400k:
+	FERULA_BENCH_TARGETS=$(or $(TARGETS),400) cargo bench -p tsdb --locked --bench replay
+numbers-replay-1m:
+	FERULA_BENCH_TARGETS=$(or $(TARGETS),1000) cargo bench -p tsdb --locked --bench replay
+numbers-compaction-100k:
+	SERIES=$(or $(SERIES),100_000) cargo bench -p tsdb --locked --bench compaction
+numbers-compaction-1m:
+	SERIES=$(or $(SERIES),1_000_000) cargo bench -p tsdb --locked --bench compaction
+numbers-head-memory:
+	SERIES=$(or $(SERIES),400_000) cargo bench -p tsdb --locked --bench head_memory
+numbers-micro:
+	cargo bench -p model --locked --bench parse_text
+	cargo bench -p ferula --locked --bench scrape_warm
+	cargo bench -p tsdb --locked --bench append_commit --bench wal_encode --bench chunk_decode
 
 clean:
 	cargo clean

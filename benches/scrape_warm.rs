@@ -4,6 +4,10 @@
 //! another 5 ns, its float 8 ns and the slot 2 ns; so 25 ns, to which the virtual call of the appender adds.
 //! The appender counts and keeps nothing.
 
+#[allow(dead_code, reason = "the bytes are of no interest here")]
+#[path = "../tsdb/benches/measure/counting.rs"]
+mod counting;
+
 use std::hint::black_box;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -16,6 +20,9 @@ use ferula::scrape::metadata::Memory;
 use model::storage::{AppendError, Appender, Error, SeriesKey, SeriesRef};
 use model::wire::parse::Format;
 use model::{Labels, Value};
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
 
 /// Counts samples.
 struct Count(u64);
@@ -89,6 +96,9 @@ fn scrape_warm(criterion: &mut Criterion) {
             counts
         };
         pass();
+        let before = counting::allocations();
+        pass();
+        eprintln!("allocations per warm body of {n} lines: {}", counting::allocations() - before);
         group.throughput(Throughput::Elements(n as u64));
         group.bench_function(format!("{n}"), |bencher| bencher.iter(|| black_box(pass())));
     }

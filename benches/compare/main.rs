@@ -19,7 +19,11 @@ use process::{Kind, Server};
 use report::{Restart, Row};
 
 #[derive(Parser)]
-#[command(about = "compares what scraping costs Prometheus, VictoriaMetrics and Ferula")]
+// Said twice, the last one counts: `make numbers-...` adds the user's arguments to its own.
+#[command(
+    about = "compares what scraping costs Prometheus, VictoriaMetrics and Ferula",
+    args_override_self = true
+)]
 struct Args {
     #[command(subcommand)]
     mode: Option<Mode>,
@@ -116,9 +120,10 @@ async fn measure(kind: Kind, path: PathBuf, fleet: &process::Fleet, load: Load) 
     anyhow::ensure!(n_stored == n_series, "the fleet shows {n_series} series but the server has {n_stored}");
     let disk_bytes = server.disk_bytes()?;
     let restart = if load.restart {
-        let took = server.kill_and_restart().await?;
+        let (took, lost) = server.kill_and_restart().await?;
         Some(Restart {
             seconds: took.as_secs_f64(),
+            lost,
             peak_per_series: server.peak_bytes()? as f64 / n_series as f64,
         })
     } else {

@@ -22,6 +22,8 @@ pub(crate) struct Restart {
     /// From the kill to the first answer that the server is ready.
     pub(crate) seconds: f64,
     pub(crate) peak_per_series: f64,
+    /// Samples that could be queried before the kill and not after it.
+    pub(crate) lost: u64,
 }
 
 pub(crate) fn print(load: Load, rows: &[Row]) {
@@ -40,21 +42,21 @@ pub(crate) fn print(load: Load, rows: &[Row]) {
     .and_then(|()| {
         writeln!(
             out,
-            "{:<24} {:>14} {:>16} {:>14} {:>16} {:>14} {:>24}",
+            "{:<24} {:>14} {:>16} {:>14} {:>16} {:>14} {:>38}",
             "server",
             "CPU us/sample",
             "RssAnon B/series",
             "peak B/series",
             "missed scrapes",
             "disk B/sample",
-            "ready after kill (peak)"
+            "ready after kill (peak, samples lost)"
         )
     })
     .and_then(|()| {
         rows.iter().try_for_each(|row| {
             writeln!(
                 out,
-                "{:<24} {:>14.3} {:>16.0} {:>14.0} {:>16} {:>14.2} {:>24}",
+                "{:<24} {:>14.3} {:>16.0} {:>14.0} {:>16} {:>14.2} {:>38}",
                 format!("{} {}", row.server, row.version),
                 row.cpu_us_per_sample,
                 row.rss_anon_per_series,
@@ -63,7 +65,10 @@ pub(crate) fn print(load: Load, rows: &[Row]) {
                 row.disk_bytes_per_sample,
                 row.restart.as_ref().map_or_else(
                     || "-".to_owned(),
-                    |restart| format!("{:.2} s ({:.0} B/series)", restart.seconds, restart.peak_per_series)
+                    |restart| format!(
+                        "{:.2} s ({:.0} B/series, {})",
+                        restart.seconds, restart.peak_per_series, restart.lost
+                    )
                 ),
             )
         })

@@ -7,12 +7,19 @@
 
 #![expect(clippy::unwrap_used, reason = "writing to a string does not fail")]
 
+#[allow(dead_code, reason = "the bytes are of no interest here")]
+#[path = "../../benches/measure/counting.rs"]
+mod counting;
+
 use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use model::LabelsBuilder;
 use model::wire::parse::{Entry, Format, Parser};
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
 
 const N_LINES: usize = 1000;
 
@@ -86,6 +93,9 @@ fn benches(c: &mut Criterion) {
         })
         .min()
         .expect("there were runs");
+    let before = counting::allocations();
+    black_box(parse(black_box(text.as_bytes()), Format::Text));
+    eprintln!("allocations per body of {N_LINES} lines: {}", counting::allocations() - before);
     eprintln!(
         "best: {:.1} ns per line of {} bytes",
         best.as_nanos() as f64 / N_LINES as f64,
