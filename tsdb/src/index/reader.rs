@@ -301,12 +301,26 @@ impl Reader {
     ///
     /// # Errors
     /// `each` fails, or the section changed under us.
-    pub fn for_each_symbol(&self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut cursor = Cursor::new(self.map.get(self.symbols.strings.clone()).unwrap_or_default());
+    pub fn for_each_symbol(&self, mut each: impl FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
+        let map = self.map.get(..self.symbols.strings.end).unwrap_or_default();
+        let mut cursor = Cursor::at(map, self.symbols.strings.start);
         for _ in 0..self.symbols.count {
-            each(cursor.str().map_err(|e| corrupt(&self.path, self.toc.symbols, e))?)?;
+            let unknown = DecodeError { what: "symbols beyond 4 GiB", offset: u32::MAX };
+            let at =
+                u32::try_from(cursor.pos()).map_err(|_| corrupt(&self.path, self.toc.symbols, unknown))?;
+            each(at, cursor.str().map_err(|e| corrupt(&self.path, self.toc.symbols, e))?)?;
         }
         Ok(())
+    }
+
+    /// The string at a place that [`Reader::for_each_symbol`] told.
+    pub fn symbol_at(&self, offset: u32) -> Result<&[u8]> {
+        self.symbols.at_offset(&self.map, offset).map_err(|e| corrupt(&self.path, self.toc.symbols, e))
+    }
+
+    /// Whether series name symbols by their place in the file and not by their position.
+    pub fn names_symbols_by_offset(&self) -> bool {
+        self.version == 1
     }
 
     pub fn symbol_count(&self) -> u32 {
