@@ -311,7 +311,12 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
     /// A refused exemplar is no reason to refuse the sample.
     #[cold]
     fn add_exemplar(&mut self, exemplar: &ExemplarLine<'_>, series: SeriesRef, t: Timestamp) {
-        let exemplar = Exemplar { labels: exemplar.labels(), v: exemplar.v, t: exemplar.t.unwrap_or(t) };
+        let exemplar = Exemplar {
+            labels: exemplar.labels(),
+            v: exemplar.v,
+            t: exemplar.t.unwrap_or(t),
+            has_own_t: exemplar.t.is_some(),
+        };
         match self.batch.append_exemplar(series, &exemplar) {
             Ok(()) => {}
             Err(AppendError::ExemplarsDisabled) => self.keeps_exemplars = false,

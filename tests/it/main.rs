@@ -11,6 +11,7 @@ mod admin;
 mod bad_input;
 mod compat;
 mod directory;
+mod extras;
 mod kill;
 mod late;
 mod mail;

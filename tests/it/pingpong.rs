@@ -376,8 +376,7 @@ impl Match {
         let answers = answers(&server, self.begun, end);
         let exemplars = exemplars(&server, end);
         let n_exemplars = exemplars[0]["exemplars"].as_array().map_or(0, Vec::len);
-        // Ours keeps exemplars and does not scrape any yet.
-        assert!(is_ours || n_exemplars > 0, "{when}: no exemplar of the last seconds: {exemplars}");
+        assert!(n_exemplars > 0, "{when}: no exemplar of the last seconds: {exemplars}");
         let histograms = match before {
             Some(before) if is_ours => before.histograms.clone(),
             _ => (end, server.query(HISTOGRAMS, end)),

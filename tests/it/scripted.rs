@@ -55,6 +55,12 @@ impl Scripted {
         Self::raw(move |_, stream| answer(stream, 200, "text/plain; version=0.0.4", &text()))
     }
 
+    /// The same as OpenMetrics, which `text` ends with its mark.
+    pub(crate) fn openmetrics(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Self::raw(move |_, stream| answer(stream, 200, kind, &text()))
+    }
+
     /// Takes what is posted as JSON and hands it to the test with its path.
     pub(crate) fn receiver() -> (Self, mpsc::Receiver<(String, Value)>) {
         let (send, received) = mpsc::channel();

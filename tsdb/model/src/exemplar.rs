@@ -14,6 +14,9 @@ pub struct Exemplar {
     pub labels: Labels,
     pub v: f64,
     pub t: Timestamp,
+    /// Whether `t` came with it. Else it is that of the sample, and the same labels and value with every scrape are
+    /// the same observation.
+    pub has_own_t: bool,
 }
 
 /// The exemplars of one series, oldest first.

@@ -81,6 +81,18 @@ impl Exemplars {
         added.map(|_| ())
     }
 
+    /// Stores an exemplar of an earlier run, of which nothing says whether its time is its own. While others of that
+    /// run follow it counts as such, for all of them were found worth storing; then it does not, so that a target that
+    /// goes on repeating itself is recognised.
+    pub(super) fn restore(&self, series: &Labels, exemplar: &Exemplar) {
+        let mut ring = self.ring.write();
+        let at = ring.next;
+        if ring.add(series, exemplar) == Ok(true) {
+            ring.items[at].exemplar.has_own_t = false;
+            self.appended.inc();
+        }
+    }
+
     /// Visits all in the order in which they came.
     pub(super) fn each(&self, mut visit: impl FnMut(&Labels, &Exemplar)) {
         let ring = self.ring.read();
@@ -167,7 +179,8 @@ impl Ring {
         }
         let Some(ends) = ends else { return Ok(true) };
         let newest = &self.item(ends.newest).exemplar;
-        if newest.t == exemplar.t && newest.v == exemplar.v && newest.labels == exemplar.labels {
+        let is_of_time = newest.t == exemplar.t || !(newest.has_own_t || exemplar.has_own_t);
+        if is_of_time && newest.v == exemplar.v && newest.labels == exemplar.labels {
             return Ok(false);
         }
         // Several of one time are those of a histogram's buckets; that they ascend tells a repeated scrape from a

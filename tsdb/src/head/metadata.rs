@@ -102,7 +102,7 @@ impl Inner {
             let state = self.shards[slot.shard()].state.read();
             let series = self.registry.read().labels(state.cold[slot.idx()].id);
             drop(state);
-            let _ = self.exemplars.add(&series, exemplar);
+            self.exemplars.restore(&series, exemplar);
         }
     }
 }

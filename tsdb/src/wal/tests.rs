@@ -310,7 +310,8 @@ fn records_of_all_types() -> Vec<Vec<u8>> {
     }
     let (mut exemplars, mut bytes) = (record::Exemplars::default(), Vec::new());
     for t in [300, 100, 200] {
-        let exemplar = Exemplar { labels: Labels::from_pairs([("id", t.to_string())]), v: 1.0, t };
+        let exemplar =
+            Exemplar { labels: Labels::from_pairs([("id", t.to_string())]), v: 1.0, t, has_own_t: true };
         exemplars.push(&mut bytes, 1, &exemplar);
     }
     all.push(bytes);

@@ -170,8 +170,12 @@ impl ExemplarQueryable for Named {
     fn exemplars(&self, range: TimeRange, selectors: &[Vec<Matcher>]) -> Result<Vec<SeriesExemplars>, Error> {
         let of = |matchers: &Vec<Matcher>| {
             let series = Labels::from_pairs([(&*matchers.last()?.name, matchers.last()?.value.as_ref())]);
-            let exemplar =
-                Exemplar { labels: Labels::from_pairs([("trace", "<a>")]), v: 0.5, t: range.mint + 1 };
+            let exemplar = Exemplar {
+                labels: Labels::from_pairs([("trace", "<a>")]),
+                v: 0.5,
+                t: range.mint + 1,
+                has_own_t: true,
+            };
             Some(SeriesExemplars { series, exemplars: vec![exemplar] })
         };
         Ok(selectors.iter().filter_map(of).collect())

@@ -10,7 +10,7 @@ fn series(n: u8) -> Labels {
 }
 
 fn exemplar(t: i64, v: f64, id: &str) -> Exemplar {
-    Exemplar { labels: Labels::from_pairs([("id", id)]), v, t }
+    Exemplar { labels: Labels::from_pairs([("id", id)]), v, t, has_own_t: true }
 }
 
 fn all(exemplars: &Exemplars) -> Vec<(Labels, Vec<i64>)> {
@@ -19,6 +19,34 @@ fn all(exemplars: &Exemplars) -> Vec<(Labels, Vec<i64>)> {
         .into_iter()
         .map(|found| (found.series, found.exemplars.iter().map(|e| e.t).collect()))
         .collect()
+}
+
+#[test]
+fn without_a_time_of_its_own_the_same_one_is_a_repetition() {
+    let exemplars = Exemplars::new(10, 0);
+    let it = series(1);
+    let untimed = |t, id| Exemplar { has_own_t: false, ..exemplar(t, 1.0, id) };
+    exemplars.add(&it, &untimed(1000, "a")).unwrap();
+    let judge = |e: Exemplar| exemplars.judge(&it, &e);
+    assert_eq!(judge(untimed(2000, "a")), Ok(false));
+    assert_eq!(judge(untimed(2000, "b")), Ok(true));
+    assert_eq!(judge(exemplar(2000, 1.0, "a")), Ok(true));
+    exemplars.add(&it, &exemplar(2000, 1.0, "a")).unwrap();
+    assert_eq!(judge(untimed(3000, "a")), Ok(true));
+}
+
+#[test]
+fn all_of_an_earlier_run_are_restored_and_then_repetitions_are_known() {
+    let exemplars = Exemplars::new(10, 0);
+    let it = series(1);
+    for t in [1000, 2000, 3000] {
+        exemplars.restore(&it, &exemplar(t, 1.0, "a"));
+    }
+    assert_eq!(all(&exemplars), [(it.clone(), vec![1000, 2000, 3000])]);
+    let untimed = |t, id| Exemplar { has_own_t: false, ..exemplar(t, 1.0, id) };
+    assert_eq!(exemplars.judge(&it, &untimed(4000, "a")), Ok(false));
+    assert_eq!(exemplars.judge(&it, &exemplar(3000, 1.0, "a")), Ok(false));
+    assert_eq!(exemplars.judge(&it, &exemplar(4000, 1.0, "a")), Ok(true));
 }
 
 #[test]

@@ -411,7 +411,7 @@ fn restore_exemplars(inner: &Inner, payload: &[u8]) -> Result<(), crate::DecodeE
         rest = after;
         // Refused if the ring has become smaller, or none is kept any more.
         if inner.exemplars.is_enabled() {
-            let _ = inner.exemplars.add(&series, &Exemplar { labels, v, t });
+            inner.exemplars.restore(&series, &Exemplar { labels, v, t, has_own_t: true });
         }
     }
     Ok(())

@@ -267,7 +267,8 @@ fn the_histograms_we_wrote_are_what_the_server_reads() {
             let own = feed.next(&mut rng);
             let it = batch.append_value(SeriesKey::Labels(&series(n)), 0, t, own.value()).unwrap();
             if i % 100 == 0 {
-                let exemplar = model::Exemplar { labels: labels(&[("trace", "x")]), v: 1.0, t };
+                let exemplar =
+                    model::Exemplar { labels: labels(&[("trace", "x")]), v: 1.0, t, has_own_t: true };
                 batch.append_exemplar(it, &exemplar).unwrap();
                 let help = format!("help {i}").into();
                 let metadata = model::storage::Metadata { help, ..Default::default() };

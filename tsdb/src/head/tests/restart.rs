@@ -76,9 +76,14 @@ pub(super) fn text(head: &Head) -> BTreeMap<String, Vec<String>> {
     all
 }
 
+/// But for whether their times are their own, which the log does not say.
 fn exemplars(head: &Head) -> Vec<String> {
     let found: Vec<SeriesExemplars> = head.exemplars(TimeRange::ALL, &[Vec::new()]).unwrap();
-    found.iter().map(|it| format!("{it:?}")).collect()
+    let text = |it: &Exemplar| format!("{} {} {}", it.labels, it.v, it.t);
+    found
+        .iter()
+        .map(|it| format!("{} {:?}", it.series, it.exemplars.iter().map(text).collect::<Vec<_>>()))
+        .collect()
 }
 
 /// Appends a few hundred samples of all kinds to many series over all shards, in `rounds` commits.
@@ -105,7 +110,7 @@ pub(super) fn fill(head: &Head, rounds: std::ops::Range<i64>, seed: u64) {
                 let series = batch.append_value(key, start - 1000, t, value).unwrap();
                 if rng.u8(..10) == 0 {
                     let labels = Labels::from_pairs([("trace_id", rng.u32(..).to_string())]);
-                    let exemplar = Exemplar { labels, v: rng.f64(), t };
+                    let exemplar = Exemplar { labels, v: rng.f64(), t, has_own_t: true };
                     let _ = batch.append_exemplar(series, &exemplar);
                 }
                 if round == 0 {

@@ -420,7 +420,8 @@ fn exemplars_are_logged_kept_and_found() {
     let features = Features { max_exemplars: 3, ..Features::default() };
     let with = Options { features, ..options() };
     let head = Head::open(dir.path(), with, i64::MIN, &ReplayProgress::default()).unwrap();
-    let exemplar = |t: i64, id: &str| Exemplar { labels: labels(&[("trace", id)]), v: 1.5, t };
+    let exemplar =
+        |t: i64, id: &str| Exemplar { labels: labels(&[("trace", id)]), v: 1.5, t, has_own_t: true };
     let mut batch = head.batch(1);
     let it = batch.append(SeriesKey::Labels(&series(1)), 1000, 1.0).unwrap();
     batch.append_exemplar(it, &exemplar(900, "a")).unwrap();

@@ -62,7 +62,7 @@ pub fn decode_exemplars(record: &[u8], mut each: impl FnMut(RefExemplar)) -> Res
         let t = base_t.wrapping_add(cursor.varint()?);
         let v = cursor.float()?;
         let labels = take_labels(&mut cursor)?;
-        each(RefExemplar { series, exemplar: Exemplar { labels, v, t } });
+        each(RefExemplar { series, exemplar: Exemplar { labels, v, t, has_own_t: true } });
     }
     Ok(())
 }
