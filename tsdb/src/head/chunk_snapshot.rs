@@ -77,6 +77,10 @@ pub(super) fn load(
         Some(&last) if last >= position.segment => {}
         _ => return Err(refuse("the log ends before the place it reaches")),
     }
+    if segment::checkpoints(&inner.wal_dir)?.last().is_some_and(|&last| last >= position.segment) {
+        // It leaves out what it says of series that are gone: those of the snapshot might be among them.
+        return Err(refuse("a checkpoint reaches it"));
+    }
     if segments.contains(&position.segment)
         && fs::file_len(&segment::path(&inner.wal_dir, position.segment))? < position.offset
     {
@@ -166,6 +170,11 @@ fn load_series(inner: &Inner, loaded: &Loaded, table: &mut Table, record: &[u8])
 impl Inner {
     /// Writes a snapshot of the head, whose log is closed, and removes older ones.
     pub(super) fn write_chunk_snapshot(&self, dir: &Path) -> Result<()> {
+        if !self.aliases.lock().is_empty() {
+            // It has no place for them, and their records are before where the log would be read from.
+            tracing::info!("no snapshot of the head: some series have chunks under two refs");
+            return remove_all_but(dir, None);
+        }
         let Some(&last) = segment::list(&self.wal_dir)?.last() else { return Ok(()) };
         let offset = fs::file_len(&segment::path(&self.wal_dir, last))?;
         let position = LogPosition { segment: last, offset };

@@ -58,8 +58,14 @@ impl Inner {
         // Upstream moves the start of the head to its oldest sample; an empty head has none.
         let new_min = oldest.unwrap_or(Timestamp::MAX);
         self.min_time.store(new_min, Relaxed);
-        if oldest.is_none() && self.max_time.load(Relaxed) < mint {
-            self.max_time.store(Timestamp::MIN, Relaxed);
+        let max_time = self.max_time.load(Relaxed);
+        if oldest.is_none() && max_time < mint {
+            // Unless a batch was faster.
+            let _ = self.max_time.compare_exchange(max_time, Timestamp::MIN, Relaxed, Relaxed);
+        }
+        // What was stored since the walk is looked for now; what is stored from here on moves the time itself.
+        if let Some(held) = self.oldest_held() {
+            self.min_time.fetch_min(held.max(mint), Relaxed);
         }
         // It speaks of blocks and of a log that are no more.
         self.remove_snapshot();
@@ -223,7 +229,9 @@ impl Inner {
             wal.metrics().truncations_failed.inc();
         }
         written?;
-        self.expiries.lock().retain(|_, &mut until| until >= mint);
+        let mut expiries = self.expiries.lock();
+        expiries.retain(|_, &mut until| until >= mint);
+        self.aliases.lock().retain(|(alias, _)| expiries.contains_key(alias));
         Ok(())
     }
 
@@ -242,8 +250,12 @@ impl Inner {
         let mint = self.late.oldest().map_or(mint, |oldest| oldest.min(mint));
         // Chunks leave whole: one that reaches over `mint`, or was left open because somebody was looking, still has
         // samples from before.
-        let oldest = self.shards.iter().filter_map(|shard| oldest_held(shard, &shard.state.read())).min();
-        mint.min(oldest.unwrap_or(mint))
+        mint.min(self.oldest_held().unwrap_or(mint))
+    }
+
+    /// The time of the oldest sample that came in order, whether it is of use or not.
+    fn oldest_held(&self) -> Option<Timestamp> {
+        self.shards.iter().filter_map(|shard| oldest_held(shard, &shard.state.read())).min()
     }
 
     fn living_refs(&self) -> Vec<u64> {

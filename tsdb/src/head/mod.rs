@@ -7,10 +7,15 @@
 //!
 //! Locks are taken in this order: shards by number, then the registry. Nobody holds either while the log writes.
 //!
-//! A series of plain floats is a line and a buffer; whatever else it has is in its [`extension`]. Exemplars are in one
-//! ring for all series ([`exemplars`]).
+//! A series of plain floats is a line and a buffer; whatever else it has, an open chunk of histograms or of another
+//! encoding, is in its [`extension`]. Exemplars are in one ring for all series ([`exemplars`]), what is known of metrics in one
+//! list ([`metadata`]).
 //! Samples that come too late for their place are kept apart, with a log and in the end with blocks of their own
 //! ([`late`]).
+//!
+//! A start reads the log ([`replay`]) or, if it is there and beyond doubt, a [`snapshot`] and the log behind it; upstream's is
+//! in [`chunk_snapshot`]. What is deleted stays hidden until its time leaves ([`delete`]), which is when it is in a block ([`gc`]) or,
+//! of series that have ended, before ([`stale`]).
 //!
 //! Compat: prometheus `tsdb`, `Head`.
 
@@ -174,6 +179,7 @@ struct Inner {
     metadata: Catalog,
     /// Until when the record of a series that left the head stays in checkpoints, by its ref.
     expiries: Mutex<HashMap<u64, Timestamp>>,
+    /// Held by whoever takes something out of the head, and where nothing may leave it.
     truncating: Mutex<()>,
     late: late::Shared,
     snapshots: snapshot::Schedule,
@@ -314,17 +320,19 @@ impl Head {
         {
             tracing::warn!(error = %e, "cannot write a snapshot of the head; the next start reads the whole log");
         }
-        // No batch passes from here on; one that did may still have late samples to log.
+        // No batch passes from here on; one that did may still have late samples to log, and samples that are in the log
+        // to apply.
         let Some(wal) = inner.wal.write().take() else { return Ok(()) };
-        if inner.late.is_logged() {
-            inner.appenders.outlive(CLOSE_PATIENCE);
-        }
+        let writes_snapshot = inner.options.features.snapshots_at_close;
+        let is_quiet = (inner.late.is_logged() || writes_snapshot) && inner.appenders.outlive(CLOSE_PATIENCE);
         // The log first: what a power cut leaves of the chunks must not be newer than what it leaves of the log.
         let closed = [wal.close(), inner.late.close(), inner.chunks.close()];
         closed.into_iter().collect::<Result<()>>()?;
-        if inner.options.features.snapshots_at_close
-            && let Err(e) = inner.write_chunk_snapshot(inner.snapshots.dir())
-        {
+        if writes_snapshot && !is_quiet {
+            tracing::warn!(
+                "no snapshot of the head: an appender stays open; the next start reads the whole log"
+            );
+        } else if writes_snapshot && let Err(e) = inner.write_chunk_snapshot(inner.snapshots.dir()) {
             tracing::error!(error = %e, "cannot write a snapshot of the head");
         }
         Ok(())

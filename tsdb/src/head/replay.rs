@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use model::Timestamp;
+use model::{TimeRange, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
 use super::chunks::{HeadChunks, Loaded, Sealed};
@@ -30,6 +30,7 @@ use super::series::{FLOAT_HISTOGRAM, INT_HISTOGRAM, NEVER, Shard, TIME_MAX};
 use super::{Inner, Options};
 use crate::chunk::Encoding;
 use crate::wal::reader::Corruption;
+use crate::wal::record::{self, RefTombstone};
 use crate::wal::{self, repair, segment};
 use crate::{Error, Result, fs};
 use data::Data;
@@ -117,7 +118,7 @@ pub(super) fn open(
             }
         }
     }
-    replay(&inner, loaded, snapshot, min_valid_time, progress, scratch.is_some())?;
+    let knows_more = replay(&inner, loaded, snapshot, min_valid_time, progress, scratch.is_some())?;
     // Series whose samples are all in blocks need no memory.
     inner.collect(min_valid_time);
     inner.forget_deletions(min_valid_time);
@@ -126,6 +127,9 @@ pub(super) fn open(
     }
     let writer = wal::Writer::open(&inner.wal_dir, options.wal)?;
     writer.metrics().corruptions.add(inner.metrics.log_corruptions.get());
+    if knows_more {
+        inner.log_anew(&writer)?;
+    }
     *inner.wal.write() = Some(writer);
     inner.late.open_log()?;
     inner.metrics.replay_seconds.set(started.elapsed().as_secs_f64());
@@ -204,6 +208,8 @@ fn empty(
 }
 
 /// Reads the log into a head that has nothing yet but its chunk files and perhaps a snapshot.
+///
+/// Tells whether the log was cut at a bad record and the head may know of series that were defined behind it.
 fn replay(
     inner: &Inner,
     mut loaded: Loaded,
@@ -211,7 +217,7 @@ fn replay(
     min_valid_time: Timestamp,
     progress: &ReplayProgress,
     is_read_only: bool,
-) -> Result<()> {
+) -> Result<bool> {
     let (from, known) = snapshot.unzip();
     let known = known.unwrap_or_default();
     let files = scan::open(&inner.wal_dir, from)?;
@@ -243,13 +249,53 @@ fn replay(
     // Nothing in the log is newer than the head.
     let until = inner.max_time.load(Ordering::Relaxed);
     inner.expiries.lock().extend(table.outdated.iter().map(|&series| (series, until)));
+    let mut knows_more = from.is_some() && scanned.cut.is_some();
     match read {
         Err((_, Stop::Failed(error))) => return Err(error),
-        Err((_, Stop::Corrupt(cut))) => scanned.cut = Some(cut),
+        Err((_, Stop::Corrupt(cut))) => {
+            scanned.cut = Some(cut);
+            knows_more = true;
+        }
         Ok(()) => {}
     }
     cut_off(inner, &scanned, is_read_only)?;
-    late::replay(inner, late, |series| table.slots.get(series), is_read_only)
+    late::replay(inner, late, |series| table.slots.get(series), is_read_only)?;
+    Ok(knows_more)
+}
+
+impl Inner {
+    /// Tells a log that was cut of all series and of what is deleted of them. Series are found before samples are looked
+    /// at, and a snapshot has some, too: they count as logged, and what comes for them would mean nothing to the next start.
+    fn log_anew(&self, wal: &wal::Writer) -> Result<()> {
+        for shard in &self.shards {
+            let (state, registry) = (shard.state.read(), self.registry.read());
+            let is_alive =
+                |idx: &u32| shard.line(*idx).flags.load(Ordering::Relaxed) & super::series::ALIVE != 0;
+            let mut slots = (0..state.n_slots()).filter(is_alive);
+            loop {
+                let (mut batch, mut series, mut tombstones) = (wal.batch(), Vec::new(), Vec::new());
+                record::begin_series(&mut series);
+                record::begin_tombstones(&mut tombstones);
+                let n_empty = (series.len(), tombstones.len());
+                for idx in slots.by_ref().take(1024) {
+                    let (id, wal_ref) = (state.cold[idx].id, shard.line(idx).wal_ref());
+                    record::push_series(&mut series, wal_ref, &registry.labels(id));
+                    for &TimeRange { mint, maxt } in registry.deleted(id) {
+                        record::push_tombstone(&mut tombstones, RefTombstone { series: wal_ref, mint, maxt });
+                    }
+                }
+                if series.len() == n_empty.0 {
+                    break;
+                }
+                batch.push(&series);
+                if tombstones.len() > n_empty.1 {
+                    batch.push(&tombstones);
+                }
+                wal.log(batch)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads the records that say which series there are. What is corrupt is cut off.

@@ -11,6 +11,7 @@ use crate::compact::{SeriesSource, SourceSeries};
 use crate::fs::fault;
 
 mod ended;
+mod interplay;
 mod peers;
 mod restart;
 mod values;

@@ -257,6 +257,8 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     /// The newest time that each series was given, deleted or not.
     pub(crate) newest: BTreeMap<Labels, Timestamp>,
+    /// Series whose newest sample is a staleness marker, deleted or not.
+    pub(crate) ended: std::collections::BTreeSet<Labels>,
     /// What was acknowledged, in order.
     pub(crate) batches: Vec<Batch>,
     /// What was being committed when the disk failed: it may be there, as a whole, or not.
@@ -279,6 +281,7 @@ impl World {
             db: None,
             oracle: Oracle::new(),
             newest: BTreeMap::new(),
+            ended: std::collections::BTreeSet::new(),
             batches: Vec::new(),
             in_flight: None,
             doubtful: Vec::new(),
@@ -421,7 +424,14 @@ impl World {
     pub(crate) fn take(&mut self, batch: &Batch) {
         for (labels, t, meaning) in batch {
             let newest = self.newest.entry(labels.clone()).or_insert(i64::MIN);
-            *newest = (*newest).max(*t);
+            if *t > *newest {
+                *newest = *t;
+                if *meaning == Meaning::Stale {
+                    self.ended.insert(labels.clone());
+                } else {
+                    self.ended.remove(labels);
+                }
+            }
             self.oracle.entry(labels.clone()).or_default().entry(*t).or_insert_with(|| meaning.clone());
         }
     }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fs::sim::{Fault, Sim};
+use crate::head;
 
 /// What is done; times are in seconds after the newest sample or before it.
 #[derive(Clone, Debug)]
@@ -37,6 +38,11 @@ enum Step {
     /// What a series has already, and the same with another value.
     Repeat {
         first: u8,
+    },
+    /// Series end: their newest sample is a staleness marker.
+    End {
+        first: u8,
+        count: u8,
     },
     /// Several samples of a series in one batch, not all in order.
     Tangle {
@@ -75,6 +81,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..8_u8, 1..6_u8, 1..9000_u16, any::<u64>())
             .prop_map(|(first, count, back, seed)| Step::Late { first, count, back, seed }),
         1 => (0..8_u8).prop_map(|first| Step::Repeat { first }),
+        1 => (0..8_u8, 1..6_u8).prop_map(|(first, count)| Step::End { first, count }),
         1 => (0..8_u8, any::<u64>()).prop_map(|(first, seed)| Step::Tangle { first, seed }),
         2 => (any::<u16>(), any::<u16>()).prop_map(|(mint, len)| Step::Read { mint, len }),
         3 => Just(Step::Maintain),
@@ -108,6 +115,7 @@ fn copy(from: &Path, to: &Path) {
 struct Walk {
     world: World,
     sim: Sim,
+    habits: Habits,
     now: Timestamp,
     n_crashes: u32,
     n_snapshots: u32,
@@ -120,18 +128,44 @@ fn options() -> Options {
     Options { wal_segment_bytes: 32 << 10, wal_sync_interval: Duration::ZERO, ..Options::default() }
 }
 
+/// What a store writes beside the rest so as to start fast or to be small; none of it may change what it holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Habits {
+    /// A snapshot of our own with every tick and at a close.
+    snapshots: bool,
+    /// Upstream's snapshot at a close.
+    snapshots_at_close: bool,
+    /// Series that have ended leave early.
+    drops_stale: bool,
+}
+
+fn habits() -> impl Strategy<Value = Habits> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(snapshots, snapshots_at_close, drops_stale)| {
+        Habits { snapshots, snapshots_at_close, drops_stale }
+    })
+}
+
 impl Walk {
-    fn new(window: i64) -> Self {
+    fn new(window: i64, habits: Habits) -> Self {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("data");
         std::fs::create_dir(&dir).unwrap();
         let sim = Sim::new(&dir);
         let window_option = Duration::from_millis(window.cast_unsigned());
-        let mut world = World::new(&dir, Options { out_of_order_window: window_option, ..options() });
+        let features =
+            head::Features { snapshots_at_close: habits.snapshots_at_close, ..head::Features::default() };
+        let options = Options {
+            out_of_order_window: window_option,
+            head_snapshot_interval: habits.snapshots.then_some(Duration::ZERO),
+            stale_series_threshold: if habits.drops_stale { 0.01 } else { 0.0 },
+            features,
+            ..options()
+        };
+        let mut world = World::new(&dir, options);
         world.window = window;
         world.is_off = Some(sim.struck());
         world.open().unwrap();
-        Self { world, sim, now: START, n_crashes: 0, n_snapshots: 0, deleted: Vec::new(), home }
+        Self { world, sim, habits, now: START, n_crashes: 0, n_snapshots: 0, deleted: Vec::new(), home }
     }
 
     /// A value for series `n`; some series change between floats and histograms.
@@ -169,7 +203,10 @@ impl Walk {
                     let samples = self.world.oracle.get(&series(*n));
                     let is_deleted =
                         |(labels, range): &(Labels, TimeRange)| *labels == series(*n) && range.contains(*t);
+                    // Of a series that has left the head it is not known how late a sample is.
+                    let may_be_gone = self.habits.drops_stale && self.world.ended.contains(&series(*n));
                     samples.is_none_or(|samples| !samples.contains_key(t))
+                        && (!may_be_gone || self.world.window > 0)
                         && !self.deleted.iter().any(is_deleted)
                 });
                 self.world.commit(&rows)
@@ -177,11 +214,24 @@ impl Walk {
             Step::Repeat { first } => {
                 let labels = series(usize::from(first));
                 let Some(&t) = self.world.newest.get(&labels) else { return Ok(()) };
+                let is_gone = |(of, range): &(Labels, TimeRange)| *of == labels && range.contains(t);
+                // Nor what is repeated of a series that has left the head, or was deleted and then left it.
+                if (self.habits.drops_stale && self.world.ended.contains(&labels))
+                    || self.deleted.iter().any(is_gone)
+                {
+                    return Ok(());
+                }
                 // The oracle sees to it that only the very same is accepted.
                 self.world.commit(&[
                     (usize::from(first), t, Content::Float(0.125)),
                     (usize::from(first), t, Content::Float(0.25)),
                 ])
+            }
+            Step::End { first, count } => {
+                self.now += 5000;
+                let series = usize::from(first)..usize::from(first + count);
+                let marker = || Content::Float(sample::STALE_NAN);
+                self.world.commit(&series.map(|n| (n, self.now, marker())).collect::<Vec<_>>())
             }
             Step::Tangle { first, seed } => {
                 let mut rows = Vec::new();
@@ -312,8 +362,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_equals_a_map(steps in steps(), window in prop_oneof![Just(0), Just(30 * MINUTE), Just(3 * HOUR)]) {
-        Walk::new(window).walk(&steps);
+    fn the_store_equals_a_map(
+        steps in steps(),
+        window in prop_oneof![Just(0), Just(30 * MINUTE), Just(3 * HOUR)],
+        habits in habits(),
+    ) {
+        Walk::new(window, habits).walk(&steps);
     }
 }
 
@@ -322,7 +376,7 @@ proptest! {
 #[test]
 fn a_series_that_came_back_survives_two_restarts() {
     let scrape = |n, first, count, every| Step::Scrape { n, first, count, every, seed: 0 };
-    Walk::new(0).walk(&[
+    Walk::new(0, Habits::default()).walk(&[
         scrape(1, 3, 2, 5),
         scrape(15, 5, 1, 755),
         Step::Maintain,
@@ -337,7 +391,7 @@ fn a_series_that_came_back_survives_two_restarts() {
 #[test]
 fn what_was_deleted_does_not_come_back_with_a_restart() {
     let scrape = |n, every| Step::Scrape { n, first: 0, count: 1, every, seed: 0 };
-    Walk::new(0).walk(&[
+    Walk::new(0, Habits::default()).walk(&[
         scrape(7, 221),
         scrape(5, 792),
         scrape(16, 176),

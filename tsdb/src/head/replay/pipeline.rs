@@ -11,6 +11,9 @@ use parking_lot::{Condvar, Mutex};
 /// Jobs prepared ahead of the first one that is not, for each thread.
 const AHEAD: usize = 4;
 
+/// Parts that wait in one queue, before nothing more is prepared: one shard may get all of it.
+const WAITING: usize = 32;
+
 /// What a prepared job yields: parts, each for one queue, and why there are no more if it failed.
 #[derive(Debug)]
 pub(in crate::head) struct Prepared<P, E> {
@@ -107,7 +110,11 @@ pub(in crate::head) fn run<P: Send, E: Send>(
                     it.failed = Some((it.next.saturating_sub(1), error));
                     it.queues.iter_mut().for_each(VecDeque::clear);
                 }
-            } else if it.failed.is_none() && it.next < n_jobs && it.next - it.done < AHEAD * n_threads {
+            } else if it.failed.is_none()
+                && it.next < n_jobs
+                && it.next - it.done < AHEAD * n_threads
+                && it.queues.iter().all(|queue| queue.len() < WAITING)
+            {
                 let job = it.next;
                 it.next += 1;
                 it.ready.push_back(None);
@@ -161,6 +168,30 @@ mod tests {
             run(0, 1, |_| Prepared { parts: vec![(0, ())], failure: None::<()> }, |_, ()| Ok(())),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_queue_that_nobody_keeps_up_with_holds_up_the_rest() {
+        use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+        let (prepared, applied) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let prepare = |job: usize| {
+            prepared.fetch_add(1, SeqCst);
+            Prepared { parts: vec![(0, job)], failure: None::<()> }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let apply = |_: usize, _: usize| {
+            // What was taken, what waits, and what is being prepared.
+            let most = 2 * (WAITING + AHEAD * cores);
+            for _ in 0..200 {
+                let ahead = prepared.load(SeqCst) - applied.load(SeqCst);
+                assert!(ahead <= most, "{ahead} jobs wait");
+                std::thread::yield_now();
+            }
+            applied.fetch_add(1, SeqCst);
+            Ok(())
+        };
+        assert_eq!(run(3000, 1, prepare, apply), Ok(()));
+        assert_eq!(applied.load(SeqCst), 3000);
     }
 
     #[test]

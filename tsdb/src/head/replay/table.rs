@@ -7,8 +7,8 @@
 //! Everything that a ref may mean is known before the first sample is looked at. That is the same as reading in order: a
 //! series that was dropped has no samples behind that, and one that is defined again has another ref.
 
-use foldhash::HashMap;
 use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashSet};
 use model::storage::Metadata;
 use model::{Labels, LabelsBuilder, TimeRange, Timestamp};
 
@@ -52,10 +52,10 @@ impl Slots {
         }
     }
 
-    /// No ref means this slot any more.
-    fn forget(&mut self, slot: Slot) {
-        self.sparse.retain(|_, it| *it != slot);
-        self.dense.iter_mut().filter(|it| **it == slot).for_each(|it| *it = NO_SLOT);
+    /// No ref means one of these slots any more.
+    fn forget(&mut self, gone: &HashSet<Slot>) {
+        self.sparse.retain(|_, slot| !gone.contains(slot));
+        self.dense.iter_mut().filter(|slot| gone.contains(slot)).for_each(|slot| *slot = NO_SLOT);
     }
 }
 
@@ -219,6 +219,7 @@ impl Table {
     }
 
     fn bury(&mut self, inner: &Inner, tombstones: &[RefTombstone]) {
+        let mut gone = HashSet::default();
         for tombstone in tombstones {
             // Its record may be gone; the ref was used all the same.
             inner.last_ref.fetch_max(tombstone.series, std::sync::atomic::Ordering::Relaxed);
@@ -226,26 +227,35 @@ impl Table {
                 self.n_unknown += 1;
                 continue;
             };
-            let shard = &inner.shards[slot.shard()];
-            let id = shard.state.read().cold[slot.idx()].id;
             if (tombstone.mint, tombstone.maxt) == (Timestamp::MIN, Timestamp::MAX) {
-                self.forget(inner, slot, id);
+                gone.insert(slot);
             } else {
+                let id = inner.shards[slot.shard()].state.read().cold[slot.idx()].id;
                 // Of old times, too: late samples may be there. What hides nothing is forgotten when all is read.
                 let span = TimeRange::new(tombstone.mint, tombstone.maxt);
                 inner.registry.write().delete(id, span);
             }
         }
+        if !gone.is_empty() {
+            self.forget(inner, &gone);
+        }
     }
 
-    /// A tombstone over all times says that the series was dropped; a later record may define it anew.
-    fn forget(&mut self, inner: &Inner, slot: Slot, id: u32) {
-        let shard = &inner.shards[slot.shard()];
-        let mut state = shard.state.write();
-        self.outdated.push(shard.line(slot.idx()).wal_ref());
-        shard.death(&mut state, slot.idx());
-        inner.registry.write().remove(&[id], false);
-        inner.metrics.series_removed.inc();
-        self.slots.forget(slot);
+    /// A tombstone over all times says that the series was dropped; a later record may define it anew. Those of one
+    /// record are dropped together, since all refs have to be looked at.
+    fn forget(&mut self, inner: &Inner, gone: &HashSet<Slot>) {
+        let mut dead = Vec::with_capacity(gone.len());
+        for &slot in gone {
+            let shard = &inner.shards[slot.shard()];
+            let mut state = shard.state.write();
+            self.outdated.push(shard.line(slot.idx()).wal_ref());
+            dead.push(state.cold[slot.idx()].id);
+            shard.death(&mut state, slot.idx());
+        }
+        inner.registry.write().remove(&dead, false);
+        // Pairs may have other ids now.
+        self.memo = PairMemo::default();
+        inner.metrics.series_removed.add(dead.len() as u64);
+        self.slots.forget(gone);
     }
 }
