@@ -166,8 +166,9 @@ fn features_of_the_store_are_switched_by_their_flags() {
     let home = Home::new(&config(&target));
     // The log is left uncompressed, so that texts can be found in it.
     let logged = |text: &str| {
-        let log = std::fs::read(home.path("data/wal/00000000")).unwrap();
-        log.windows(text.len()).any(|bytes| bytes == text.as_bytes())
+        let segments = std::fs::read_dir(home.path("data/wal")).unwrap().map(|entry| entry.unwrap().path());
+        let mut logs = segments.filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap());
+        logs.any(|log| log.windows(text.len()).any(|bytes| bytes == text.as_bytes()))
     };
     let plain = "--no-storage.tsdb.wal-compression";
     let server = home.start(&[plain]);
@@ -182,6 +183,7 @@ fn features_of_the_store_are_switched_by_their_flags() {
         server.value(&format!("timestamp(up{{job=\"x\"}}) > bool {started}")) == Some(1.0)
     });
     assert!(server.process.logged("unknown feature").is_none());
+    assert!(logged("requests that came") && logged("Health of the scrape target."), "metadata-wal-records");
     let has_snapshot = || {
         let mut entries = std::fs::read_dir(home.path("data")).unwrap();
         entries.any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("chunk_snapshot."))
