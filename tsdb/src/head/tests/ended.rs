@@ -71,7 +71,8 @@ fn no_sample_is_lost_to_a_series_that_comes_back_meanwhile() {
         reader.join().unwrap();
         expected = writer.join().unwrap();
     });
-    assert!(n_dropped > 20, "{n_dropped} series were dropped");
+    // How many depends on how the threads take turns; that some are is what this is about.
+    assert!(n_dropped > 0, "no series was dropped");
     let whole = |head: &Head| {
         let mut found = blocks.clone();
         for (labels, samples) in dump(head) {
