@@ -40,11 +40,15 @@ fn main() {
         columns.push((round, rows));
     }
     print!("{:<20}", "B/series after");
-    columns.iter().for_each(|(round, _)| print!("{round:>8}"));
+    for (round, _) in &columns {
+        print!("{round:>8}");
+    }
     println!(" scrapes of {n_series} series");
     for (i, (owner, _)) in columns[0].1.iter().enumerate() {
         print!("{owner:<20}");
-        columns.iter().for_each(|(_, rows)| print!("{:>8.1}", rows[i].1));
+        for (_, rows) in &columns {
+            print!("{:>8.1}", rows[i].1);
+        }
         println!();
     }
     std::mem::forget(head);

@@ -126,7 +126,9 @@ impl BlockMerge {
                     *place = (n, offset);
                 }
                 ranks.push(u32::try_from(next).expect("symbols of blocks that are 4 GiB each at most"));
-                names.iter_mut().for_each(|names| names.push(offset));
+                if let Some(names) = &mut names {
+                    names.push(offset);
+                }
                 Ok(())
             })?;
             (input.ranks, input.names) = (ranks, names);
@@ -181,7 +183,7 @@ impl BlockMerge {
             builder.set(self.string(name)?, self.string(value)?);
         }
         let mut mended = Vec::new();
-        for (name, value) in builder.build().iter() {
+        for (name, value) in &builder.build() {
             for &(rank, of_value) in pairs {
                 if self.string(rank)? == name && self.string(of_value)? == value {
                     mended.push((rank, of_value));

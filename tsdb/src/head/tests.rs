@@ -355,7 +355,7 @@ fn a_source_that_looks_at_slices_shows_what_one_shows_that_looks_at_all() {
             let (name, own) = (format!("m{}", n % 7), format!("{}", n / 7));
             let mut pairs = vec![("__name__", name.as_str()), ("job", "j")];
             if n >= 7 {
-                pairs.push((if n % 2 == 0 { "n" } else { "o" }, &own));
+                pairs.push((if n.is_multiple_of(2) { "n" } else { "o" }, &own));
             }
             labels(&pairs)
         })
