@@ -66,7 +66,7 @@ pub struct Features {
     pub parser: parse::Options,
     /// `promql-delayed-name-removal`
     pub delayed_name_removal: bool,
-    /// `use-start-timestamps`: refused where a query would need them, which the store does not keep yet.
+    /// `use-start-timestamps`: refused where a query would need them, since expressions do not use them yet.
     pub start_timestamps: bool,
 }
 

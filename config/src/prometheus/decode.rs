@@ -435,7 +435,7 @@ fn decode_flag(
     *slot = if node.is_null() { None } else { bool::decode(decoder, node)? };
     if *slot == Some(true) && matches!(key, "scrape_native_histograms" | "convert_classic_histograms_to_nhcb")
     {
-        decoder.warn(node.pos, &format!("{key} has no effect: native histograms are not supported yet"));
+        decoder.warn(node.pos, &format!("{key} has no effect: native histograms are not scraped yet"));
     }
     Ok(true)
 }
@@ -746,7 +746,7 @@ impl RawScrape {
                 "enable_compression" => decoder.set(value, &mut job.enable_compression)?,
                 "native_histogram_bucket_limit" | "native_histogram_min_bucket_factor" => {
                     if f64::decode(decoder, value)?.is_some_and(|v| v != 0.0) {
-                        let text = format!("{key} has no effect: native histograms are not supported yet");
+                        let text = format!("{key} has no effect: native histograms are not scraped yet");
                         decoder.warn(value.pos, &text);
                     }
                 }

@@ -199,7 +199,7 @@ fn empty(
     };
     inner.metrics.chunk_corruptions.add(loaded.n_corruptions);
     if loaded.n_skipped > 0 {
-        tracing::warn!(chunks = loaded.n_skipped, "head chunks of encodings not supported yet are skipped");
+        tracing::warn!(chunks = loaded.n_skipped, "head chunks of unknown encodings are skipped");
     }
     // Refs of chunks whose series record is lost must not be handed out again.
     let mapped_max = loaded.by_series.keys().chain(loaded.late_by_series.keys()).max().copied().unwrap_or(0);
