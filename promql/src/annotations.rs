@@ -1,7 +1,7 @@
 //! Warnings and infos: what a query says besides its result.
 //!
-//! Annotations are results, not errors. Equal texts collapse into one, whatever their positions; the last
-//! position wins. The repair of decreasing classic buckets is merged instead.
+//! Annotations are results, not errors. Equal texts collapse into one, whatever their positions; the position
+//! that is evaluated last wins, in whatever order they are found. The repair of decreasing classic buckets is merged instead.
 //!
 //! Compat: prometheus `util/annotations` (3.14).
 
@@ -19,12 +19,34 @@ pub enum Severity {
     Info,
 }
 
+/// Where in the query a remark belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// What is told to the user: often an argument.
+    pub(crate) shown: Span,
+    /// The whole expression that found it.
+    pub(crate) by: Span,
+}
+
+impl Place {
+    /// The expression `by`, at its own position.
+    pub(crate) fn of(by: Span) -> Self {
+        Self { shown: by, by }
+    }
+
+    /// Whether this expression is evaluated after `other`: arguments before what uses them, left before right.
+    fn is_after(self, other: Self) -> bool {
+        let key = |by: Span| (by.end, std::cmp::Reverse(by.start));
+        key(self.by) >= key(other.by)
+    }
+}
+
 /// One remark, with the place in the query that it is about.
 #[derive(Clone, Debug)]
 pub struct Annotation {
     pub severity: Severity,
     text: String,
-    span: Option<Span>,
+    place: Place,
     repair: Option<Repair>,
 }
 
@@ -57,54 +79,54 @@ pub struct Annotations {
 }
 
 impl Annotation {
-    fn new(severity: Severity, text: String, span: Span) -> Self {
-        Self { severity, text, span: Some(span), repair: None }
+    fn new(severity: Severity, text: String, place: Place) -> Self {
+        Self { severity, text, place, repair: None }
     }
 
-    pub(crate) fn invalid_quantile(q: f64, span: Span) -> Self {
+    pub(crate) fn invalid_quantile(q: f64, place: Place) -> Self {
         let q = format_g(q);
-        Self::new(Severity::Warning, format!("quantile value should be between 0 and 1, got {q}"), span)
+        Self::new(Severity::Warning, format!("quantile value should be between 0 and 1, got {q}"), place)
     }
 
-    pub(crate) fn invalid_ratio(r: f64, cap: f64, span: Span) -> Self {
+    pub(crate) fn invalid_ratio(r: f64, cap: f64, place: Place) -> Self {
         let (r, cap) = (format_g(r), format_g(cap));
         let text = format!("ratio value should be between -1 and 1, got {r}, capping to {cap}");
-        Self::new(Severity::Warning, text, span)
+        Self::new(Severity::Warning, text, place)
     }
 
-    pub(crate) fn bad_bucket_label(le: &[u8], metric: &[u8], span: Span) -> Self {
+    pub(crate) fn bad_bucket_label(le: &[u8], metric: &[u8], place: Place) -> Self {
         let mut text = format!("bucket label \"le\" is missing or has a malformed value of {}", go_quote(le));
         push_metric(&mut text, metric);
-        Self::new(Severity::Warning, text, span)
+        Self::new(Severity::Warning, text, place)
     }
 
-    pub(crate) fn sort_in_range_query(span: Span) -> Self {
+    pub(crate) fn sort_in_range_query(place: Place) -> Self {
         let text = "sort is ineffective for range queries since results are always ordered by labels";
-        Self::new(Severity::Warning, text.to_owned(), span)
+        Self::new(Severity::Warning, text.to_owned(), place)
     }
 
-    pub(crate) fn possible_non_counter(metric: &[u8], span: Span) -> Self {
+    pub(crate) fn possible_non_counter(metric: &[u8], place: Place) -> Self {
         let text = format!(
             "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
             go_quote(metric)
         );
-        Self::new(Severity::Info, text, span)
+        Self::new(Severity::Info, text, place)
     }
 
-    pub(crate) fn incompatible_floats(op: &str, span: Span) -> Self {
+    pub(crate) fn incompatible_floats(op: &str, place: Place) -> Self {
         let text = format!(
             "incompatible sample types encountered for binary operator {}: float {op} float",
             go_quote(op.as_bytes())
         );
-        Self::new(Severity::Info, text, span)
+        Self::new(Severity::Info, text, place)
     }
 
-    pub(crate) fn forced_monotonicity(metric: &[u8], repair: Repair, span: Span) -> Self {
+    pub(crate) fn forced_monotonicity(metric: &[u8], repair: Repair, place: Place) -> Self {
         let mut text = "input to histogram_quantile needed to be fixed for monotonicity (see \
                         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
             .to_owned();
         push_metric(&mut text, metric);
-        Self { severity: Severity::Info, text, span: Some(span), repair: Some(repair) }
+        Self { severity: Severity::Info, text, place, repair: Some(repair) }
     }
 
     /// The text as upstream renders it, with `(line:col)` of where it was caused in `query`.
@@ -126,9 +148,7 @@ impl Annotation {
                 rfc3339(repair.maxt),
             );
         }
-        if let Some(span) = self.span {
-            let _ = write!(out, " ({})", position(query, span.start as usize));
-        }
+        let _ = write!(out, " ({})", position(query, self.place.shown.start as usize));
         out
     }
 }
@@ -148,7 +168,9 @@ impl Annotations {
             self.entries.push(annotation);
             return;
         };
-        entry.span = annotation.span;
+        if annotation.place.is_after(entry.place) {
+            entry.place = annotation.place;
+        }
         if let (Some(mine), Some(other)) = (&mut entry.repair, &annotation.repair) {
             mine.merge(other);
         }
@@ -230,7 +252,7 @@ mod tests {
     fn equal_texts_collapse_and_the_last_position_wins() {
         let mut all = Annotations::default();
         for start in [3, 7] {
-            all.add(Annotation::invalid_quantile(1.5, Span { start, end: 9 }));
+            all.add(Annotation::invalid_quantile(1.5, Place::of(Span { start, end: start + 1 })));
         }
         let expected = "PromQL warning: quantile value should be between 0 and 1, got 1.5 (1:8)";
         assert_eq!(all.warnings("0123456789", 0), [expected]);
@@ -241,7 +263,7 @@ mod tests {
     fn lists_are_capped_and_positions_count_lines() {
         let mut all = Annotations::default();
         for q in 2..15 {
-            all.add(Annotation::invalid_quantile(f64::from(q), Span { start: 2, end: 3 }));
+            all.add(Annotation::invalid_quantile(f64::from(q), Place::of(Span { start: 2, end: 3 })));
         }
         let shown = all.warnings("a\nb", 10);
         assert_eq!(shown.len(), 11);

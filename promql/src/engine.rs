@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::storage::{Queryable, SelectHints};
-use model::{Labels, Sample, SampleBatch, TimeRange, Timestamp};
+use model::{FloatHistogram, Labels, Position, Sample, SampleBatch, TimeRange, Timestamp};
 use parking_lot::{Condvar, Mutex};
 
 use crate::annotations::Annotations;
 pub use crate::exec::budget::CancelFlag;
 use crate::exec::budget::{Budget, Total, now};
 use crate::exec::column::{Block, Grid, Scalars, Series, bits};
-use crate::exec::{self, Ctx, Equals, Output, Selected, duplicates, is_metadata, unify_block};
+use crate::exec::{self, Ctx, Equals, Output, Selected, duplicates, is_metadata, sample_of, unify_block};
 use crate::parse::ast::{Expr, ValueType};
 use crate::parse::{self, ParseError, Parser};
 use crate::plan::{self, Node, Plan, Scope};
@@ -141,9 +141,17 @@ pub enum Value {
 pub struct VectorSample {
     pub labels: Labels,
     pub t: Timestamp,
-    pub v: f64,
+    pub value: SampleValue,
 }
 
+/// What one sample of an instant vector holds.
+#[derive(Clone, Debug)]
+pub enum SampleValue {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+/// One series of a matrix. All its histograms have float counts.
 #[derive(Clone, Debug)]
 pub struct MatrixSeries {
     pub labels: Labels,
@@ -471,7 +479,10 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
         let sample = |row: usize| VectorSample {
             labels: block.series[row].labels.clone(),
             t: grid.start,
-            v: block.values(row)[0],
+            value: match block.histograms(row).get(0) {
+                Some(histogram) => SampleValue::Histogram(Arc::clone(histogram)),
+                None => SampleValue::Float(block.values(row)[0]),
+            },
         };
         return Ok(Value::Vector((0..block.len()).map(sample).collect()));
     }
@@ -484,6 +495,9 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
             for step in bits::ones(block.present(row)) {
                 samples.push(grid.time(step), block.values(row)[step]);
             }
+            let histograms = block.histograms(row).iter();
+            samples.histograms =
+                histograms.map(|(step, h)| sample_of(grid.time(step), Arc::clone(h))).collect();
             MatrixSeries { labels: block.series[row].labels.clone(), samples }
         })
         .collect();
@@ -514,14 +528,11 @@ fn merged(sorted: Vec<MatrixSeries>) -> Result<Vec<MatrixSeries>, Error> {
     for series in sorted {
         match out.last_mut() {
             Some(last) if last.labels == series.labels => {
-                let mut all: Vec<Sample> = last.samples.iter().chain(series.samples.iter()).collect();
-                all.sort_by_key(|s| s.t);
-                if all.windows(2).any(|pair| pair[0].t == pair[1].t) {
+                let points = |batch: &SampleBatch| batch.len() + batch.histograms.len();
+                let before = points(&last.samples) + points(&series.samples);
+                last.samples.merge_from(Position::default(), &series.samples);
+                if points(&last.samples) < before {
                     return Err(duplicates());
-                }
-                last.samples.clear();
-                for sample in all {
-                    last.samples.push(sample.t, sample.v);
                 }
             }
             _ => out.push(series),

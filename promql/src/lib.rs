@@ -16,5 +16,5 @@ pub mod testing;
 pub use annotations::{Annotation, Annotations, Severity};
 pub use engine::{
     CancelFlag, Engine, EngineOptions, Error, Features, MatrixSeries, QueryOptions, QueryResult, RangeParams,
-    Stats, Value, VectorSample,
+    SampleValue, Stats, Value, VectorSample,
 };

@@ -18,7 +18,7 @@ use std::time::Duration;
 use model::storage::{Appendable, Queryable};
 use model::{Labels, Timestamp};
 use promql::parse::ast::Expr;
-use promql::{Engine, QueryOptions, Value};
+use promql::{Engine, QueryOptions, SampleValue, Value, VectorSample};
 
 pub use manager::Manager;
 
@@ -76,7 +76,15 @@ impl Context {
 
 fn elements(value: Value) -> Result<Vec<Element>, String> {
     match value {
-        Value::Vector(samples) => Ok(samples.into_iter().map(|sample| (sample.labels, sample.v)).collect()),
+        Value::Vector(samples) => {
+            let element = |sample: VectorSample| match sample.value {
+                SampleValue::Float(v) => Ok((sample.labels, v)),
+                SampleValue::Histogram(_) => {
+                    Err("native histograms are not supported by rules yet".to_owned())
+                }
+            };
+            samples.into_iter().map(element).collect()
+        }
         Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.v)]),
         Value::Matrix(_) | Value::String { .. } => Err("rule result is not a vector or scalar".to_owned()),
     }

@@ -226,7 +226,8 @@ fn the_highest_tree_fits_on_the_stack() {
     let result =
         engine.instant_query(&storage(1), &sum, 10_000, &QueryOptions::default()).expect("deep but valid");
     let Value::Vector(samples) = result.value else { panic!("{:?}", result.value) };
-    assert_eq!(samples[0].v, (crate::parse::HEIGHT_MAX - 2) as f64);
+    let SampleValue::Float(v) = samples[0].value else { panic!("a float") };
+    assert_eq!(v, (crate::parse::HEIGHT_MAX - 2) as f64);
     let nested = format!("{}m{}", "abs(".repeat(90), ")".repeat(90));
     engine.instant_query(&storage(1), &nested, 10_000, &QueryOptions::default()).expect("deep but valid");
 }
@@ -286,7 +287,8 @@ fn the_default_subquery_step_can_be_changed() {
             &QueryOptions::default(),
         );
         let Value::Vector(samples) = result.expect("valid").value else { panic!("a vector") };
-        samples[0].v
+        let SampleValue::Float(v) = samples[0].value else { panic!("a float") };
+        v
     };
     assert_eq!(count(&engine), 10.0);
     engine.set_default_subquery_step(Duration::from_secs(30));

@@ -14,7 +14,7 @@ use model::labels::METRIC_NAME;
 use rayon::prelude::*;
 
 use super::Ctx;
-use super::column::{Block, Series, bits};
+use super::column::{Block, Histograms, Row, Series, bits};
 use super::math::{Mean, kahan_add};
 use super::stream::Stream;
 use crate::engine::Error;
@@ -131,10 +131,13 @@ pub(crate) fn fold(
     let wave = (ctx.morsel_rows * ctx.threads * 2).max(WAVE_CELLS / steps).min(rows);
     let buffer = ctx.charge_block(wave, grid)?;
     let (mut values, mut present) = (vec![0.0; wave * steps], vec![0; wave * words]);
+    let mut histograms = vec![Histograms::default(); wave];
     for from in (0..rows).step_by(wave) {
         let n = wave.min(rows - from);
         present.fill(0);
-        stream.fill_rows(ctx, from, &mut values[..n * steps], &mut present[..n * words], &mut charge)?;
+        histograms.iter_mut().for_each(Histograms::clear);
+        let (columns, bitmaps) = (&mut values[..n * steps], &mut present[..n * words]);
+        stream.fill_rows(ctx, from, columns, bitmaps, &mut histograms[..n], &mut charge)?;
         let add_wave = |fold: &mut Fold| {
             for row in 0..n {
                 let series = from + row;
@@ -162,7 +165,7 @@ pub(crate) fn fold(
     let charge = ctx.charge_block(series.len(), grid)?;
     let mut block = Block::absent(series, grid, charge);
     for (row, &(_, g)) in order.iter().enumerate() {
-        let (values, present) = block.row_mut(row);
+        let Row { values, present, .. } = block.row_mut(row);
         for fold in &folds {
             let len = fold.steps();
             fold.finish(g, &mut values[fold.from..fold.from + len]);
@@ -170,7 +173,7 @@ pub(crate) fn fold(
             present[fold.from / 64..][..words].copy_from_slice(&fold.seen[g * fold.words()..][..words]);
         }
     }
-    let points = block.points();
+    let points = block.weight();
     if let Some(charge) = &mut block.charge {
         charge.add_samples(points)?;
     }

@@ -1,11 +1,12 @@
-//! Columns of values over the steps of a query: `f64` values and a bitmap that says which are there.
+//! Columns of values over the steps of a query: `f64` values and a bitmap that says which are there, native
+//! histograms in a sparse column beside them.
 //!
 //! NaN is a value like any other and never means absent. What a slot holds whose bit is clear is not
 //! defined, so operators may compute on it and must not show it.
 
 use std::sync::Arc;
 
-use model::{Labels, Timestamp};
+use model::{FloatHistogram, Labels, Timestamp};
 
 use super::budget::Charge;
 
@@ -78,26 +79,137 @@ impl Scalars {
     }
 }
 
+/// The histograms of one row, ascending by step; no step has a float too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Histograms {
+    points: Vec<(u32, Arc<FloatHistogram>)>,
+}
+
+impl Histograms {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.points.clear();
+    }
+
+    /// Appends the histogram of a step behind all others.
+    pub(crate) fn push(&mut self, step: usize, histogram: Arc<FloatHistogram>) {
+        let step = u32::try_from(step).expect("a query has fewer than 2^32 steps");
+        debug_assert!(self.points.last().is_none_or(|(last, _)| *last < step), "histograms ascend by step");
+        self.points.push((step, histogram));
+    }
+
+    pub(crate) fn get(&self, step: usize) -> Option<&Arc<FloatHistogram>> {
+        let at = self.points.binary_search_by_key(&step, |(at, _)| *at as usize).ok()?;
+        Some(&self.points[at].1)
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (usize, &Arc<FloatHistogram>)> {
+        self.points.iter().map(|(step, histogram)| (*step as usize, histogram))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (usize, &mut Arc<FloatHistogram>)> {
+        self.points.iter_mut().map(|(step, histogram)| (*step as usize, histogram))
+    }
+
+    /// Keeps the histograms to which `keep` says yes; it may change them.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize, &mut Arc<FloatHistogram>) -> bool) {
+        self.points.retain_mut(|(step, histogram)| keep(*step as usize, histogram));
+    }
+
+    /// Sets the bits of the steps that have a histogram.
+    pub(crate) fn mark(&self, words: &mut [u64]) {
+        self.points.iter().for_each(|(step, _)| bits::set(words, *step as usize));
+    }
+
+    /// Takes over the histograms of `other`, none of whose steps is taken.
+    fn absorb(&mut self, other: &mut Self) {
+        self.points.append(&mut other.points);
+        self.points.sort_by_key(|(step, _)| *step);
+    }
+
+    /// What they count on the account of samples.
+    pub(crate) fn weight(&self) -> usize {
+        self.points.iter().map(|(_, histogram)| weight(histogram)).sum()
+    }
+}
+
+/// What a histogram counts on the account of samples: its size in upstream's memory in units of a float point.
+/// Compat: prometheus `promql`, `HPoint.size`.
+pub(crate) fn weight(h: &FloatHistogram) -> usize {
+    let lists = h.positive_spans.len()
+        + h.negative_spans.len()
+        + h.positive_buckets.len()
+        + h.negative_buckets.len()
+        + h.custom_values.len();
+    (168 + 8 * lists + 8) / 16
+}
+
+/// One row to be filled or changed in place.
+pub(crate) struct Row<'a> {
+    pub(crate) values: &'a mut [f64],
+    /// Which steps have a float.
+    pub(crate) present: &'a mut [u64],
+    pub(crate) histograms: &'a mut Histograms,
+}
+
+impl Row<'_> {
+    pub(crate) fn reborrow(&mut self) -> Row<'_> {
+        Row { values: &mut *self.values, present: &mut *self.present, histograms: &mut *self.histograms }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.histograms.is_empty() && !bits::any(self.present)
+    }
+
+    pub(crate) fn set(&mut self, step: usize, v: f64) {
+        self.values[step] = v;
+        bits::set(self.present, step);
+    }
+
+    /// What the row counts on the account of samples.
+    pub(crate) fn weight(&self) -> usize {
+        bits::count(self.present) + self.histograms.weight()
+    }
+}
+
 /// Series × steps, row-major by series.
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) series: Vec<Series>,
     pub(crate) grid: Grid,
     pub(crate) values: Vec<f64>,
+    /// Which steps have a float.
     pub(crate) present: Vec<u64>,
+    /// One per series.
+    pub(crate) histograms: Vec<Histograms>,
     /// Keeps the memory and samples of this block on the query's account until it is dropped.
     pub(crate) charge: Option<Charge>,
 }
 
 impl Block {
     pub(crate) fn empty(grid: Grid) -> Self {
-        Self { series: Vec::new(), grid, values: Vec::new(), present: Vec::new(), charge: None }
+        Self {
+            series: Vec::new(),
+            grid,
+            values: Vec::new(),
+            present: Vec::new(),
+            histograms: Vec::new(),
+            charge: None,
+        }
     }
 
     /// Rows of nothing; the caller has charged them.
     pub(crate) fn absent(series: Vec<Series>, grid: Grid, charge: Charge) -> Self {
         let (values, present) = (vec![0.0; series.len() * grid.len], vec![0; series.len() * grid.words()]);
-        Self { series, grid, values, present, charge: Some(charge) }
+        let histograms = vec![Histograms::default(); series.len()];
+        Self { series, grid, values, present, histograms, charge: Some(charge) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -112,29 +224,42 @@ impl Block {
         &self.present[row * self.grid.words()..][..self.grid.words()]
     }
 
-    pub(crate) fn row_mut(&mut self, row: usize) -> (&mut [f64], &mut [u64]) {
-        let (steps, words) = (self.grid.len, self.grid.words());
-        (&mut self.values[row * steps..][..steps], &mut self.present[row * words..][..words])
+    pub(crate) fn histograms(&self, row: usize) -> &Histograms {
+        &self.histograms[row]
     }
 
+    pub(crate) fn row_mut(&mut self, row: usize) -> Row<'_> {
+        let (steps, words) = (self.grid.len, self.grid.words());
+        Row {
+            values: &mut self.values[row * steps..][..steps],
+            present: &mut self.present[row * words..][..words],
+            histograms: &mut self.histograms[row],
+        }
+    }
+
+    /// The float of a row at a step.
     pub(crate) fn get(&self, row: usize, step: usize) -> Option<f64> {
         bits::get(self.present(row), step).then(|| self.values(row)[step])
     }
 
-    pub(crate) fn set(&mut self, row: usize, step: usize, v: f64) {
-        let (values, present) = self.row_mut(row);
-        values[step] = v;
-        bits::set(present, step);
+    /// Whether a row has a float or a histogram at a step.
+    pub(crate) fn has(&self, row: usize, step: usize) -> bool {
+        bits::get(self.present(row), step) || self.histograms[row].get(step).is_some()
     }
 
-    /// The number of points.
-    pub(crate) fn points(&self) -> usize {
-        bits::count(&self.present)
+    pub(crate) fn set(&mut self, row: usize, step: usize, v: f64) {
+        self.row_mut(row).set(step, v);
+    }
+
+    /// What the block counts on the account of samples.
+    pub(crate) fn weight(&self) -> usize {
+        bits::count(&self.present) + self.histograms.iter().map(Histograms::weight).sum::<usize>()
     }
 
     /// Removes the rows without any point, which no consumer can see.
     pub(crate) fn drop_empty_rows(&mut self) {
-        let keep: Vec<usize> = (0..self.len()).filter(|&row| bits::any(self.present(row))).collect();
+        let is_filled = |row: usize| !self.histograms[row].is_empty() || bits::any(self.present(row));
+        let keep: Vec<usize> = (0..self.len()).filter(|&row| is_filled(row)).collect();
         if keep.len() < self.len() {
             self.keep_rows(&keep);
         }
@@ -147,15 +272,24 @@ impl Block {
             self.values.copy_within(from * steps..(from + 1) * steps, to * steps);
             self.present.copy_within(from * words..(from + 1) * words, to * words);
             self.series.swap(to, from);
+            self.histograms.swap(to, from);
         }
         self.series.truncate(keep.len());
         self.values.truncate(keep.len() * steps);
         self.present.truncate(keep.len() * words);
+        self.histograms.truncate(keep.len());
     }
 
     /// Moves the points of row `from` into row `into`; `false` if both have one at some step.
     pub(crate) fn merge_row(&mut self, into: usize, from: usize) -> bool {
         let (steps, words) = (self.grid.len, self.grid.words());
+        if self.histograms[from].iter().any(|(step, _)| self.has(into, step))
+            || self.histograms[into].iter().any(|(step, _)| self.has(from, step))
+        {
+            return false;
+        }
+        let mut moved = std::mem::take(&mut self.histograms[from]);
+        self.histograms[into].absorb(&mut moved);
         for w in 0..words {
             let moved = self.present[from * words + w];
             if self.present[into * words + w] & moved != 0 {

@@ -11,8 +11,7 @@ use model::number::parse_go_float;
 use super::Ctx;
 use super::column::{Block, Series};
 use super::stream::is_metadata;
-use crate::annotations::{Annotation, Repair};
-use crate::parse::ast::Span;
+use crate::annotations::{Annotation, Place, Repair};
 
 /// Relative difference up to which two counts are taken for equal.
 const TOLERANCE: f64 = 1e-12;
@@ -58,14 +57,14 @@ impl Classic {
 }
 
 /// Puts the rows of `block` together by all labels but `le`, in label order.
-pub(crate) fn assemble(ctx: &Ctx<'_>, block: &Block, span: Span) -> Vec<Classic> {
+pub(crate) fn assemble(ctx: &Ctx<'_>, block: &Block, place: Place) -> Vec<Classic> {
     let mut known: HashMap<Labels, usize, foldhash::fast::FixedState> = HashMap::default();
     let mut all: Vec<Classic> = Vec::new();
     for (row, series) in block.series.iter().enumerate() {
         let le = series.labels.get(b"le").unwrap_or_default();
         let Some(upper) = parse_bound(le) else {
             let name = if ctx.delayed_name_removal { series.labels.metric_name() } else { b"" };
-            ctx.annotate(Annotation::bad_bucket_label(le, name, span));
+            ctx.annotate(Annotation::bad_bucket_label(le, name, place));
             continue;
         };
         let labels = series.labels.without(|name| name == b"le");

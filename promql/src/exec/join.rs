@@ -14,9 +14,9 @@ use super::Ctx;
 use super::column::{Block, Series, bits};
 use super::math;
 use super::stream::{Stream, is_metadata};
-use crate::annotations::Annotation;
+use crate::annotations::{Annotation, Place};
 use crate::engine::Error;
-use crate::parse::ast::{BinaryOp, Cardinality, Span, VectorMatching};
+use crate::parse::ast::{BinaryOp, Cardinality, VectorMatching};
 
 type Set<T> = HashSet<T, foldhash::fast::FixedState>;
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -29,7 +29,7 @@ pub(crate) struct Join<'a> {
     pub(crate) op: BinaryOp,
     pub(crate) matching: &'a VectorMatching,
     pub(crate) return_bool: bool,
-    pub(crate) span: Span,
+    pub(crate) place: Place,
 }
 
 /// Per row of both sides the number of its match group.
@@ -74,18 +74,20 @@ pub(crate) fn set_op(op: BinaryOp, mut lhs: Block, rhs: Block, matching: &Vector
     let union = |block: &Block, ids: &[usize]| {
         let mut all = vec![0u64; signatures.count * words];
         for (row, &id) in ids.iter().enumerate() {
-            for (to, from) in all[id * words..][..words].iter_mut().zip(block.present(row)) {
-                *to |= from;
-            }
+            let seen = &mut all[id * words..][..words];
+            seen.iter_mut().zip(block.present(row)).for_each(|(to, from)| *to |= from);
+            block.histograms(row).mark(seen);
         }
         all
     };
     let restrict = |block: &mut Block, ids: &[usize], others: &[u64], keep: bool| {
         for (row, &id) in ids.iter().enumerate() {
             let others = &others[id * words..][..words];
-            for (to, other) in block.row_mut(row).1.iter_mut().zip(others) {
+            let row = block.row_mut(row);
+            for (to, other) in row.present.iter_mut().zip(others) {
                 *to &= if keep { *other } else { !*other };
             }
+            row.histograms.retain(|step, _| bits::get(others, step) == keep);
         }
         block.drop_empty_rows();
     };
@@ -96,6 +98,7 @@ pub(crate) fn set_op(op: BinaryOp, mut lhs: Block, rhs: Block, matching: &Vector
         lhs.series.append(&mut rhs.series);
         lhs.values.append(&mut rhs.values);
         lhs.present.append(&mut rhs.present);
+        lhs.histograms.append(&mut rhs.histograms);
         match (&mut lhs.charge, rhs.charge.take()) {
             (Some(mine), Some(other)) => mine.absorb(other),
             (mine @ None, other) => *mine = other,
@@ -134,12 +137,12 @@ impl Join<'_> {
             None
         };
         let block = match pairs {
-            Some((series, pairs)) => ctx.compute_block(series, grid, 1, |row, values, present| {
-                let (m, o) = pairs[row];
+            Some((series, pairs)) => ctx.compute_block(series, grid, 1, |i, row| {
+                let (m, o) = pairs[i];
                 let many = (many.values(m), many.present(m));
                 let one = (one.values(o), one.present(o));
                 let (left, right) = if swapped { (one, many) } else { (many, one) };
-                math::join_row(self.op, self.return_bool, left, right, values, present);
+                math::join_row(self.op, self.return_bool, left, right, row.values, row.present);
                 Ok(())
             })?,
             None => self.by_step(ctx, many, one, many_ids, one_ids)?,
@@ -223,7 +226,7 @@ impl Join<'_> {
         }
         let sink = walk.sink;
         if sink.incompatible {
-            ctx.annotate(Annotation::incompatible_floats(self.op.as_str(), self.span));
+            ctx.annotate(Annotation::incompatible_floats(self.op.as_str(), self.place));
         }
         let mut charge = ctx.charge_block(sink.series.len(), grid)?;
         charge.add_samples(sink.points.len())?;

@@ -24,19 +24,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
 use model::storage::SeriesSet;
-use model::{Labels, SampleBatch, TimeRange};
+use model::{AnyHistogram, HistogramSample, Labels, SampleBatch, TimeRange};
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
-use crate::annotations::{Annotation, Annotations, Repair};
+use crate::annotations::{Annotation, Annotations, Place, Repair};
 use crate::engine::Error;
-use crate::parse::ast::{AggregateOp, BinaryOp, Span};
+use crate::parse::ast::{AggregateOp, BinaryOp};
 use crate::plan::{Grouping, Input, Node, RangeFn, ScalarFn, Window};
 use budget::Budget;
-use column::{Block, Grid, Scalars, Series, bits};
+use column::{Block, Grid, Row, Scalars, Series, bits};
 use join::Join;
-pub(crate) use stream::{Equals, Scratch, duplicates, is_metadata, unify_block};
-use stream::{NO_NOTE, Note, RangeInput, RangeSource, RowOp, Source, Stream};
+pub(crate) use stream::{Equals, Scratch, duplicates, is_metadata, sample_of, unify_block};
+use stream::{HistogramPoint, NO_NOTE, Note, RangeInput, RangeSource, RowOp, Samples, Source, Stream};
 
 /// What a node yields.
 #[expect(clippy::large_enum_variant, reason = "there is one per node, and it is taken apart at once")]
@@ -85,15 +85,19 @@ impl Selected {
         labels.iter().map(|labels| Series { labels: labels.clone(), drop_name: false }).collect()
     }
 
-    fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
-        self.set.samples_into(i, range, out).map_err(|e| Error::Storage(format!("expanding series: {e}")))?;
-        if out.histograms.is_empty() {
-            return Ok(());
+    fn samples_into(&self, i: usize, range: TimeRange, out: &mut Samples) -> Result<(), Error> {
+        let batch = &mut out.floats;
+        self.set
+            .samples_into(i, range, batch)
+            .map_err(|e| Error::Storage(format!("expanding series: {e}")))?;
+        for HistogramSample { t, st, histogram } in batch.histograms.drain(..) {
+            let value = Arc::new(match histogram {
+                AnyHistogram::Int(histogram) => histogram.to_float(),
+                AnyHistogram::Float(histogram) => *histogram,
+            });
+            out.histograms.push(HistogramPoint { t, st, value });
         }
-        let name = self.set.labels(i);
-        Err(Error::Execution(format!(
-            "native histograms are not supported in expressions yet, selected {name}"
-        )))
+        Ok(())
     }
 }
 
@@ -160,8 +164,8 @@ impl<'q> Ctx<'q> {
             Node::Window(_) => {
                 return Err(Error::Internal("unexpected error: a range vector as operand".to_owned()));
             }
-            Node::RangeFn { func, window, params, span, keep_name } => {
-                self.range_fn(*func, window, params, *span, *keep_name, grid)?
+            Node::RangeFn { func, window, params, place, window_place: _, keep_name } => {
+                self.range_fn(*func, window, params, *place, *keep_name, grid)?
             }
             Node::Absent { arg, labels } => {
                 let stream = self.stream(arg, grid)?;
@@ -187,21 +191,21 @@ impl<'q> Ctx<'q> {
             Node::ToVector(arg) => {
                 let scalars = self.scalars(arg, grid)?;
                 let series = vec![Series { labels: Labels::empty(), drop_name: false }];
-                Stream::of_block(self.compute_block(series, grid, 1, |_, values, present| {
-                    values.iter_mut().enumerate().for_each(|(step, v)| *v = scalars.at(step));
-                    bits::fill(present, grid.len);
+                Stream::of_block(self.compute_block(series, grid, 1, |_, row| {
+                    row.values.iter_mut().enumerate().for_each(|(step, v)| *v = scalars.at(step));
+                    bits::fill(row.present, grid.len);
                     Ok(())
                 })?)
             }
-            Node::Sort { arg, descending, span } => {
+            Node::Sort { arg, descending, place } => {
                 let stream = self.stream(arg, grid)?;
-                self.sorted(stream, *span, |block, a, b| {
+                self.sorted(stream, *place, |block, a, b| {
                     by_value(block.values(a)[0], block.values(b)[0], *descending)
                 })?
             }
-            Node::SortByLabel { arg, labels, descending, span } => {
+            Node::SortByLabel { arg, labels, descending, place } => {
                 let stream = self.stream(arg, grid)?;
-                self.sorted(stream, *span, |block, a, b| {
+                self.sorted(stream, *place, |block, a, b| {
                     let order = labels::compare_by(labels, &block.series[a].labels, &block.series[b].labels);
                     if *descending { order.reverse() } else { order }
                 })?
@@ -216,15 +220,16 @@ impl<'q> Ctx<'q> {
                 labels::join(&mut stream.series, dst, separator, sources);
                 stream.unify(self, Equals::Merge)?
             }
-            Node::Quantiles { arg, quantiles, label, span } => {
-                self.quantiles(arg, quantiles, label.as_deref(), *span, grid)?
+            Node::Quantiles { arg, quantiles, label, place } => {
+                self.quantiles(arg, quantiles, label.as_deref(), *place, grid)?
             }
-            Node::Fraction { arg, lower, upper, span } => {
+            Node::Fraction { arg, lower, upper, place } => {
                 let (lower, upper) = (self.scalars(lower, grid)?, self.scalars(upper, grid)?);
                 let block = self.stream(arg, grid)?.collect(self)?;
-                let all = histogram::assemble(self, &block, *span);
+                let all = histogram::assemble(self, &block, *place);
                 let series = all.iter().map(|h| h.output(self)).collect();
-                let out = self.compute_block(series, grid, 12, |h, values, present| {
+                let out = self.compute_block(series, grid, 12, |h, row| {
+                    let Row { values, present, .. } = row;
                     let mut buckets = Vec::new();
                     for (step, v) in values.iter_mut().enumerate() {
                         all[h].buckets_at(&block, step, &mut buckets);
@@ -241,15 +246,15 @@ impl<'q> Ctx<'q> {
                 self.stream(arg, grid)?.collect(self)?;
                 Stream::of_block(Block::empty(grid))
             }
-            Node::VectorScalar { op, vector, scalar, scalar_left, return_bool, span } => {
+            Node::VectorScalar { op, vector, scalar, scalar_left, return_bool, place } => {
                 let scalar = self.scalars(scalar, grid)?;
                 let stream = self.stream(vector, grid)?;
-                self.vector_scalar(*op, stream, scalar, *scalar_left, *return_bool, *span)?
+                self.vector_scalar(*op, stream, scalar, *scalar_left, *return_bool, *place)?
             }
-            Node::Join { op, lhs, rhs, matching, return_bool, span } => {
+            Node::Join { op, lhs, rhs, matching, return_bool, place } => {
                 let lhs = self.stream(lhs, grid)?.collect(self)?;
                 let rhs = self.stream(rhs, grid)?.collect(self)?;
-                let join = Join { op: *op, matching, return_bool: *return_bool, span: *span };
+                let join = Join { op: *op, matching, return_bool: *return_bool, place: *place };
                 join.run(self, &lhs, &rhs)?.unify_after_operator(self)?
             }
             Node::SetOp { op, lhs, rhs, matching } => {
@@ -257,8 +262,8 @@ impl<'q> Ctx<'q> {
                 let rhs = self.stream(rhs, grid)?.collect(self)?;
                 Stream::of_block(join::set_op(*op, lhs, rhs, matching)).unify_after_operator(self)?
             }
-            Node::Aggregate { op, arg, param, param_span, grouping } => {
-                self.aggregate(*op, arg, param.as_deref(), *param_span, grouping, grid)?
+            Node::Aggregate { op, arg, param, param_place, arg_place: _, grouping } => {
+                self.aggregate(*op, arg, param.as_deref(), *param_place, grouping, grid)?
             }
         }))
     }
@@ -327,9 +332,9 @@ impl<'q> Ctx<'q> {
 
     fn constant(&self, scalars: &Scalars, grid: Grid) -> Result<Stream, Error> {
         let series = vec![Series { labels: Labels::empty(), drop_name: false }];
-        let block = self.compute_block(series, grid, 1, |_, values, present| {
-            values.iter_mut().enumerate().for_each(|(step, v)| *v = scalars.at(step));
-            bits::fill(present, grid.len);
+        let block = self.compute_block(series, grid, 1, |_, row| {
+            row.values.iter_mut().enumerate().for_each(|(step, v)| *v = scalars.at(step));
+            bits::fill(row.present, grid.len);
             Ok(())
         })?;
         Ok(Stream::of_block(block))
@@ -340,7 +345,7 @@ impl<'q> Ctx<'q> {
         func: RangeFn,
         window: &'q Window,
         params: &'q [Node],
-        span: Span,
+        place: Place,
         keep_name: bool,
         grid: Grid,
     ) -> Result<Stream, Error> {
@@ -362,7 +367,7 @@ impl<'q> Ctx<'q> {
                     if last.as_ref().is_none_or(|(known, _)| known != name) {
                         let id = u32::try_from(notes.len()).expect("fewer than 2^32 series");
                         last = Some((name.to_vec(), id));
-                        let annotation = Annotation::possible_non_counter(name, span);
+                        let annotation = Annotation::possible_non_counter(name, place);
                         notes.push(Note { raised: AtomicBool::new(false), annotation });
                     }
                     notes_of.push(last.as_ref().map_or(NO_NOTE, |&(_, id)| id));
@@ -373,7 +378,7 @@ impl<'q> Ctx<'q> {
                     let bad = |q: f64| q.is_nan() || !(0.0..=1.0).contains(&q);
                     let q = (0..grid.len).map(|step| source.params[0].at(step)).find(|&q| bad(q));
                     if let Some(q) = q {
-                        let annotation = Annotation::invalid_quantile(q, span);
+                        let annotation = Annotation::invalid_quantile(q, place);
                         notes.push(Note { raised: AtomicBool::new(false), annotation });
                         notes_of = vec![0; stream.len()];
                     }
@@ -397,11 +402,11 @@ impl<'q> Ctx<'q> {
         let all = Grouping { labels: Vec::new(), without: false };
         let any = aggregate::fold(self, AggregateOp::Group, stream, &all)?;
         let series = vec![Series { labels: labels.clone(), drop_name: false }];
-        let mut block = self.compute_block(series, grid, 1, |_, values, present| {
-            values.fill(1.0);
-            bits::fill(present, grid.len);
+        let mut block = self.compute_block(series, grid, 1, |_, row| {
+            row.values.fill(1.0);
+            bits::fill(row.present, grid.len);
             if any.len() > 0 {
-                present.iter_mut().zip(any.present(0)).for_each(|(out, seen)| *out &= !seen);
+                row.present.iter_mut().zip(any.present(0)).for_each(|(out, seen)| *out &= !seen);
             }
             Ok(())
         })?;
@@ -425,11 +430,11 @@ impl<'q> Ctx<'q> {
     fn sorted(
         &self,
         stream: Stream,
-        span: Span,
+        place: Place,
         order: impl Fn(&Block, usize, usize) -> Ordering,
     ) -> Result<Stream, Error> {
         if !self.instant {
-            self.annotate(Annotation::sort_in_range_query(span));
+            self.annotate(Annotation::sort_in_range_query(place));
             return stream.unify_after_operator(self);
         }
         if stream.grid.len != 1 {
@@ -444,18 +449,18 @@ impl<'q> Ctx<'q> {
     fn quantiles(
         &self,
         arg: &'q Node,
-        quantiles: &'q [(Node, Span)],
+        quantiles: &'q [(Node, Place)],
         label: Option<&[u8]>,
-        span: Span,
+        place: Place,
         grid: Grid,
     ) -> Result<Stream, Error> {
         let mut params = Vec::new();
-        for (q, q_span) in quantiles {
+        for (q, q_place) in quantiles {
             let q = self.scalars(q, grid)?;
             for step in 0..grid.len {
                 let v = q.at(step);
                 if !(0.0..=1.0).contains(&v) {
-                    self.annotate(Annotation::invalid_quantile(v, *q_span));
+                    self.annotate(Annotation::invalid_quantile(v, *q_place));
                 }
                 if matches!(q, Scalars::Const(_)) {
                     break;
@@ -464,7 +469,7 @@ impl<'q> Ctx<'q> {
             params.push(q);
         }
         let block = self.stream(arg, grid)?.collect(self)?;
-        let all = histogram::assemble(self, &block, span);
+        let all = histogram::assemble(self, &block, place);
         let mut series = Vec::new();
         for histogram in &all {
             for q in &params {
@@ -478,8 +483,9 @@ impl<'q> Ctx<'q> {
             }
         }
         let repairs: Mutex<BTreeMap<usize, Repair>> = Mutex::default();
-        let out = self.compute_block(series, grid, 12, |row, values, present| {
-            let (histogram, q) = (&all[row / params.len()], &params[row % params.len()]);
+        let out = self.compute_block(series, grid, 12, |i, row| {
+            let Row { values, present, .. } = row;
+            let (histogram, q) = (&all[i / params.len()], &params[i % params.len()]);
             let mut buckets = Vec::new();
             for (step, v) in values.iter_mut().enumerate() {
                 histogram.buckets_at(&block, step, &mut buckets);
@@ -488,7 +494,7 @@ impl<'q> Ctx<'q> {
                 }
                 let (value, repair) = histogram::quantile(q.at(step), &mut buckets, grid.time(step));
                 if let Some(repair) = repair {
-                    repairs.lock().entry(row).and_modify(|known| known.merge(&repair)).or_insert(repair);
+                    repairs.lock().entry(i).and_modify(|known| known.merge(&repair)).or_insert(repair);
                 }
                 *v = value;
                 bits::set(present, step);
@@ -497,7 +503,7 @@ impl<'q> Ctx<'q> {
         })?;
         for (row, repair) in repairs.into_inner() {
             let name = all[row / params.len()].shown_name(self);
-            self.annotate(Annotation::forced_monotonicity(name, repair, span));
+            self.annotate(Annotation::forced_monotonicity(name, repair, place));
         }
         Stream::of_block(out).unify_after_operator(self)
     }
@@ -509,12 +515,12 @@ impl<'q> Ctx<'q> {
         scalar: Scalars,
         scalar_left: bool,
         return_bool: bool,
-        span: Span,
+        place: Place,
     ) -> Result<Stream, Error> {
         if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
             let grid = stream.grid;
             if stream.collect(self)?.len() > 0 {
-                self.annotate(Annotation::incompatible_floats(op.as_str(), span));
+                self.annotate(Annotation::incompatible_floats(op.as_str(), place));
             }
             return Ok(Stream::of_block(Block::empty(grid)));
         }
@@ -530,7 +536,7 @@ impl<'q> Ctx<'q> {
         op: AggregateOp,
         arg: &'q Node,
         param: Option<&'q Node>,
-        param_span: Span,
+        param_place: Place,
         grouping: &'q Grouping,
         grid: Grid,
     ) -> Result<Stream, Error> {
@@ -539,12 +545,12 @@ impl<'q> Ctx<'q> {
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
                 let param = self.scalars(param.ok_or_else(missing)?, grid)?;
                 let block = self.stream(arg, grid)?.collect(self)?;
-                ranked::pick(self, op, block, &param, param_span, grouping)?
+                ranked::pick(self, op, block, &param, param_place, grouping)?
             }
             AggregateOp::Quantile => {
                 let param = self.scalars(param.ok_or_else(missing)?, grid)?;
                 let block = self.stream(arg, grid)?.collect(self)?;
-                ranked::quantile(self, &block, &param, param_span, grouping)?
+                ranked::quantile(self, &block, &param, param_place, grouping)?
             }
             AggregateOp::CountValues => {
                 let Some(Node::Str(label)) = param else { return Err(missing()) };
@@ -562,7 +568,7 @@ impl<'q> Ctx<'q> {
         series: Vec<Series>,
         grid: Grid,
         weight: usize,
-        f: impl Fn(usize, &mut [f64], &mut [u64]) -> Result<(), Error> + Sync,
+        f: impl Fn(usize, Row<'_>) -> Result<(), Error> + Sync,
     ) -> Result<Block, Error> {
         let charge = self.charge_block(series.len(), grid)?;
         let mut block = Block::absent(series, grid, charge);
@@ -570,11 +576,12 @@ impl<'q> Ctx<'q> {
             return Ok(Block::empty(grid));
         }
         let rows = block.len();
-        let row = |(row, (values, present)): (usize, (&mut [f64], &mut [u64]))| {
-            if row % 64 == 0 {
+        type Columns<'r> = ((&'r mut [f64], &'r mut [u64]), &'r mut column::Histograms);
+        let row = |(i, ((values, present), histograms)): (usize, Columns<'_>)| {
+            if i % 64 == 0 {
                 self.budget.check()?;
             }
-            f(row, values, present)
+            f(i, Row { values, present, histograms })
         };
         match self.pool {
             Some(pool) if rows > 1 && rows * grid.len * weight > self.inline_work_max.unwrap_or(20_000) => {
@@ -583,17 +590,18 @@ impl<'q> Ctx<'q> {
                         .values
                         .par_chunks_exact_mut(grid.len)
                         .zip(block.present.par_chunks_exact_mut(grid.words()))
+                        .zip(block.histograms.par_iter_mut())
                         .enumerate()
                         .try_for_each(row)
                 })?;
             }
             _ => {
-                let cells =
+                let columns =
                     block.values.chunks_exact_mut(grid.len).zip(block.present.chunks_exact_mut(grid.words()));
-                cells.enumerate().try_for_each(row)?;
+                columns.zip(&mut block.histograms).enumerate().try_for_each(row)?;
             }
         }
-        let points = block.points();
+        let points = block.weight();
         if let Some(charge) = &mut block.charge {
             charge.add_samples(points)?;
         }
@@ -619,9 +627,9 @@ impl<'q> Ctx<'q> {
                 self.budget.check()?;
             }
             source.samples_into(self, i, &mut scratch)?;
-            if !scratch.batch.is_empty() {
-                charge.add_samples(scratch.batch.len())?;
-                out.push((series.clone(), std::mem::take(&mut scratch.batch)));
+            if !scratch.samples.is_empty() {
+                charge.add_samples(scratch.samples.weight())?;
+                out.push((series.clone(), std::mem::take(&mut scratch.samples).into_batch()));
             }
         }
         stream.raise_notes(self);

@@ -8,10 +8,11 @@
 
 use std::collections::VecDeque;
 
-use model::{SampleBatch, Timestamp};
+use model::Timestamp;
 
-use super::column::{Grid, Scalars, bits};
+use super::column::{Grid, Row, Scalars, bits};
 use super::math::{self, Mean, kahan_add};
+use super::stream::Samples;
 use crate::engine::Error;
 use crate::plan::RangeFn;
 
@@ -42,18 +43,21 @@ struct Window {
 }
 
 /// Computes `func` for every step. Returns how many samples the windows saw in all.
-#[expect(clippy::too_many_arguments, reason = "the hot call of every range function, over plain slices")]
 pub(crate) fn apply(
     func: RangeFn,
-    batch: &SampleBatch,
+    samples: &Samples,
     span: Span,
     grid: Grid,
     params: &[Scalars],
     scratch: &mut Scratch,
-    values: &mut [f64],
-    present: &mut [u64],
+    row: Row<'_>,
 ) -> Result<usize, Error> {
-    let (ts, vs) = (&*batch.ts, &*batch.vs);
+    if !samples.histograms.is_empty() {
+        let what = "native histograms are not supported by range functions yet";
+        return Err(Error::Execution(what.to_owned()));
+    }
+    let Row { values, present, .. } = row;
+    let (ts, vs) = (&*samples.floats.ts, &*samples.floats.vs);
     let seen;
     // One monomorphic loop per function.
     macro_rules! each {

@@ -9,12 +9,12 @@ use model::{Labels, LabelsBuilder};
 
 use super::Ctx;
 use super::aggregate::{Groups, group};
-use super::column::{Block, Scalars, Series, bits};
+use super::column::{Block, Row, Scalars, Series, bits};
 use super::math;
 use super::xxhash::xxh64;
-use crate::annotations::Annotation;
+use crate::annotations::{Annotation, Place};
 use crate::engine::Error;
-use crate::parse::ast::{AggregateOp, Span};
+use crate::parse::ast::AggregateOp;
 use crate::plan::Grouping;
 
 /// Smallest and largest value over all steps, NaN aside, and whether any is NaN.
@@ -35,7 +35,7 @@ pub(crate) fn pick(
     op: AggregateOp,
     mut block: Block,
     param: &Scalars,
-    span: Span,
+    place: Place,
     grouping: &Grouping,
 ) -> Result<Block, Error> {
     let steps = block.grid.len;
@@ -49,10 +49,10 @@ pub(crate) fn pick(
             return Err(invalid("Ratio value is NaN".to_owned()));
         }
         if max > 1.0 {
-            ctx.annotate(Annotation::invalid_ratio(max, 1.0, span));
+            ctx.annotate(Annotation::invalid_ratio(max, 1.0, place));
         }
         if min < -1.0 {
-            ctx.annotate(Annotation::invalid_ratio(min, -1.0, span));
+            ctx.annotate(Annotation::invalid_ratio(min, -1.0, place));
         }
     } else {
         if !any_nan && max < 1.0 {
@@ -116,9 +116,10 @@ pub(crate) fn reordered(ctx: &Ctx<'_>, block: &Block, order: &[usize]) -> Result
     let charge = ctx.charge_block(series.len(), block.grid)?;
     let mut out = Block::absent(series, block.grid, charge);
     for (to, &from) in order.iter().enumerate() {
-        let (values, present) = out.row_mut(to);
-        values.copy_from_slice(block.values(from));
-        present.copy_from_slice(block.present(from));
+        let row = out.row_mut(to);
+        row.values.copy_from_slice(block.values(from));
+        row.present.copy_from_slice(block.present(from));
+        row.histograms.clone_from(block.histograms(from));
     }
     Ok(out)
 }
@@ -201,18 +202,19 @@ pub(crate) fn quantile(
     ctx: &Ctx<'_>,
     block: &Block,
     param: &Scalars,
-    span: Span,
+    place: Place,
     grouping: &Grouping,
 ) -> Result<Block, Error> {
     let (min, max, any_nan) = bounds(param, block.grid.len);
     for (bad, q) in [(any_nan, f64::NAN), (max > 1.0, max), (min < 0.0, min)] {
         if bad {
-            ctx.annotate(Annotation::invalid_quantile(q, span));
+            ctx.annotate(Annotation::invalid_quantile(q, place));
         }
     }
     let groups: Groups = group(&block.series, grouping);
     let rows = groups.rows();
-    ctx.compute_block(groups.series, block.grid, block.len(), |g, values, present| {
+    ctx.compute_block(groups.series, block.grid, block.len(), |g, row| {
+        let Row { values, present, .. } = row;
         let mut floats = Vec::with_capacity(rows[g].len());
         for (step, out) in values.iter_mut().enumerate() {
             floats.clear();
@@ -267,7 +269,7 @@ pub(crate) fn count_values(
     }
     let sorted = order.iter().map(|&i| series[i].clone()).collect();
     let mut charge = ctx.charge_block(order.len(), block.grid)?;
-    charge.add_samples(points.len().min(block.points()))?;
+    charge.add_samples(points.len().min(block.weight()))?;
     let mut out = Block::absent(sorted, block.grid, charge);
     for (from, step) in points {
         let row = place[from];

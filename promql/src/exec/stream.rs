@@ -5,17 +5,18 @@
 //! functions are one stream and touch memory once per row; whoever needs all rows at once collects them
 //! into a block, and an aggregation consumes rows without keeping them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use model::labels::METRIC_NAME;
-use model::{Labels, SampleBatch, TimeRange, is_stale};
+use model::{FloatHistogram, Labels, SampleBatch, TimeRange, Timestamp, is_stale};
 use rayon::prelude::*;
 
 use super::Ctx;
 use super::budget::Charge;
-use super::column::{Block, Grid, Scalars, Series, bits};
+use super::column::{Block, Grid, Histograms, Row, Scalars, Series, bits};
 use super::{math, range};
 use crate::annotations::Annotation;
 use crate::engine::Error;
@@ -95,13 +96,63 @@ pub(crate) enum RowOp {
     StepTimes,
 }
 
+/// The samples of one series as the store keeps them: floats as columns, histograms beside them as floats.
+#[derive(Default)]
+pub(crate) struct Samples {
+    /// Holds no histograms.
+    pub(crate) floats: SampleBatch,
+    pub(crate) histograms: Vec<HistogramPoint>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct HistogramPoint {
+    pub(crate) t: Timestamp,
+    /// When the counts began, 0 if that is not known.
+    pub(crate) st: Timestamp,
+    pub(crate) value: Arc<FloatHistogram>,
+}
+
+impl Samples {
+    pub(crate) fn clear(&mut self) {
+        self.floats.clear();
+        self.histograms.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.floats.is_empty() && self.histograms.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.floats.len() + self.histograms.len()
+    }
+
+    /// What they count on the account of samples.
+    pub(crate) fn weight(&self) -> usize {
+        self.floats.len() + self.histograms.iter().map(|p| super::column::weight(&p.value)).sum::<usize>()
+    }
+
+    /// As the result of a query holds them.
+    pub(crate) fn into_batch(self) -> SampleBatch {
+        let mut batch = self.floats;
+        batch.histograms = self.histograms.into_iter().map(|p| sample_of(p.t, p.value)).collect();
+        batch
+    }
+}
+
+/// A histogram as the result of a query holds it.
+pub(crate) fn sample_of(t: Timestamp, histogram: Arc<FloatHistogram>) -> model::HistogramSample {
+    let histogram = model::AnyHistogram::Float(Box::new(Arc::unwrap_or_clone(histogram)));
+    model::HistogramSample { t, st: 0, histogram }
+}
+
 /// Buffers of one worker, reused from row to row.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    pub(crate) batch: SampleBatch,
+    pub(crate) samples: Samples,
     pub(crate) range: range::Scratch,
     values: Vec<f64>,
     present: Vec<u64>,
+    histograms: Histograms,
     /// For the rows of a subquery's inner expression.
     inner: Option<Box<Self>>,
 }
@@ -133,74 +184,81 @@ impl Stream {
         self.series.len()
     }
 
-    /// Computes row `i`; `present` comes in empty.
+    /// Computes row `i`, which comes in empty.
     pub(crate) fn fill_row(
         &self,
         ctx: &Ctx<'_>,
         i: usize,
         scratch: &mut Scratch,
-        values: &mut [f64],
-        present: &mut [u64],
+        mut row: Row<'_>,
     ) -> Result<(), Error> {
         match &self.source {
             Source::Block(block) => {
-                values.copy_from_slice(block.values(i));
-                present.copy_from_slice(block.present(i));
+                row.values.copy_from_slice(block.values(i));
+                row.present.copy_from_slice(block.present(i));
+                row.histograms.clone_from(block.histograms(i));
             }
             Source::Broadcast(block) => {
                 if let Some(v) = block.get(i, 0) {
-                    values.fill(v);
-                    bits::fill(present, self.grid.len);
+                    row.values.fill(v);
+                    bits::fill(row.present, self.grid.len);
+                } else if let Some(histogram) = block.histograms(i).get(0) {
+                    (0..self.grid.len).for_each(|step| row.histograms.push(step, Arc::clone(histogram)));
                 }
             }
             Source::Instant { selector, times } => {
                 let first = selector.at.unwrap_or(self.grid.start).saturating_sub(selector.offset);
                 let last = selector.at.unwrap_or(self.grid.end()).saturating_sub(selector.offset);
                 let needed = TimeRange::new(first.saturating_sub(ctx.lookback - 1), last);
-                scratch.batch.clear();
-                ctx.selected[selector.select].samples_into(i, needed, &mut scratch.batch)?;
-                ctx.stats.samples_read.fetch_add(scratch.batch.len(), Ordering::Relaxed);
-                select_last(&scratch.batch, self.grid, *selector, ctx.lookback, *times, values, present);
-                ctx.stats.queryable.fetch_add(bits::count(present), Ordering::Relaxed);
+                scratch.samples.clear();
+                ctx.selected[selector.select].samples_into(i, needed, &mut scratch.samples)?;
+                ctx.stats.samples_read.fetch_add(scratch.samples.weight(), Ordering::Relaxed);
+                select_last(&scratch.samples, self.grid, *selector, ctx.lookback, *times, row.reborrow());
+                ctx.stats.queryable.fetch_add(row.weight(), Ordering::Relaxed);
             }
             Source::Range(source) => {
-                source.fill_row(ctx, self.grid, i, scratch, values, present)?;
+                source.fill_row(ctx, self.grid, i, scratch, row.reborrow())?;
                 if let Some(note) = self.notes.get(source.notes_of.get(i).map_or(usize::MAX, |&n| n as usize))
                     && !note.raised.load(Ordering::Relaxed)
-                    && bits::any(present)
+                    && !row.is_empty()
                 {
                     note.raised.store(true, Ordering::Relaxed);
                 }
             }
         }
         for op in &self.ops {
-            op.apply(self.grid, values, present);
+            op.apply(self.grid, row.reborrow());
         }
         Ok(())
     }
 
-    /// Computes the rows `from..` that fit into the slices, in parallel where it pays.
+    /// Computes the rows `from..` that fit into the slices, in parallel where it pays; they come in empty.
     pub(crate) fn fill_rows(
         &self,
         ctx: &Ctx<'_>,
         from: usize,
         values: &mut [f64],
         present: &mut [u64],
+        histograms: &mut [Histograms],
         charge: &mut Charge,
     ) -> Result<(), Error> {
+        type Morsel<'m> = ((&'m mut [f64], &'m mut [u64]), &'m mut [Histograms]);
         let (steps, words) = (self.grid.len, self.grid.words());
         if steps == 0 || values.is_empty() {
             return Ok(());
         }
         let morsel = ctx.morsel_rows;
         let points = AtomicUsize::new(0);
-        let work = |scratch: &mut Scratch, (m, (values, present)): (usize, (&mut [f64], &mut [u64]))| {
+        let work = |scratch: &mut Scratch, (m, ((values, present), histograms)): (usize, Morsel<'_>)| {
             ctx.budget.check()?;
-            let rows = values.chunks_exact_mut(steps).zip(present.chunks_exact_mut(words));
-            for (r, (values, present)) in rows.enumerate() {
-                self.fill_row(ctx, from + m * morsel + r, scratch, values, present)?;
+            let columns = values.chunks_exact_mut(steps).zip(present.chunks_exact_mut(words));
+            let mut weight = 0;
+            for (r, ((values, present), histograms)) in columns.zip(histograms).enumerate() {
+                let mut row = Row { values, present, histograms };
+                self.fill_row(ctx, from + m * morsel + r, scratch, row.reborrow())?;
+                weight += row.weight();
             }
-            let sum = points.fetch_add(bits::count(present), Ordering::Relaxed) + bits::count(present);
+            let sum = points.fetch_add(weight, Ordering::Relaxed) + weight;
             // Refuses early, before the rest is computed; the account itself is kept below.
             if sum > ctx.budget.samples_max {
                 return Err(Error::TooManySamples("query execution".to_owned()));
@@ -208,21 +266,21 @@ impl Stream {
             Ok(())
         };
         let rows = values.len() / steps;
-        let chunks = |values, present| (values, present);
-        let (values, present) = chunks(values, present);
         match ctx.pool {
             Some(pool) if rows > morsel && rows * (steps + ROW_WORK) > ctx.inline_work_max() => {
                 pool.install(|| {
                     values
                         .par_chunks_mut(morsel * steps)
                         .zip(present.par_chunks_mut(morsel * words))
+                        .zip(histograms.par_chunks_mut(morsel))
                         .enumerate()
                         .try_for_each_init(Scratch::default, work)
                 })?;
             }
             _ => {
                 let mut scratch = Scratch::default();
-                let morsels = values.chunks_mut(morsel * steps).zip(present.chunks_mut(morsel * words));
+                let columns = values.chunks_mut(morsel * steps).zip(present.chunks_mut(morsel * words));
+                let morsels = columns.zip(histograms.chunks_mut(morsel));
                 morsels.enumerate().try_for_each(|m| work(&mut scratch, m))?;
             }
         }
@@ -238,9 +296,8 @@ impl Stream {
             block.series = self.series;
             let rows = block.len();
             for row in 0..rows {
-                let (values, present) = block.row_mut(row);
                 for op in &self.ops {
-                    op.apply(self.grid, values, present);
+                    op.apply(self.grid, block.row_mut(row));
                 }
             }
             block.drop_empty_rows();
@@ -250,7 +307,8 @@ impl Stream {
         let charge = ctx.charge_block(series.len(), self.grid)?;
         let mut block = Block::absent(series, self.grid, charge);
         let mut charge = block.charge.take().expect("a block of absent rows is charged");
-        self.fill_rows(ctx, 0, &mut block.values, &mut block.present, &mut charge)?;
+        let Block { values, present, histograms, .. } = &mut block;
+        self.fill_rows(ctx, 0, values, present, histograms, &mut charge)?;
         block.charge = Some(charge);
         self.raise_notes(ctx);
         block.drop_empty_rows();
@@ -327,39 +385,87 @@ pub(crate) fn unify_block(block: &mut Block, equals: Equals) -> Result<(), Error
 
 /// For each step the last sample in the lookback window, unless it is a stale marker.
 fn select_last(
-    batch: &SampleBatch,
+    samples: &Samples,
     grid: Grid,
     selector: Selector,
     lookback: i64,
     times: bool,
-    values: &mut [f64],
-    present: &mut [u64],
+    mut row: Row<'_>,
 ) {
-    let (ts, vs) = (&*batch.ts, &*batch.vs);
-    let visible = |next: usize, reference: i64| {
-        let last = next.checked_sub(1)?;
-        let shown = ts[last] > reference.saturating_sub(lookback) && !is_stale(vs[last]);
-        shown.then(|| if times { ts[last] as f64 / 1000.0 } else { vs[last] })
-    };
+    let (ts, vs) = (&*samples.floats.ts, &*samples.floats.vs);
+    let histograms = &*samples.histograms;
     if let Some(at) = selector.at {
         let reference = at.saturating_sub(selector.offset);
-        if let Some(v) = visible(ts.partition_point(|&t| t <= reference), reference) {
-            values.fill(v);
-            bits::fill(present, grid.len);
+        let next = ts.partition_point(|&t| t <= reference);
+        let next_histogram = histograms.partition_point(|p| p.t <= reference);
+        match last_of(samples, next, next_histogram, reference.saturating_sub(lookback)) {
+            None => {}
+            Some((t, _)) if times => {
+                row.values.fill(t as f64 / 1000.0);
+                bits::fill(row.present, grid.len);
+            }
+            Some((_, Last::Float(v))) => {
+                row.values.fill(v);
+                bits::fill(row.present, grid.len);
+            }
+            Some((_, Last::Histogram(histogram))) => {
+                (0..grid.len).for_each(|step| row.histograms.push(step, Arc::clone(histogram)));
+            }
         }
         return;
     }
-    let mut next = 0;
+    let (mut next, mut next_histogram) = (0, 0);
     let mut reference = grid.start.saturating_sub(selector.offset);
-    for (step, slot) in values.iter_mut().enumerate() {
+    if histograms.is_empty() {
+        for (step, slot) in row.values.iter_mut().enumerate() {
+            while next < ts.len() && ts[next] <= reference {
+                next += 1;
+            }
+            if next > 0 && ts[next - 1] > reference.saturating_sub(lookback) && !is_stale(vs[next - 1]) {
+                *slot = if times { ts[next - 1] as f64 / 1000.0 } else { vs[next - 1] };
+                bits::set(row.present, step);
+            }
+            reference = reference.saturating_add(grid.step);
+        }
+        return;
+    }
+    for step in 0..grid.len {
         while next < ts.len() && ts[next] <= reference {
             next += 1;
         }
-        if let Some(v) = visible(next, reference) {
-            *slot = v;
-            bits::set(present, step);
+        while next_histogram < histograms.len() && histograms[next_histogram].t <= reference {
+            next_histogram += 1;
+        }
+        match last_of(samples, next, next_histogram, reference.saturating_sub(lookback)) {
+            None => {}
+            Some((t, _)) if times => row.set(step, t as f64 / 1000.0),
+            Some((_, Last::Float(v))) => row.set(step, v),
+            Some((_, Last::Histogram(histogram))) => row.histograms.push(step, Arc::clone(histogram)),
         }
         reference = reference.saturating_add(grid.step);
+    }
+}
+
+enum Last<'a> {
+    Float(f64),
+    Histogram(&'a Arc<FloatHistogram>),
+}
+
+/// The later of the float and the histogram before the given positions, if it is after `oldest` and no stale marker.
+fn last_of(
+    samples: &Samples,
+    next: usize,
+    next_histogram: usize,
+    oldest: Timestamp,
+) -> Option<(Timestamp, Last<'_>)> {
+    let float = next.checked_sub(1).map(|i| (samples.floats.ts[i], samples.floats.vs[i]));
+    let histogram = next_histogram.checked_sub(1).map(|i| &samples.histograms[i]);
+    match (float, histogram) {
+        (float, Some(point)) if float.is_none_or(|(t, _)| t < point.t) => {
+            (point.t > oldest && !point.value.is_stale()).then_some((point.t, Last::Histogram(&point.value)))
+        }
+        (Some((t, v)), _) => (t > oldest && !is_stale(v)).then_some((t, Last::Float(v))),
+        _ => None,
     }
 }
 
@@ -370,37 +476,42 @@ impl RangeSource {
         grid: Grid,
         i: usize,
         scratch: &mut Scratch,
-        values: &mut [f64],
-        present: &mut [u64],
+        row: Row<'_>,
     ) -> Result<(), Error> {
         self.samples_into(ctx, i, scratch)?;
-        let Scratch { batch, range, .. } = scratch;
-        if !batch.is_empty() {
-            let seen = range::apply(self.func, batch, self.span, grid, &self.params, range, values, present)?;
+        let Scratch { samples, range, .. } = scratch;
+        if !samples.is_empty() {
+            let seen = range::apply(self.func, samples, self.span, grid, &self.params, range, row)?;
             ctx.stats.queryable.fetch_add(seen, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// The samples of series `i` that the windows see, into `scratch.batch`.
+    /// The samples of series `i` that the windows see, into `scratch.samples`.
     pub(crate) fn samples_into(&self, ctx: &Ctx<'_>, i: usize, scratch: &mut Scratch) -> Result<(), Error> {
-        scratch.batch.clear();
+        scratch.samples.clear();
         match &self.input {
             RangeInput::Select(select) => {
-                ctx.selected[*select].samples_into(i, self.needed, &mut scratch.batch)?;
-                ctx.stats.samples_read.fetch_add(scratch.batch.len(), Ordering::Relaxed);
-                remove_stale(&mut scratch.batch);
+                ctx.selected[*select].samples_into(i, self.needed, &mut scratch.samples)?;
+                ctx.stats.samples_read.fetch_add(scratch.samples.weight(), Ordering::Relaxed);
+                remove_stale(&mut scratch.samples);
             }
             RangeInput::Subquery { stream, .. } => {
                 let grid = stream.grid;
-                let inner = scratch.inner.get_or_insert_with(Box::default);
-                scratch.values.clear();
-                scratch.values.resize(grid.len, 0.0);
-                scratch.present.clear();
-                scratch.present.resize(grid.words(), 0);
-                stream.fill_row(ctx, i, inner, &mut scratch.values, &mut scratch.present)?;
-                for step in bits::ones(&scratch.present) {
-                    scratch.batch.push(grid.time(step), scratch.values[step]);
+                let Scratch { samples, values, present, histograms, inner, .. } = scratch;
+                values.clear();
+                values.resize(grid.len, 0.0);
+                present.clear();
+                present.resize(grid.words(), 0);
+                histograms.clear();
+                let inner = inner.get_or_insert_with(Box::default);
+                stream.fill_row(ctx, i, inner, Row { values, present, histograms })?;
+                for step in bits::ones(present) {
+                    samples.floats.push(grid.time(step), values[step]);
+                }
+                for (step, histogram) in histograms.iter() {
+                    let value = Arc::clone(histogram);
+                    samples.histograms.push(HistogramPoint { t: grid.time(step), st: 0, value });
                 }
             }
         }
@@ -409,7 +520,9 @@ impl RangeSource {
 }
 
 /// Removes stale markers in place.
-fn remove_stale(batch: &mut SampleBatch) {
+fn remove_stale(samples: &mut Samples) {
+    samples.histograms.retain(|point| !point.value.is_stale());
+    let batch = &mut samples.floats;
     if !batch.vs.iter().any(|&v| is_stale(v)) {
         return;
     }
@@ -418,24 +531,38 @@ fn remove_stale(batch: &mut SampleBatch) {
         if !is_stale(batch.vs[i]) {
             batch.ts[kept] = batch.ts[i];
             batch.vs[kept] = batch.vs[i];
+            if !batch.sts.is_empty() {
+                batch.sts[kept] = batch.sts[i];
+            }
             kept += 1;
         }
     }
     batch.ts.truncate(kept);
     batch.vs.truncate(kept);
+    batch.sts.truncate(kept);
 }
 
 impl RowOp {
-    fn apply(&self, grid: Grid, values: &mut [f64], present: &mut [u64]) {
+    fn apply(&self, grid: Grid, row: Row<'_>) {
+        let Row { values, present, histograms } = row;
         match self {
-            Self::Negate => values.iter_mut().for_each(|v| *v = -*v),
+            Self::Negate => {
+                values.iter_mut().for_each(|v| *v = -*v);
+                histograms.clear();
+            }
             Self::StepTimes => {
+                histograms.mark(present);
+                histograms.clear();
                 for (step, v) in values.iter_mut().enumerate() {
                     *v = grid.time(step) as f64 / 1000.0;
                 }
             }
-            Self::Map { func, params } => math::map_row(*func, params, values, present),
+            Self::Map { func, params } => {
+                histograms.clear();
+                math::map_row(*func, params, values, present);
+            }
             Self::Binary { op, scalar, scalar_left, return_bool } => {
+                histograms.clear();
                 math::scalar_row(*op, scalar, *scalar_left, *return_bool, values, present);
             }
         }

@@ -7,6 +7,7 @@ use model::{LabelsBuilder, MatchOp, Matcher, Regex, TimeRange, Timestamp};
 
 use super::duration::{Outer, millis};
 use super::{Grouping, Input, MapFn, Node, Plan, RangeFn, ScalarFn, Select, Selector, Window};
+use crate::annotations::Place;
 use crate::engine::Error;
 use crate::parse::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Expr, MatrixSelector, Modifiers, Span, Subquery,
@@ -239,7 +240,8 @@ impl Builder {
         let mut labels = e.grouping.clone();
         labels.sort();
         labels.dedup();
-        let param_span = e.param.as_ref().map_or(Span::default(), |p| without_parens(p).span());
+        let shown = |expr: &Expr| Place { shown: without_parens(expr).span(), by: e.span };
+        let param_place = e.param.as_ref().map_or(Place::of(e.span), |p| shown(p));
         let param = match &e.param {
             Some(param) => Some(self.boxed(param, around, inside)?),
             None => None,
@@ -253,7 +255,8 @@ impl Builder {
             op: e.op,
             arg: self.boxed(&e.expr, around, inside)?,
             param,
-            param_span,
+            param_place,
+            arg_place: shown(&e.expr),
             grouping: Grouping { labels, without: e.without },
         })
     }
@@ -261,14 +264,14 @@ impl Builder {
     fn binary(&mut self, e: &Binary, around: Enclosing, inside: bool) -> Result<Node, Error> {
         let lhs = self.boxed(&e.lhs, around, inside)?;
         let rhs = self.boxed(&e.rhs, around, inside)?;
-        let (op, return_bool, span) = (e.op, e.return_bool, e.span);
+        let (op, return_bool, place) = (e.op, e.return_bool, Place::of(e.span));
         Ok(match (e.lhs.value_type(), e.rhs.value_type()) {
             (ValueType::Scalar, ValueType::Scalar) => Node::ScalarBinary { op, lhs, rhs },
             (ValueType::Scalar, _) => {
-                Node::VectorScalar { op, vector: rhs, scalar: lhs, scalar_left: true, return_bool, span }
+                Node::VectorScalar { op, vector: rhs, scalar: lhs, scalar_left: true, return_bool, place }
             }
             (_, ValueType::Scalar) => {
-                Node::VectorScalar { op, vector: lhs, scalar: rhs, scalar_left: false, return_bool, span }
+                Node::VectorScalar { op, vector: lhs, scalar: rhs, scalar_left: false, return_bool, place }
             }
             _ => {
                 let matching = e.matching.clone().ok_or_else(|| {
@@ -277,7 +280,7 @@ impl Builder {
                 if matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
                     Node::SetOp { op, lhs, rhs, matching }
                 } else {
-                    Node::Join { op, lhs, rhs, matching, return_bool, span }
+                    Node::Join { op, lhs, rhs, matching, return_bool, place }
                 }
             }
         })
@@ -304,6 +307,7 @@ impl Builder {
             Expr::String(s) => Ok(Arc::clone(&s.value)),
             _ => Err(missing_argument(name)),
         };
+        let shown = |expr: &Expr| Place { shown: without_parens(expr).span(), by: e.span };
         let texts = |from: usize| (from..e.args.len()).map(text).collect::<Result<Vec<_>, _>>();
         Ok(match name {
             "pi" => Node::Const(std::f64::consts::PI),
@@ -345,13 +349,13 @@ impl Builder {
             "sort" | "sort_desc" => Node::Sort {
                 arg: self.boxed(arg(0)?, around, inside)?,
                 descending: name == "sort_desc",
-                span: e.span,
+                place: Place::of(e.span),
             },
             "sort_by_label" | "sort_by_label_desc" => Node::SortByLabel {
                 arg: self.boxed(arg(0)?, around, inside)?,
                 labels: texts(1)?,
                 descending: name == "sort_by_label_desc",
-                span: e.span,
+                place: Place::of(e.span),
             },
             "label_replace" => {
                 let (dst, pattern) = (text(1)?, text(4)?);
@@ -388,25 +392,25 @@ impl Builder {
                 }
             }
             "histogram_quantile" => Node::Quantiles {
-                quantiles: vec![(self.wrapped(arg(0)?, around, inside)?, without_parens(arg(0)?).span())],
+                quantiles: vec![(self.wrapped(arg(0)?, around, inside)?, shown(arg(0)?))],
                 arg: self.boxed(arg(1)?, around, inside)?,
                 label: None,
-                span: without_parens(arg(1)?).span(),
+                place: shown(arg(1)?),
             },
             "histogram_quantiles" => {
                 let mut quantiles = Vec::new();
                 for q in e.args.get(2..).unwrap_or_default() {
-                    quantiles.push((self.wrapped(q, around, inside)?, without_parens(q).span()));
+                    quantiles.push((self.wrapped(q, around, inside)?, shown(q)));
                 }
                 let label = Some(text(1)?);
-                let span = without_parens(arg(0)?).span();
-                Node::Quantiles { quantiles, arg: self.boxed(arg(0)?, around, inside)?, label, span }
+                let place = shown(arg(0)?);
+                Node::Quantiles { quantiles, arg: self.boxed(arg(0)?, around, inside)?, label, place }
             }
             "histogram_fraction" => Node::Fraction {
                 lower: self.boxed(arg(0)?, around, inside)?,
                 upper: self.boxed(arg(1)?, around, inside)?,
                 arg: self.boxed(arg(2)?, around, inside)?,
-                span: without_parens(arg(2)?).span(),
+                place: shown(arg(2)?),
             },
             other => return Err(unsupported(&format!("function {other}()"))),
         })
@@ -432,9 +436,11 @@ impl Builder {
                 params.push(self.wrapped(arg, around, inside)?);
             }
         }
-        let span = if at == 0 { window.span } else { without_parens(&e.args[0]).span() };
+        let window_place = Place { shown: window.span, by: e.span };
+        let first = without_parens(&e.args[0]).span();
+        let place = if at == 0 { window_place } else { Place { shown: first, by: e.span } };
         let keep_name = matches!(func, RangeFn::Last | RangeFn::First);
-        Ok(Node::RangeFn { func, window, params, span, keep_name })
+        Ok(Node::RangeFn { func, window, params, place, window_place, keep_name })
     }
 }
 

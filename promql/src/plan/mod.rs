@@ -13,6 +13,7 @@ use model::{Matcher, TimeRange, Timestamp};
 
 pub(crate) use build::{STEP_DEPENDENT, Scope, build};
 
+use crate::annotations::Place;
 use crate::parse::ast::{AggregateOp, BinaryOp, Span, VectorMatching};
 
 /// What evaluation walks.
@@ -45,8 +46,10 @@ pub(crate) enum Node {
         func: RangeFn,
         window: Window,
         params: Vec<Node>,
-        /// Of the first argument, for annotations; see [`Window::span`].
-        span: Span,
+        /// Shown is the first argument; see [`Window::span`].
+        place: Place,
+        /// Shown is the window.
+        window_place: Place,
         /// Of the window's own argument.
         keep_name: bool,
     },
@@ -79,13 +82,13 @@ pub(crate) enum Node {
     Sort {
         arg: Box<Node>,
         descending: bool,
-        span: Span,
+        place: Place,
     },
     SortByLabel {
         arg: Box<Node>,
         labels: Vec<Arc<[u8]>>,
         descending: bool,
-        span: Span,
+        place: Place,
     },
     LabelReplace {
         arg: Box<Node>,
@@ -103,15 +106,17 @@ pub(crate) enum Node {
     /// `histogram_quantile`; with `label` set `histogram_quantiles`.
     Quantiles {
         arg: Box<Node>,
-        quantiles: Vec<(Node, Span)>,
+        quantiles: Vec<(Node, Place)>,
         label: Option<Arc<[u8]>>,
-        span: Span,
+        /// Shown is the vector.
+        place: Place,
     },
     Fraction {
         arg: Box<Node>,
         lower: Box<Node>,
         upper: Box<Node>,
-        span: Span,
+        /// Shown is the vector.
+        place: Place,
     },
     /// A function of native histograms only: floats yield nothing.
     NothingOf(Box<Node>),
@@ -127,7 +132,7 @@ pub(crate) enum Node {
         scalar: Box<Node>,
         scalar_left: bool,
         return_bool: bool,
-        span: Span,
+        place: Place,
     },
     Join {
         op: BinaryOp,
@@ -135,7 +140,7 @@ pub(crate) enum Node {
         rhs: Box<Node>,
         matching: VectorMatching,
         return_bool: bool,
-        span: Span,
+        place: Place,
     },
     SetOp {
         op: BinaryOp,
@@ -147,7 +152,10 @@ pub(crate) enum Node {
         op: AggregateOp,
         arg: Box<Node>,
         param: Option<Box<Node>>,
-        param_span: Span,
+        /// Shown is the parameter.
+        param_place: Place,
+        /// Shown is the operand.
+        arg_place: Place,
         grouping: Grouping,
     },
 }

@@ -15,7 +15,7 @@ use model::{Labels, LabelsBuilder, Regex, SampleBatch, TimeRange, Timestamp, is_
 
 use super::storage::Storage;
 use crate::annotations::Annotations;
-use crate::engine::{Engine, Error, QueryOptions, QueryResult, RangeParams, Value};
+use crate::engine::{Engine, Error, QueryOptions, QueryResult, RangeParams, SampleValue, Value};
 use crate::parse::ast::{At, Expr};
 use crate::parse::series::{self, SequenceValue};
 use crate::plan::STEP_DEPENDENT;
@@ -481,7 +481,11 @@ impl Eval {
                 }
             },
             Value::Vector(samples) => {
-                let actual: Vec<_> = samples.iter().map(|s| (s.labels.clone(), s.v)).collect();
+                let float = |s: &crate::VectorSample| match s.value {
+                    SampleValue::Float(v) => Ok((s.labels.clone(), v)),
+                    SampleValue::Histogram(_) => Err(format!("got a histogram for {}", s.labels)),
+                };
+                let actual: Vec<_> = samples.iter().map(float).collect::<Result<_, _>>()?;
                 self.compare_vector(&actual)
             }
             Value::Matrix(matrix) => {

@@ -114,7 +114,7 @@ use model::{Labels, STALE_NAN};
 
 use super::reference::{Reference, Samples, Val, Vector};
 use super::storage::Storage;
-use crate::engine::{QueryOptions, RangeParams, Value};
+use crate::engine::{QueryOptions, RangeParams, SampleValue, Value};
 
 /// A small deterministic generator.
 struct Random(u64);
@@ -312,7 +312,13 @@ fn expected(
 
 fn points(value: &Value) -> BTreeMap<(Labels, i64), f64> {
     match value {
-        Value::Vector(samples) => samples.iter().map(|s| ((s.labels.clone(), s.t), s.v)).collect(),
+        Value::Vector(samples) => {
+            let float = |s: &crate::VectorSample| match s.value {
+                SampleValue::Float(v) => v,
+                SampleValue::Histogram(_) => panic!("a histogram for {}", s.labels),
+            };
+            samples.iter().map(|s| ((s.labels.clone(), s.t), float(s))).collect()
+        }
         Value::Matrix(matrix) => {
             let all = matrix.iter().flat_map(|s| s.samples.iter().map(|p| ((s.labels.clone(), p.t), p.v)));
             all.collect()

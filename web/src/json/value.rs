@@ -5,7 +5,7 @@
 use model::Timestamp;
 use model::exemplar::SeriesExemplars;
 use model::number::{append_f_into, append_json_into};
-use promql::Value;
+use promql::{SampleValue, Value};
 
 use super::{write_escaped, write_labels, write_list};
 
@@ -39,8 +39,10 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
         Value::Vector(samples) => write_list(out, samples, |out, sample| {
             out.extend_from_slice(b"{\"metric\":");
             write_labels(out, &sample.labels);
-            out.extend_from_slice(b",\"value\":");
-            write_point(out, sample.t, sample.v);
+            if let SampleValue::Float(v) = sample.value {
+                out.extend_from_slice(b",\"value\":");
+                write_point(out, sample.t, v);
+            }
             out.push(b'}');
         }),
         Value::Matrix(series) => write_list(out, series, |out, series| {
