@@ -5,14 +5,24 @@
 //!
 //! Compat: prometheus `model/histogram`, `Histogram`, `FloatHistogram`.
 
+mod arithmetic;
 pub mod bounds;
+mod buckets;
+mod custom;
 mod display;
+mod reset;
 mod shape;
+mod trim;
+mod union;
 mod validate;
+mod zero;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
 
+pub use self::arithmetic::{Combined, MixedSchemas};
+pub use self::buckets::{Counts, Interval, Place};
+pub use self::trim::TrimSide;
 pub use self::validate::{Invalid, InvalidHistogram};
 use crate::sample::is_stale;
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod duration;
+pub mod elementary;
 pub mod exemplar;
 pub mod fnv;
 pub mod histogram;

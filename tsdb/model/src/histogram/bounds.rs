@@ -3,6 +3,7 @@
 //! Compat: prometheus `model/histogram`, `getBound`. Bit-exact: the roundings of the table are part of the format.
 
 use super::CUSTOM_BUCKETS_SCHEMA;
+use crate::elementary::scale;
 
 /// The upper bound of bucket `index`; a custom bucket beyond the listed bounds reaches to infinity.
 pub fn upper(index: i32, schema: i32, custom_values: &[f64]) -> f64 {
@@ -30,19 +31,6 @@ pub fn upper(index: i32, schema: i32, custom_values: &[f64]) -> f64 {
 /// bucket behind it, which counts infinities.
 fn power_of_two(exponent: i64) -> f64 {
     if exponent == 1024 { f64::MAX } else { scale(1.0, exponent) }
-}
-
-/// `v` * 2^`exponent`, rounded once where it is too small to be normal.
-fn scale(v: f64, exponent: i64) -> f64 {
-    let step = |exponent: i64| f64::from_bits(u64::try_from(exponent + 1023).unwrap_or(1) << 52);
-    match exponent {
-        -1022..=1023 => v * step(exponent),
-        1024..=2046 => v * step(1023) * step(exponent - 1023),
-        2047.. => v * f64::INFINITY,
-        // The first factor keeps `v` normal, so that only the second rounds.
-        -1100..=-1023 => v * step(-900) * step(exponent + 900),
-        _ => 0.0,
-    }
 }
 
 /// 2^(i / 256 - 1).

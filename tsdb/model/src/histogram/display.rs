@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use super::{BucketCount, Buckets, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, Span, bounds};
+use super::{
+    BucketCount, Buckets, CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span, bounds,
+};
 use crate::number::format_g;
 
 impl fmt::Display for Histogram {
@@ -19,6 +21,54 @@ impl fmt::Display for FloatHistogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{{count:{}, sum:{}", format_g(self.count), format_g(self.sum))?;
         self.write_buckets(f, &format_g(self.zero_count), format_g)
+    }
+}
+
+impl FloatHistogram {
+    /// The histogram as it is written in the language of tests: `{{schema:1 count:3 ...}}`.
+    ///
+    /// Compat: prometheus `model/histogram`, `FloatHistogram.TestExpression`.
+    pub fn to_test_expression(&self) -> String {
+        /// No valid schema has indices further apart. Those of broken histograms are not filled up.
+        const EMPTY_MAX: u32 = 1 << 20;
+        let mut compacted = self.clone();
+        compacted.compact(EMPTY_MAX);
+        let list = |values: &[f64]| values.iter().map(|&v| format_g(v)).collect::<Vec<_>>().join(" ");
+        let mut parts = Vec::new();
+        if self.schema != 0 {
+            parts.push(format!("schema:{}", self.schema));
+        }
+        for (name, v) in [
+            ("count", self.count),
+            ("sum", self.sum),
+            ("z_bucket", self.zero_count),
+            ("z_bucket_w", self.zero_threshold),
+        ] {
+            if v != 0.0 {
+                parts.push(format!("{name}:{}", format_g(v)));
+            }
+        }
+        if self.uses_custom_buckets() {
+            parts.push(format!("custom_values:[{}]", list(&self.custom_values)));
+        }
+        match self.counter_reset_hint {
+            CounterResetHint::Unknown => {}
+            CounterResetHint::CounterReset => parts.push("counter_reset_hint:reset".to_owned()),
+            CounterResetHint::NotCounterReset => parts.push("counter_reset_hint:not_reset".to_owned()),
+            CounterResetHint::Gauge => parts.push("counter_reset_hint:gauge".to_owned()),
+        }
+        for (prefix, spans, buckets) in [
+            ("", &compacted.positive_spans, &compacted.positive_buckets),
+            ("n_", &compacted.negative_spans, &compacted.negative_buckets),
+        ] {
+            for span in spans.iter().filter(|span| span.offset != 0) {
+                parts.push(format!("{prefix}offset:{}", span.offset));
+            }
+            if !buckets.is_empty() {
+                parts.push(format!("{prefix}buckets:[{}]", list(buckets)));
+            }
+        }
+        format!("{{{{{}}}}}", parts.join(" "))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Compat: prometheus `model/histogram`, `ReduceResolution`, `Compact` and `Equals`.
 
 use super::{BucketCount, Buckets, InvalidHistogram, Span};
+use crate::elementary::kahan_add;
 
 /// A number that is compared as data.
 pub trait Bits: Copy {
@@ -119,11 +120,11 @@ fn assemble<B: BucketCount>(counted: &[(i64, B)]) -> (Vec<Span>, Vec<B>) {
     (spans, B::from_absolute(counted.iter().map(|&(_, count)| count).collect()))
 }
 
-fn reduce<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, shift: u32) {
+/// Merges the buckets of one side to those of a schema coarser by `shift`.
+pub(super) fn reduce<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, shift: u32) {
     let mut merged: Vec<(i64, B)> = Vec::with_capacity(buckets.len());
     for (index, count) in counted(spans, buckets) {
-        // Bucket i ends at base^i, so that the ones that end together count from 1.
-        let target = ((index - 1) >> shift) + 1;
+        let target = coarser(index, shift);
         match merged.last_mut().filter(|(last, _)| *last == target) {
             Some((_, sum)) => *sum = sum.add(count),
             None => merged.push((target, count)),
@@ -132,18 +133,79 @@ fn reduce<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, shift: u3
     (*spans, *buckets) = assemble(&merged);
 }
 
+/// As [`reduce`], where `cs` are what sums in the buckets have lost.
+pub(super) fn reduce_compensated(
+    spans: &mut Vec<Span>,
+    buckets: &mut Vec<f64>,
+    cs: &mut Vec<f64>,
+    shift: u32,
+) {
+    let mut merged: Vec<(i64, f64)> = Vec::with_capacity(buckets.len());
+    let mut lost: Vec<f64> = Vec::with_capacity(buckets.len());
+    for ((index, count), &c) in counted(spans, buckets).into_iter().zip(&*cs) {
+        let target = coarser(index, shift);
+        match (merged.last_mut().filter(|(last, _)| *last == target), lost.last_mut()) {
+            (Some((_, sum)), Some(sum_c)) => {
+                for inc in [count, c] {
+                    (*sum, *sum_c) = kahan_add(inc, *sum, *sum_c);
+                }
+            }
+            _ => {
+                merged.push((target, count));
+                lost.push(c);
+            }
+        }
+    }
+    (*spans, *buckets) = assemble(&merged);
+    *cs = lost;
+}
+
+/// Bucket i ends at base^i, so that the ones that end together count from 1.
+fn coarser(index: i64, shift: u32) -> i64 {
+    ((index - 1) >> shift) + 1
+}
+
 fn compact<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, empty_max: u32) {
+    if is_compact(spans, &B::absolute(buckets), empty_max) {
+        return;
+    }
     let mut kept: Vec<(i64, B)> = Vec::with_capacity(buckets.len());
+    // Empty buckets since the last one that was kept: they stay as they are if nothing is missing between them.
+    let mut empty: Vec<(i64, B)> = Vec::new();
     for (index, count) in counted(spans, buckets) {
         if count == B::default() {
+            empty.push((index, count));
             continue;
         }
         if let Some(&(last, _)) = kept.last()
             && index - last - 1 <= i64::from(empty_max)
         {
-            kept.extend((last + 1..index).map(|empty| (empty, B::default())));
+            if usize::try_from(index - last - 1) == Ok(empty.len()) {
+                kept.append(&mut empty);
+            } else {
+                kept.extend((last + 1..index).map(|empty| (empty, B::default())));
+            }
         }
+        empty.clear();
         kept.push((index, count));
     }
     (*spans, *buckets) = assemble(&kept);
+}
+
+/// Whether there is nothing to cut out and nothing to fill.
+fn is_compact<B: BucketCount>(spans: &[Span], counts: &[B], empty_max: u32) -> bool {
+    let is_apart = |span: &Span| i64::from(span.offset) > i64::from(empty_max);
+    spans.iter().all(|span| span.length > 0)
+        && spans.iter().skip(1).all(is_apart)
+        && counts.iter().all(|&count| count != B::default())
+}
+
+/// Cuts out all buckets that are empty and have lost nothing.
+pub(super) fn compact_compensated(spans: &mut Vec<Span>, buckets: &mut Vec<f64>, cs: &mut Vec<f64>) {
+    let all = counted(spans, buckets);
+    let cells: Vec<((i64, f64), f64)> =
+        all.into_iter().zip(cs.iter().copied()).filter(|&((_, count), c)| count != 0.0 || c != 0.0).collect();
+    let (kept, lost): (Vec<(i64, f64)>, Vec<f64>) = cells.into_iter().unzip();
+    (*spans, *buckets) = assemble(&kept);
+    *cs = lost;
 }
