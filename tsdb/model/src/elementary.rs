@@ -3,9 +3,9 @@
 //! What depends on them is compared by bits, and the functions of the C library differ in the last bit now and then.
 //! Never fuses a multiplication with an addition. The polynomials are those of FreeBSD's msun.
 //!
-//! Compat: Go's `math` on amd64, `Log`, `Log2`, `Exp2`; prometheus `util/kahansum`.
+//! Compat: Go's `math` on amd64, `Log`, `Log2`, `Log10`, `Exp2`; prometheus `util/kahansum`.
 
-use std::f64::consts::{LOG2_E, SQRT_2};
+use std::f64::consts::{LOG2_E, LOG10_E, SQRT_2};
 
 /// ln 2 in two parts, the first short enough to be multiplied by an exponent without rounding.
 const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
@@ -77,21 +77,26 @@ pub fn log2(v: f64) -> f64 {
     ln(fraction) * LOG2_E + f64::from(exponent)
 }
 
+/// The logarithm to base 10.
+pub fn log10(v: f64) -> f64 {
+    ln(v) * LOG10_E
+}
+
 /// 2^`v`.
 #[expect(clippy::cast_possible_truncation, reason = "between -1075 and 1024 where it is used")]
 pub fn exp2(v: f64) -> f64 {
     if v.is_nan() {
         return v;
     }
-    if v > 1023.999_999_999_999_9 {
+    if v > EXPONENT_MAX {
         return f64::INFINITY;
     }
     if v < -1074.0 {
         return 0.0;
     }
     let k = if v > 0.0 { (v + 0.5) as i32 } else { (v - 0.5) as i32 };
-    let t = v - f64::from(k);
-    let (high, low) = (t * LN2_HIGH, -t * LN2_LOW);
+    let rest = v - f64::from(k);
+    let (high, low) = (rest * LN2_HIGH, -rest * LN2_LOW);
     let r = high - low;
     let square = r * r;
     let c =
@@ -99,13 +104,16 @@ pub fn exp2(v: f64) -> f64 {
     scale(1.0 - ((low - (r * c) / (2.0 - c)) - high), i64::from(k))
 }
 
+/// Above it [`exp2`] is infinite: the float before 1024.
+const EXPONENT_MAX: f64 = 1024.0 - 1.0 / (1_u64 << 43) as f64;
+
 /// Coefficients of [`exp2`].
 const EXP: [f64; 5] = [
-    1.666_666_666_666_666_574_15e-01,
-    -2.777_777_777_701_559_338_42e-03,
-    6.613_756_321_437_934_361_17e-05,
-    -1.653_390_220_546_525_153_90e-06,
-    4.138_136_797_057_238_460_39e-08,
+    f64::from_bits(0x3fc5_5555_5555_5555),
+    f64::from_bits(0xbf66_c16c_16be_bd93),
+    f64::from_bits(0x3f11_566a_af25_de2c),
+    f64::from_bits(0xbebb_bd41_c5d2_6bf1),
+    f64::from_bits(0x3e66_3769_72be_a4d0),
 ];
 
 /// `v` * 2^`exponent` for a `v` about 1, rounded once where it is too small to be normal.

@@ -245,4 +245,6 @@ pub struct HistogramSample {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -96,7 +96,7 @@ impl FloatHistogram {
             let (other, other_c) = reduced.as_ref().map_or((other, None), |(other, c)| (other, Some(c)));
             let (schema, threshold) = (self.schema, self.zero_threshold);
             let cs = [&mut c.positive_buckets, &mut c.negative_buckets];
-            let other_cs = [other_c.map(|c| &c.0[..]), other_c.map(|c| &c.1[..])];
+            let other_cs = [0, 1].map(|side| other_c.map(|c: &[Vec<f64>; 2]| &c[side][..]));
             let sides = self.sides_mut().into_iter().zip(cs).zip(other.sides().into_iter().zip(other_cs));
             for ((mine, c), (theirs, their_c)) in sides {
                 let skipped = inside_zero_bucket(theirs.0, theirs.1.len(), schema, threshold);
@@ -239,7 +239,7 @@ impl FloatHistogram {
     }
 
     /// As `match_resolution`; merged buckets are compensated, too.
-    fn kahan_match_resolution(&mut self, other: &Self, c: &mut Self) -> Option<(Self, (Vec<f64>, Vec<f64>))> {
+    fn kahan_match_resolution(&mut self, other: &Self, c: &mut Self) -> Option<(Self, [Vec<f64>; 2])> {
         let shift = self.schema.abs_diff(other.schema);
         if other.schema < self.schema {
             let cs = [&mut c.positive_buckets, &mut c.negative_buckets];
@@ -251,12 +251,12 @@ impl FloatHistogram {
         }
         (shift > 0).then(|| {
             let mut copy = other.clone();
-            let [positive, negative] = copy.sides_mut().map(|(spans, buckets)| {
+            let cs = copy.sides_mut().map(|(spans, buckets)| {
                 let mut c = vec![0.0; buckets.len()];
                 shape::reduce_compensated(spans, buckets, &mut c, shift);
                 c
             });
-            (copy, (positive, negative))
+            (copy, cs)
         })
     }
 

@@ -114,7 +114,7 @@ impl FloatHistogram {
 pub struct Counts<'a> {
     /// What neither end has begun.
     spans: &'a [Span],
-    counts: &'a [f64],
+    rest: &'a [f64],
     front: i64,
     front_left: u32,
     /// Behind the last bucket.
@@ -127,7 +127,7 @@ pub struct Counts<'a> {
 impl<'a> Counts<'a> {
     pub(super) fn new(spans: &'a [Span], counts: &'a [f64]) -> Self {
         let back = spans.iter().map(|span| i64::from(span.offset) + i64::from(span.length)).sum();
-        Self { spans, counts, front: 0, front_left: 0, back, back_left: 0, back_gap: 0 }
+        Self { spans, rest: counts, front: 0, front_left: 0, back, back_left: 0, back_gap: 0 }
     }
 }
 
@@ -153,15 +153,15 @@ impl Iterator for Counts<'_> {
             (self.front, self.front_left) = (self.back - i64::from(self.back_left), self.back_left);
             self.back_left = 0;
         }
-        let (&count, rest) = self.counts.split_first()?;
-        self.counts = rest;
+        let (&count, rest) = self.rest.split_first()?;
+        self.rest = rest;
         self.front += 1;
         self.front_left -= 1;
         Some((index(self.front - 1), count))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.counts.len()))
+        (0, Some(self.rest.len()))
     }
 }
 
@@ -180,8 +180,8 @@ impl DoubleEndedIterator for Counts<'_> {
             (self.back, self.back_left) = (self.front + i64::from(self.front_left), self.front_left);
             self.front_left = 0;
         }
-        let (&count, rest) = self.counts.split_last()?;
-        self.counts = rest;
+        let (&count, rest) = self.rest.split_last()?;
+        self.rest = rest;
         self.back -= 1;
         self.back_left -= 1;
         Some((index(self.back), count))

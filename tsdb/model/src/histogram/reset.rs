@@ -113,13 +113,21 @@ fn coarser(index: i32, shift: u32) -> i32 {
 }
 
 /// Whether a bucket is lower than before, or missing though it held something.
+///
+/// Behind the last bucket there is now, only the first one that is missing is looked at: upstream does not go on, and
+/// where it sees no reset there must be none.
 fn went_back(now: impl Iterator<Item = (i32, f64)>, before: impl Iterator<Item = (i32, f64)>) -> bool {
     let mut now = now.peekable();
-    before.into_iter().any(|(index, count)| {
+    for (index, count) in before {
         while now.next_if(|(i, _)| *i < index).is_some() {}
-        match now.peek() {
+        let is_lower = match now.peek() {
             Some(&(i, current)) if i == index => current < count,
-            _ => count != 0.0,
+            Some(_) => count != 0.0,
+            None => return count != 0.0,
+        };
+        if is_lower {
+            return true;
         }
-    })
+    }
+    false
 }

@@ -144,16 +144,15 @@ pub(super) fn reduce_compensated(
     let mut lost: Vec<f64> = Vec::with_capacity(buckets.len());
     for ((index, count), &c) in counted(spans, buckets).into_iter().zip(&*cs) {
         let target = coarser(index, shift);
-        match (merged.last_mut().filter(|(last, _)| *last == target), lost.last_mut()) {
-            (Some((_, sum)), Some(sum_c)) => {
-                for inc in [count, c] {
-                    (*sum, *sum_c) = kahan_add(inc, *sum, *sum_c);
-                }
+        if let (Some((last, sum)), Some(sum_c)) = (merged.last_mut(), lost.last_mut())
+            && *last == target
+        {
+            for inc in [count, c] {
+                (*sum, *sum_c) = kahan_add(inc, *sum, *sum_c);
             }
-            _ => {
-                merged.push((target, count));
-                lost.push(c);
-            }
+        } else {
+            merged.push((target, count));
+            lost.push(c);
         }
     }
     (*spans, *buckets) = assemble(&merged);

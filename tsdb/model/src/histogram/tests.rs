@@ -208,3 +208,143 @@ fn what_contradicts_itself_is_not_merged() {
     histogram.positive_spans = spans(&[(0, 1), (-1, 1)]);
     assert_eq!(histogram.reduce_resolution(0), Err(InvalidHistogram::SpanNegativeOffset));
 }
+
+#[test]
+fn bounds_are_upstreams_bit_by_bit() {
+    // Hashes over the bounds of release 3.14.0, from below the smallest float to beyond the largest one.
+    const HASHES: [u64; 13] = [
+        0xb2fb_f4f7_51fa_c438,
+        0x50fe_5456_c244_8464,
+        0x883f_a0e5_2a6a_ccac,
+        0x59bc_cd8e_7879_cc37,
+        0x54ac_de08_7db3_cff8,
+        0x492f_3a83_fc7c_50a0,
+        0x82db_547f_3b1f_e143,
+        0xe20a_3ee2_9af5_5575,
+        0x886b_ce09_6d2b_4278,
+        0x2954_37c0_d2d1_9bd3,
+        0xa519_ea1e_1f1b_a940,
+        0xcdeb_7b55_4ae6_100c,
+        0x78f7_abcf_49ce_e308,
+    ];
+    for (schema, hash) in (SCHEMA_MIN..=SCHEMA_MAX).zip(HASHES) {
+        let shifted = |index: i32| if schema > 0 { index << schema } else { index >> -schema };
+        let bounds: Vec<[u8; 8]> = (shifted(-1080)..shifted(1030))
+            .map(|index| bounds::upper(index, schema, &[]).to_bits().to_le_bytes())
+            .collect();
+        assert_eq!(crate::fnv1a(bounds.iter().map(|bits| &bits[..])), hash, "schema {schema}");
+    }
+}
+
+#[test]
+fn buckets_are_walked_from_both_ends_at_once() {
+    let counts = Counts::new(&[], &[]).chain(Counts::new(&[Span { offset: 3, length: 0 }], &[]));
+    assert_eq!(counts.count(), 0);
+    let list = spans(&[(-2, 2), (0, 0), (1, 1), (0, 3), (2, 0)]);
+    let buckets = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let all: Vec<_> = Counts::new(&list, &buckets).collect();
+    assert_eq!(all, [(-2, 1.0), (-1, 2.0), (1, 3.0), (2, 4.0), (3, 5.0), (4, 6.0)]);
+    for front in 0..=6 {
+        let mut counts = Counts::new(&list, &buckets);
+        let mut met: Vec<_> = counts.by_ref().take(front).collect();
+        let mut rest: Vec<_> = counts.rev().collect();
+        rest.reverse();
+        met.extend(rest);
+        assert_eq!(met, all, "{front} from the front");
+    }
+    // More spans than buckets, and fewer.
+    assert_eq!(Counts::new(&list, &buckets[..2]).count(), 2);
+    assert_eq!(Counts::new(&list[..1], &buckets).count(), 2);
+}
+
+#[test]
+fn codes_of_intervals() {
+    let code = |h: &FloatHistogram, place| h.interval(place).code();
+    let exponential = FloatHistogram::default();
+    assert_eq!(code(&exponential, Place::Positive(3)), 0);
+    assert_eq!(code(&exponential, Place::Negative(3)), 1);
+    assert_eq!(code(&exponential, Place::Zero), 3);
+    assert_eq!(code(&custom(), Place::Positive(0)), 3);
+    assert_eq!(code(&custom(), Place::Positive(1)), 0);
+}
+
+#[test]
+fn weights_of_samples() {
+    assert_eq!(FloatHistogram::default().size_in_samples(), 11);
+    assert_eq!(custom().size_in_samples(), (176 + 8 * (2 + 3 + 2)) / 16);
+}
+
+#[test]
+fn what_is_no_number_ends() {
+    let mut a = FloatHistogram { zero_threshold: f64::NAN, ..FloatHistogram::default() };
+    let mut b = sound().to_float();
+    assert!(a.add_assign(&b).is_ok() && b.add_assign(&a).is_ok());
+    let _ = b.is_reset_after(&a);
+    b.trim(f64::NAN, TrimSide::Above);
+    assert!(b.positive_buckets.is_empty());
+}
+
+mod sums {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Spans as they come from anywhere: empty ones, touching ones.
+    fn side() -> impl Strategy<Value = (Vec<Span>, Vec<f64>)> {
+        let spans = prop::collection::vec((0..4_i32, 0..4_u32), 0..6);
+        (-6..6_i32, spans).prop_map(|(first, mut list)| {
+            if let Some(span) = list.first_mut() {
+                span.0 = first;
+            }
+            let spans = super::spans(&list);
+            let n: u32 = spans.iter().map(|span| span.length).sum();
+            (spans, (0..n).map(|i| f64::from(1_u32 << i)).collect())
+        })
+    }
+
+    fn as_map(h: &FloatHistogram) -> BTreeMap<i32, f64> {
+        let counts = h.positive_counts().collect::<BTreeMap<_, _>>();
+        assert_eq!(counts.len(), h.positive_buckets.len(), "each index once");
+        counts
+    }
+
+    proptest! {
+        #[test]
+        fn hold_each_bucket_once((a_spans, a) in side(), (b_spans, b) in side()) {
+            let of = |spans: &[Span], buckets: &[f64]| FloatHistogram {
+                positive_spans: spans.to_vec(),
+                positive_buckets: buckets.to_vec(),
+                ..FloatHistogram::default()
+            };
+            let (a, b) = (of(&a_spans, &a), of(&b_spans, &b));
+            let mut expected = as_map(&a);
+            for (index, count) in as_map(&b) {
+                *expected.entry(index).or_default() += count;
+            }
+            let mut sum = a.clone();
+            sum.add_assign(&b).unwrap();
+            prop_assert!(sum.is_well_formed());
+            prop_assert_eq!(as_map(&sum), expected.clone());
+            let mut compensated = a.clone();
+            let mut c = a.compensation();
+            compensated.kahan_add_assign(&b, &mut c).unwrap();
+            prop_assert!(compensated.is_equal(&sum) && c.positive_buckets.len() == sum.positive_buckets.len());
+            sum.sub_assign(&b).unwrap();
+            sum.compact(0);
+            let mut a = a;
+            a.compact(0);
+            prop_assert!(sum.is_equal(&a));
+            // Of what contradicts itself nothing can be expected but an end.
+            let mut broken = a.clone();
+            broken.positive_spans.push(Span { offset: -3, length: 2 });
+            let mut c = broken.compensation();
+            let _ = broken.clone().add_assign(&b);
+            let _ = b.clone().sub_assign(&broken);
+            let _ = broken.kahan_add_assign(&b, &mut c);
+            let _ = b.is_reset_after(&broken);
+            broken.trim(1.0, TrimSide::Below);
+        }
+    }
+}

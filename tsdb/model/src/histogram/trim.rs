@@ -14,9 +14,16 @@ pub enum TrimSide {
 }
 
 /// What is kept of a bucket: a count, and the value that stands for each observation.
+#[derive(Clone, Copy)]
 struct Kept {
     count: f64,
     value: f64,
+}
+
+enum Trimmed {
+    Whole(Kept),
+    Part(Kept),
+    Nothing,
 }
 
 impl FloatHistogram {
@@ -25,7 +32,7 @@ impl FloatHistogram {
     pub fn trim(&mut self, bound: f64, keep: TrimSide) {
         let (mut count, mut sum) = (0.0, 0.0);
         let mut changed = false;
-        let mut add = |kept: &Kept| {
+        let mut add = |kept: Kept| {
             count += kept.count;
             sum += kept.value * kept.count;
         };
@@ -42,18 +49,15 @@ impl FloatHistogram {
                 }
                 has[side] = true;
                 let place = if is_positive { Place::Positive(index) } else { Place::Negative(index) };
-                let kept = self.trimmed(&self.interval(place), found, bound, keep, is_positive);
-                match kept {
-                    Some(kept) => {
-                        add(&kept);
+                match self.trimmed(&self.interval(place), found, bound, keep, is_positive) {
+                    Trimmed::Whole(kept) => add(kept),
+                    Trimmed::Part(kept) => {
+                        add(kept);
                         if kept.count != found {
                             kept_counts.push((at, kept.count));
                         }
                     }
-                    None => {
-                        changed = true;
-                        kept_counts.push((at, 0.0));
-                    }
+                    Trimmed::Nothing => kept_counts.push((at, 0.0)),
                 }
             }
             changed |= !kept_counts.is_empty();
@@ -66,8 +70,7 @@ impl FloatHistogram {
             let kept = self.trimmed_zero_bucket(bound, keep, has);
             changed |= self.zero_count != kept.count;
             self.zero_count = kept.count;
-            // The sum first, as upstream adds; it makes no difference.
-            add(&kept);
+            add(kept);
         }
         if changed {
             (self.count, self.sum) = (count, sum);
@@ -75,7 +78,7 @@ impl FloatHistogram {
         }
     }
 
-    /// What is kept of a bucket; `None` if nothing.
+    /// What is kept of an ordinary bucket.
     fn trimmed(
         &self,
         interval: &Interval,
@@ -83,7 +86,7 @@ impl FloatHistogram {
         bound: f64,
         keep: TrimSide,
         is_positive: bool,
-    ) -> Option<Kept> {
+    ) -> Trimmed {
         let linear = self.uses_custom_buckets();
         let Interval { lower, upper, .. } = *interval;
         let (is_kept, is_cut) = match keep {
@@ -91,13 +94,13 @@ impl FloatHistogram {
             TrimSide::Above => (lower >= bound, upper > bound),
         };
         if is_kept {
-            return Some(Kept { count, value: middle(lower, upper, is_positive, linear) });
+            return Trimmed::Whole(Kept { count, value: middle(lower, upper, is_positive, linear) });
         }
         if !is_cut {
-            return None;
+            return Trimmed::Nothing;
         }
         if lower == f64::NEG_INFINITY || upper == f64::INFINITY {
-            return Some(open_end(interval, count, bound, keep));
+            return Trimmed::Part(open_end(interval, count, bound, keep));
         }
         let below = if bound <= lower {
             0.0
@@ -106,7 +109,7 @@ impl FloatHistogram {
         } else {
             count * interval.share_below(bound, linear)
         };
-        Some(match keep {
+        Trimmed::Part(match keep {
             TrimSide::Below => Kept { count: below, value: middle(lower, bound, is_positive, linear) },
             TrimSide::Above => {
                 Kept { count: count - below, value: middle(bound, upper, is_positive, linear) }

@@ -49,16 +49,13 @@ impl<'a> Union<'a> {
             let touches = !spans.is_empty() && piece.index == end;
             let continues = if piece.first.is_some() { !piece.starts || (touches && alone) } else { touches };
             let length = u32::try_from(piece.len).unwrap_or(u32::MAX);
-            match spans.last_mut().filter(|_| continues) {
-                Some(span) => {
-                    span.length += length;
-                    alone = false;
-                }
-                None => {
-                    let offset = i32::try_from(piece.index - end).unwrap_or(i32::MAX);
-                    spans.push(Span { offset, length });
-                    alone = piece.first.is_none() && piece.len == 1;
-                }
+            if let Some(span) = spans.last_mut().filter(|_| continues) {
+                span.length += length;
+                alone = false;
+            } else {
+                let offset = i32::try_from(piece.index - end).unwrap_or(i32::MAX);
+                spans.push(Span { offset, length });
+                alone = piece.first.is_none() && piece.len == 1;
             }
             end = piece.index + i64::try_from(piece.len).unwrap_or(i64::MAX);
         }
