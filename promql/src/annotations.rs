@@ -113,11 +113,33 @@ impl Annotation {
         Self::new(Severity::Info, text, place)
     }
 
-    pub(crate) fn incompatible_floats(op: &str, place: Place) -> Self {
+    /// `lhs` and `rhs` are "float" or "histogram".
+    pub(crate) fn incompatible_types(lhs: &str, op: &str, rhs: &str, place: Place) -> Self {
         let text = format!(
-            "incompatible sample types encountered for binary operator {}: float {op} float",
+            "incompatible sample types encountered for binary operator {}: {lhs} {op} {rhs}",
             go_quote(op.as_bytes())
         );
+        Self::new(Severity::Info, text, place)
+    }
+
+    pub(crate) fn incompatible_floats(op: &str, place: Place) -> Self {
+        Self::incompatible_types("float", op, "float", place)
+    }
+
+    pub(crate) fn incompatible_layout(op: &str, place: Place) -> Self {
+        let text = format!("incompatible bucket layout encountered for binary operator {op}");
+        Self::new(Severity::Warning, text, place)
+    }
+
+    /// `operation` is "addition", "subtraction" or "aggregation".
+    pub(crate) fn resets_collide(operation: &str, place: Place) -> Self {
+        let text = format!("conflicting counter resets during histogram {operation}");
+        Self::new(Severity::Warning, text, place)
+    }
+
+    /// `operation` as in [`Annotation::resets_collide`].
+    pub(crate) fn reconciled(operation: &str, place: Place) -> Self {
+        let text = format!("mismatched custom buckets were reconciled during {operation}");
         Self::new(Severity::Info, text, place)
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod aggregate;
 pub(crate) mod budget;
 pub(crate) mod calendar;
 pub(crate) mod column;
+mod element;
 mod histogram;
 mod join;
 mod labels;
@@ -520,7 +521,7 @@ impl<'q> Ctx<'q> {
         if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
             let grid = stream.grid;
             if stream.collect(self)?.len() > 0 {
-                self.annotate(Annotation::incompatible_floats(op.as_str(), place));
+                self.annotate(Annotation::incompatible_types("float", op.as_str(), "float", place));
             }
             return Ok(Stream::of_block(Block::empty(grid)));
         }
