@@ -46,6 +46,11 @@ pub(super) enum Kind {
     Blank,
     Times,
     OpenHistogram,
+    CloseHistogram,
+    /// What a histogram says of itself, before a colon.
+    Descriptor,
+    /// The value of the descriptor `counter_reset_hint`.
+    Hint,
 }
 
 /// The words that modify something.
@@ -91,6 +96,10 @@ enum Mode {
     Bracket,
     /// The items behind the metric of a series description.
     Values,
+    /// Between `{{` and `}}`.
+    Histogram,
+    /// The list of a histogram's buckets, within its brackets.
+    Buckets,
     /// The end or an error was reached.
     Done,
 }
@@ -157,6 +166,8 @@ impl<'a> Lexer<'a> {
                 Mode::Braces => self.braces(),
                 Mode::Bracket => self.bracket(),
                 Mode::Values => self.values(),
+                Mode::Histogram => self.histogram(),
+                Mode::Buckets => self.buckets(),
                 Mode::Done => Ok(Some(Kind::Eof)),
             };
             match step {
@@ -406,7 +417,10 @@ impl<'a> Lexer<'a> {
             return Ok(Some(Kind::Eof));
         };
         let kind = match c {
-            '{' if self.peek() == Some('{') => self.take(Kind::OpenHistogram),
+            '{' if self.peek() == Some('{') => {
+                self.mode = Mode::Histogram;
+                self.take(Kind::OpenHistogram)
+            }
             c if is_space(c) => {
                 self.spaces();
                 Kind::Space
@@ -416,11 +430,7 @@ impl<'a> Lexer<'a> {
             'x' => Kind::Times,
             '_' => Kind::Blank,
             c if c.is_ascii_digit() || (c == '.' && self.peek_is(|c| c.is_ascii_digit())) => {
-                self.pos = self.start;
-                if !self.scan_number() {
-                    return refuse(format!("bad number syntax: {}", go_quote(self.slice().as_bytes())));
-                }
-                Kind::Number
+                self.listed_number()?
             }
             c if is_alpha(c) => {
                 self.pos = self.start;
@@ -434,6 +444,86 @@ impl<'a> Lexer<'a> {
             }
         };
         Ok(Some(kind))
+    }
+
+    fn histogram(&mut self) -> Result<Option<Kind>, Refused> {
+        let kind = match self.next() {
+            Some(c) if is_space(c) => {
+                self.spaces();
+                Kind::Space
+            }
+            Some(c) if is_alpha(c) => self.histogram_word()?,
+            Some(':') => Kind::Colon,
+            Some('-') => Kind::Op(BinaryOp::Sub),
+            Some(c) if c.is_ascii_digit() => self.listed_number()?,
+            Some('[') => {
+                self.mode = Mode::Buckets;
+                Kind::LeftBracket
+            }
+            Some('}') if self.peek() == Some('}') => {
+                self.mode = Mode::Values;
+                self.take(Kind::CloseHistogram)
+            }
+            other => {
+                return refuse(format!("histogram description incomplete unexpected: {}", quote_char(other)));
+            }
+        };
+        Ok(Some(kind))
+    }
+
+    /// A key, a hint or a number that is a word.
+    fn histogram_word(&mut self) -> Scanned {
+        while self.peek_is(is_alpha) {
+            self.next();
+        }
+        match self.slice().to_ascii_lowercase().as_str() {
+            "sum" | "count" | "schema" | "offset" | "n_offset" | "buckets" | "n_buckets" | "z_bucket"
+            | "z_bucket_w" | "custom_values" | "counter_reset_hint" => match self.peek() {
+                Some(':') => Ok(Kind::Descriptor),
+                _ => refuse("missing `:` for histogram descriptor"),
+            },
+            "inf" | "nan" => Ok(Kind::Number),
+            "unknown" | "reset" | "not_reset" | "gauge" => Ok(Kind::Hint),
+            _ => refuse(format!("bad histogram descriptor found: {}", go_quote(self.slice().as_bytes()))),
+        }
+    }
+
+    fn buckets(&mut self) -> Result<Option<Kind>, Refused> {
+        let kind = match self.next() {
+            Some(c) if is_space(c) => {
+                self.spaces();
+                Kind::Space
+            }
+            Some('-') => Kind::Op(BinaryOp::Sub),
+            Some(c) if c.is_ascii_digit() => self.listed_number()?,
+            Some(']') => {
+                self.mode = Mode::Histogram;
+                Kind::RightBracket
+            }
+            // A word grows until it is a number, as upstream's does.
+            Some(c) if is_alpha(c) => loop {
+                if matches!(self.slice().to_ascii_lowercase().as_str(), "inf" | "nan") {
+                    break Kind::Number;
+                }
+                if !self.accept(is_alpha) {
+                    let c = self.next();
+                    return refuse(format!("invalid character in buckets description: {}", quote_char(c)));
+                }
+            },
+            other => {
+                return refuse(format!("invalid character in buckets description: {}", quote_char(other)));
+            }
+        };
+        Ok(Some(kind))
+    }
+
+    /// A number whose first digit was read.
+    fn listed_number(&mut self) -> Scanned {
+        self.pos = self.start;
+        if self.scan_number() {
+            return Ok(Kind::Number);
+        }
+        refuse(format!("bad number syntax: {}", go_quote(self.slice().as_bytes())))
     }
 
     fn spaces(&mut self) -> Option<Kind> {

@@ -51,6 +51,7 @@ pub(super) enum Context {
     LabelNext,
     SeriesValues,
     SeriesWord,
+    Histogram,
 }
 
 impl Context {
@@ -78,6 +79,7 @@ impl Context {
             Self::LabelNext => ("label set", "\",\" or \"}\""),
             Self::SeriesValues => ("series values", ""),
             Self::SeriesWord => ("series values", "number or \"stale\""),
+            Self::Histogram => ("histogram description", "histogram description key, e.g. buckets:[5 10 7]"),
         }
     }
 }

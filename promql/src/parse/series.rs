@@ -1,13 +1,16 @@
 //! Series descriptions, the notation of test scripts and rule unit tests: `metric{a="b"} 1 2 _ 3+4x5 stale`.
 //!
-//! Histogram literals (`{{..}}`) are recognised and refused.
-//!
 //! Compat: prometheus `promql/parser`, `ParseSeriesDesc`.
+
+mod histogram;
+
+use std::fmt;
+use std::sync::Arc;
 
 use model::labels::METRIC_NAME;
 use model::quote::go_quote;
 use model::sample::STALE_NAN;
-use model::{Labels, LabelsBuilder};
+use model::{FloatHistogram, Labels, LabelsBuilder};
 
 use super::ast::BinaryOp;
 use super::lex::{Kind, Lexer, Token};
@@ -18,12 +21,30 @@ use super::{Options, ParseError, within_limits};
 pub const VALUES_MAX: usize = 1 << 22;
 
 /// One item of a series; its place in the list is its time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub enum SequenceValue {
     /// `_`: no sample.
     Gap,
     /// A number, or the staleness marker for `stale`.
     Float(f64),
+    Histogram {
+        histogram: Arc<FloatHistogram>,
+        /// Whether the hint on counter resets was written, so that it counts in a comparison.
+        has_hint: bool,
+    },
+}
+
+impl fmt::Debug for SequenceValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gap => f.write_str("Gap"),
+            Self::Float(v) => write!(f, "Float({v:?})"),
+            Self::Histogram { histogram, has_hint } => {
+                let hint = if *has_hint { ", with hint" } else { "" };
+                write!(f, "Histogram({}{hint})", histogram.to_test_expression())
+            }
+        }
+    }
 }
 
 /// Equal bits, so that the staleness marker equals itself and no other NaN.
@@ -32,6 +53,10 @@ impl PartialEq for SequenceValue {
         match (self, other) {
             (Self::Gap, Self::Gap) => true,
             (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits(),
+            (
+                Self::Histogram { histogram: a, has_hint: a_has_hint },
+                Self::Histogram { histogram: b, has_hint: b_has_hint },
+            ) => a.is_same(b) && a.counter_reset_hint == b.counter_reset_hint && a_has_hint == b_has_hint,
             _ => false,
         }
     }
@@ -40,7 +65,7 @@ impl PartialEq for SequenceValue {
 /// Parses a metric and its values.
 ///
 /// # Errors
-/// The text is no description, holds a histogram or expands to more than [`VALUES_MAX`] values.
+/// The text is no description or expands to more than [`VALUES_MAX`] values.
 pub fn parse(text: &str) -> Result<(Labels, Vec<SequenceValue>), ParseError> {
     within_limits(text)?;
     let mut parser = Parser::new(Lexer::series(text), Options::ALL);
@@ -160,10 +185,7 @@ impl Parser<'_> {
                 values.resize(values.len() + count, SequenceValue::Gap);
                 Ok(())
             }
-            Kind::OpenHistogram => {
-                let token = self.advance();
-                self.fail(token.span, "histograms are not supported in series values")
-            }
+            Kind::OpenHistogram => self.histograms(values),
             _ => self.floats(values),
         }
     }

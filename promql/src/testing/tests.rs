@@ -44,68 +44,78 @@ fn upstream() -> BTreeMap<String, String> {
     scripts(&Path::new(&root).join("promqltest"))
 }
 
-fn assert_clean(total: &Report) {
-    for failure in total.failures.iter().take(60) {
-        println!("FAILED {failure}");
+/// How many failures are shown of every script.
+const SHOWN: usize = 5;
+
+fn shown() -> usize {
+    std::env::var("FERULA_SHOWN").ok().and_then(|n| n.parse().ok()).unwrap_or(SHOWN)
+}
+
+/// Runs all scripts on every engine and fails if any evaluation does; a failing one hides no other.
+fn assert_clean(scripts: &BTreeMap<String, String>, engines: &[Engine]) {
+    let mut total = Report::default();
+    for (name, text) in scripts {
+        for engine in engines {
+            let report = run(engine, name, text);
+            println!(
+                "{name}: {} of {} evaluations passed, {} failed, {} queries",
+                report.passed,
+                report.passed + report.failed,
+                report.failed,
+                report.queries
+            );
+            for failure in report.failures.iter().take(shown()) {
+                println!("  FAILED {failure}");
+            }
+            total.merge(report);
+        }
     }
-    assert!(total.failures.is_empty(), "{} failures", total.failures.len());
+    println!("total: {} passed, {} failed, {} queries", total.passed, total.failed, total.queries);
+    assert!(total.failures.is_empty(), "{} of the evaluations failed", total.failed);
+    assert!(total.passed > 0, "nothing was evaluated");
+}
+
+/// Upstream's scripts: all of them, or those whose names hold `FERULA_SCRIPT`.
+fn chosen() -> BTreeMap<String, String> {
+    let mut all = upstream();
+    if let Ok(filter) = std::env::var("FERULA_SCRIPT") {
+        all.retain(|name, _| name.contains(&filter));
+        assert!(!all.is_empty(), "no script of upstream is called {filter}");
+    }
+    all
+}
+
+fn skipped(test: &str) {
+    // Not `println!`: nobody sees what a passing test prints.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no upstream test data (set FERULA_UPSTREAM)");
 }
 
 #[test]
-fn upstream_scripts_pass_or_are_refused() {
-    let all = upstream();
+fn upstream_scripts_pass() {
+    let all = chosen();
     if all.is_empty() {
-        // Not `println!`: nobody sees what a passing test prints.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED upstream_scripts_pass_or_are_refused: no upstream test data (set FERULA_UPSTREAM)"
-        );
-        return;
+        return skipped("upstream_scripts_pass");
     }
-    let engine = engine(1);
-    let mut total = Report::default();
-    for (name, text) in &all {
-        let report = run(&engine, name, text);
-        println!(
-            "{name}: {} passed, {} refused, {} failed, {} queries",
-            report.passed,
-            report.refused_total(),
-            report.failures.len(),
-            report.queries
-        );
-        total.merge(report);
-    }
-    println!("total: {} passed, {} queries, refused: {:?}", total.passed, total.queries, total.refused);
-    assert_clean(&total);
-    assert!(total.passed > 0);
+    assert_clean(&all, &[engine(1)]);
 }
 
 #[test]
 fn scripts_do_not_depend_on_threads_and_morsels() {
-    let mut all = scripts(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ours")));
+    let mut all = ours("");
     assert!(!all.is_empty(), "our own scripts are part of the sources");
-    all.extend(upstream());
-    for (threads, morsel) in [(2, 1), (3, 3), (2, 64)] {
-        let engine = engine(threads).with_morsels_of(morsel);
-        let mut total = Report::default();
-        for (name, text) in &all {
-            total.merge(run(&engine, name, text));
-        }
-        assert_clean(&total);
-    }
+    all.extend(chosen());
+    assert_clean(&all, &[(2, 1), (3, 3), (2, 64)].map(|(n, morsel)| engine(n).with_morsels_of(morsel)));
+}
+
+fn ours(folder: &str) -> BTreeMap<String, String> {
+    scripts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/ours").join(folder))
 }
 
 #[test]
 fn names_fall_at_once_without_the_switch() {
     let features = Features { parser: parse::Options::ALL, ..Features::default() };
     let engine = Engine::new(EngineOptions { threads: 1, features, ..EngineOptions::default() });
-    let all = scripts(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ours/immediate")));
-    assert!(!all.is_empty(), "our own scripts are part of the sources");
-    for (name, text) in &all {
-        let report = run(&engine, name, text);
-        assert_clean(&report);
-        assert!(report.refused.is_empty() && report.passed > 10, "{report:?}");
-    }
+    assert_clean(&ours("immediate"), &[engine]);
 }
 
 // === against the reference ===
