@@ -23,6 +23,7 @@ use crate::exec::column::{Block, Grid, Scalars, Series, bits};
 use crate::exec::{self, Ctx, Equals, Output, Selected, duplicates, is_metadata, sample_of, unify_block};
 use crate::parse::ast::{Expr, ValueType};
 use crate::parse::{self, ParseError, Parser};
+use crate::plan::passes::{self, Passes};
 use crate::plan::{self, Node, Plan, Scope};
 
 /// Memory that a query may reserve per sample it may hold: values, times, state of an aggregation.
@@ -58,6 +59,8 @@ pub struct EngineOptions {
     /// Threads that work on queries; 0 for one per core.
     pub threads: usize,
     pub features: Features,
+    /// Which rewrites make plans cheaper. No result depends on it.
+    pub passes: Passes,
 }
 
 /// What is switched on, named as upstream's flags.
@@ -80,6 +83,7 @@ impl Default for EngineOptions {
             max_concurrency: 20,
             threads: 0,
             features: Features::default(),
+            passes: Passes::ALL,
         }
     }
 }
@@ -331,6 +335,18 @@ impl Engine {
         self.guarded(storage, expr, RangeParams { step_ms: range.step_ms.max(1), ..range }, opts)
     }
 
+    /// The plan of a query as text, and what the passes did to it; nothing is evaluated.
+    ///
+    /// # Errors
+    /// As [`Engine::range_query`], as far as they show without a store.
+    pub fn explain(&self, text: &str, range: RangeParams, opts: &QueryOptions) -> Result<String, Error> {
+        let expr = self.parse(text)?;
+        on_deep_stack(&expr, || {
+            let (mut plan, outcomes) = self.plan(&expr, range, self.lookback(opts))?;
+            Ok(plan::explain::text(&mut plan, &outcomes))
+        })
+    }
+
     /// Runs a query behind the gate, on a stack that is deep enough; a panic becomes an error.
     fn guarded(
         &self,
@@ -353,21 +369,35 @@ impl Engine {
                 |panic| Err(Error::Internal(format!("unexpected error: {}", text_of(&*panic)))),
             )
         };
-        let mut result = if is_higher_than(expr, HEIGHT_INLINE_MAX) {
-            std::thread::scope(|scope| {
-                let builder =
-                    std::thread::Builder::new().name("promql-deep".to_owned()).stack_size(DEEP_STACK_BYTES);
-                let thread = builder.spawn_scoped(scope, run).map_err(|e| {
-                    Error::Internal(format!("unexpected error: no thread for a deep query: {e}"))
-                })?;
-                thread.join().unwrap_or_else(|panic| Err(Error::Internal(text_of(&*panic).to_owned())))
-            })?
-        } else {
-            run()?
-        };
+        let mut result = on_deep_stack(expr, run)?;
         result.stats.queue_time = queue_time;
         self.metrics.ended(&result.stats);
         Ok(result)
+    }
+
+    /// The plan of a query and what the passes did to it.
+    fn plan(
+        &self,
+        expr: &Expr,
+        range: RangeParams,
+        lookback: i64,
+    ) -> Result<(Plan, Vec<passes::Outcome>), Error> {
+        let scope = Scope {
+            start: range.start,
+            end: range.end,
+            step: range.step_ms,
+            lookback,
+            default_subquery_step: self.default_subquery_step_ms.load(Ordering::Relaxed),
+            start_timestamps: self.options.features.start_timestamps,
+        };
+        let mut plan = plan::build(expr, scope)?;
+        let outcomes = passes::run(&mut plan, self.options.passes);
+        Ok((plan, outcomes))
+    }
+
+    fn lookback(&self, opts: &QueryOptions) -> i64 {
+        let lookback = opts.lookback_delta.filter(|l| !l.is_zero()).unwrap_or(self.options.lookback_delta);
+        millis(lookback).max(1)
     }
 
     fn run(
@@ -379,17 +409,8 @@ impl Engine {
         deadline: Instant,
     ) -> Result<QueryResult, Error> {
         let prepared = now();
-        let lookback = opts.lookback_delta.filter(|l| !l.is_zero()).unwrap_or(self.options.lookback_delta);
-        let lookback = millis(lookback).max(1);
-        let scope = Scope {
-            start: range.start,
-            end: range.end,
-            step: range.step_ms,
-            lookback,
-            default_subquery_step: self.default_subquery_step_ms.load(Ordering::Relaxed),
-            start_timestamps: self.options.features.start_timestamps,
-        };
-        let plan = plan::build(expr, scope)?;
+        let lookback = self.lookback(opts);
+        let (plan, _) = self.plan(expr, range, lookback)?;
         let samples_max = self.options.max_samples;
         let bytes_max = samples_max.saturating_mul(BYTES_PER_SAMPLE).max(BYTES_MIN);
         let total = Arc::clone(&self.total);
@@ -402,7 +423,8 @@ impl Engine {
             pool: self.pool.as_ref(),
             threads: self.threads,
             morsel_rows: self.morsel_rows,
-            inline_work_max: self.inline_work_max,
+            inline_work_max: self.inline_work_max.or((!plan.strategy.inlines_small).then_some(0)),
+            strategy: plan.strategy,
             lookback,
             delayed_name_removal: self.options.features.delayed_name_removal,
             instant: range.step_ms == 0,
@@ -547,6 +569,20 @@ fn scalar_matrix(scalars: &Scalars, grid: Grid) -> Vec<MatrixSeries> {
         samples.push(grid.time(step), scalars.at(step));
     }
     vec![MatrixSeries { labels: Labels::empty(), samples }]
+}
+
+/// Calls `work` with room enough for a recursion over `expr`.
+fn on_deep_stack<T: Send>(expr: &Expr, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    if !is_higher_than(expr, HEIGHT_INLINE_MAX) {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("promql-deep".to_owned()).stack_size(DEEP_STACK_BYTES);
+        let thread = builder
+            .spawn_scoped(scope, work)
+            .map_err(|e| Error::Internal(format!("unexpected error: no thread for a deep query: {e}")))?;
+        thread.join().unwrap_or_else(|panic| Err(Error::Internal(text_of(&*panic).to_owned())))
+    })
 }
 
 fn is_higher_than(expr: &Expr, height: usize) -> bool {

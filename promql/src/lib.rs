@@ -18,3 +18,4 @@ pub use engine::{
     CancelFlag, Engine, EngineOptions, Error, Features, MatrixSeries, QueryOptions, QueryResult, RangeParams,
     SampleValue, Stats, Value, VectorSample,
 };
+pub use plan::passes::Passes;

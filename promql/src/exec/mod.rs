@@ -13,7 +13,7 @@ mod element;
 mod histogram;
 mod join;
 mod labels;
-mod math;
+pub(crate) mod math;
 mod range;
 mod ranked;
 mod stream;
@@ -32,7 +32,7 @@ use rayon::prelude::*;
 use crate::annotations::{Annotation, Annotations, Place, Repair};
 use crate::engine::Error;
 use crate::parse::ast::{AggregateOp, BinaryOp};
-use crate::plan::{Grouping, Input, Node, RangeFn, ScalarFn, Window};
+use crate::plan::{Grouping, Input, Node, RangeFn, ScalarFn, Strategy, Window};
 use budget::Budget;
 use column::{Block, Grid, Row, Scalars, Series, bits};
 use join::Join;
@@ -57,6 +57,7 @@ pub(crate) struct Ctx<'q> {
     /// Series that one worker takes at a time.
     pub(crate) morsel_rows: usize,
     pub(crate) inline_work_max: Option<usize>,
+    pub(crate) strategy: Strategy,
     pub(crate) lookback: i64,
     pub(crate) delayed_name_removal: bool,
     pub(crate) instant: bool,
@@ -558,7 +559,13 @@ impl<'q> Ctx<'q> {
                 let block = self.stream(arg, grid)?.collect(self)?;
                 ranked::count_values(self, &block, label, grouping)?
             }
-            _ => aggregate::fold(self, op, &self.stream(arg, grid)?, grouping)?,
+            _ => {
+                let mut stream = self.stream(arg, grid)?;
+                if !self.strategy.fuses_aggregations {
+                    stream = Stream::of_block(stream.collect(self)?);
+                }
+                aggregate::fold(self, op, &stream, grouping)?
+            }
         };
         Ok(Stream::of_block(block))
     }

@@ -6,7 +6,7 @@ use model::labels::METRIC_NAME;
 use model::{LabelsBuilder, MatchOp, Matcher, Regex, TimeRange, Timestamp};
 
 use super::duration::{Outer, millis};
-use super::{Grouping, Input, MapFn, Node, Plan, RangeFn, ScalarFn, Select, Selector, Window};
+use super::{Grouping, Input, MapFn, Node, Plan, RangeFn, ScalarFn, Select, Selector, Strategy, Window};
 use crate::annotations::Place;
 use crate::engine::Error;
 use crate::parse::ast::{
@@ -35,7 +35,7 @@ pub(crate) fn build(expr: &Expr, scope: Scope) -> Result<Plan, Error> {
     };
     let mut builder = Builder { scope, outer, selects: Vec::new() };
     let root = builder.wrapped(expr, Enclosing::default(), false)?;
-    Ok(Plan { root, selects: builder.selects })
+    Ok(Plan { root, selects: builder.selects, strategy: Strategy::default() })
 }
 
 /// The sums over the subqueries between the root and a selector.
@@ -176,12 +176,6 @@ impl Builder {
         }
         start = start.saturating_sub(back.max(0)).saturating_sub(offset);
         end = end.saturating_sub(offset);
-        let known = self.selects.iter_mut().enumerate().find(|(_, s)| s.matchers == matchers);
-        if let Some((i, select)) = known {
-            select.range.mint = select.range.mint.min(start);
-            select.range.maxt = select.range.maxt.max(end);
-            return i;
-        }
         self.selects.push(Select { matchers: matchers.to_vec(), range: TimeRange::new(start, end) });
         self.selects.len() - 1
     }

@@ -6,6 +6,8 @@
 
 mod build;
 pub(crate) mod duration;
+pub(crate) mod explain;
+pub(crate) mod passes;
 
 use std::sync::Arc;
 
@@ -20,8 +22,27 @@ use crate::parse::ast::{AggregateOp, BinaryOp, Span, VectorMatching};
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) root: Node,
-    /// What is asked from the store, each distinct set of matchers once.
+    /// What is asked from the store, for each selector; the passes join equal ones.
     pub(crate) selects: Vec<Select>,
+    pub(crate) strategy: Strategy,
+}
+
+/// How to evaluate, where there is a choice that no result shows. All off in a plain plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Strategy {
+    /// Aggregations add rows as they are computed.
+    pub(crate) fuses_aggregations: bool,
+    /// What is small is computed on the thread of the query.
+    pub(crate) inlines_small: bool,
+}
+
+/// What a node consists of, as far as passes are concerned.
+#[derive(Default)]
+pub(crate) struct Parts<'p> {
+    /// In the order of evaluation.
+    pub(crate) children: Vec<&'p mut Node>,
+    /// Indices into [`Plan::selects`].
+    pub(crate) selects: Vec<&'p mut usize>,
 }
 
 #[derive(Debug)]
@@ -158,6 +179,67 @@ pub(crate) enum Node {
         arg_place: Place,
         grouping: Grouping,
     },
+}
+
+impl Node {
+    /// The parts of this node, not those of its children.
+    pub(crate) fn parts_mut(&mut self) -> Parts<'_> {
+        let mut parts = Parts::default();
+        match self {
+            Self::Const(_) | Self::Str(_) | Self::Time => {}
+            Self::Selector(selector) | Self::SelectorTimes(selector) => {
+                parts.selects.push(&mut selector.select);
+            }
+            Self::Window(window) | Self::AbsentOverTime { window, labels: _ } => parts.add_window(window),
+            Self::RangeFn { func: _, window, params, place: _, window_place: _, keep_name: _ } => {
+                parts.children.extend(params);
+                parts.add_window(window);
+            }
+            Self::Invariant(arg)
+            | Self::StepTimes(arg)
+            | Self::ToScalar(arg)
+            | Self::ToVector(arg)
+            | Self::NothingOf(arg)
+            | Self::Negate(arg)
+            | Self::Absent { arg, labels: _ }
+            | Self::Sort { arg, descending: _, place: _ }
+            | Self::SortByLabel { arg, labels: _, descending: _, place: _ }
+            | Self::LabelReplace { arg, dst: _, replacement: _, src: _, regex: _ }
+            | Self::LabelJoin { arg, dst: _, separator: _, sources: _ } => parts.children.push(arg),
+            Self::Map { func: _, arg, params } => {
+                parts.children.push(arg);
+                parts.children.extend(params);
+            }
+            Self::ScalarFn { func: _, lhs, rhs }
+            | Self::ScalarBinary { op: _, lhs, rhs }
+            | Self::Join { op: _, lhs, rhs, matching: _, return_bool: _, place: _ }
+            | Self::SetOp { op: _, lhs, rhs, matching: _ } => parts.children.extend([&mut **lhs, &mut **rhs]),
+            Self::Quantiles { arg, quantiles, label: _, place: _ } => {
+                parts.children.extend(quantiles.iter_mut().map(|(q, _)| q));
+                parts.children.push(arg);
+            }
+            Self::Fraction { arg, lower, upper, place: _ } => {
+                parts.children.extend([&mut **lower, &mut **upper, &mut **arg]);
+            }
+            Self::VectorScalar { op: _, vector, scalar, scalar_left: _, return_bool: _, place: _ } => {
+                parts.children.extend([&mut **scalar, &mut **vector]);
+            }
+            Self::Aggregate { op: _, arg, param, param_place: _, arg_place: _, grouping: _ } => {
+                parts.children.extend(param.as_deref_mut());
+                parts.children.push(arg);
+            }
+        }
+        parts
+    }
+}
+
+impl<'p> Parts<'p> {
+    fn add_window(&mut self, window: &'p mut Window) {
+        match &mut window.input {
+            Input::Select(select) => self.selects.push(select),
+            Input::Subquery { expr, step: _ } => self.children.push(expr),
+        }
+    }
 }
 
 /// `by (..)` or `without (..)`; the labels sorted and unique.

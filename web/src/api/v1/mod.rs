@@ -28,6 +28,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .on(GET_POST, "/query_exemplars", query::query_exemplars)
         .on(GET_POST, "/format_query", query::format_query)
         .on(GET_POST, "/parse_query", query::parse_query)
+        .on(GET_POST, "/explain_query", query::explain_query)
         .on(GET_POST, "/series", series::series)
         .on(GET_POST, "/labels", series::labels)
         .on(GET, "/label/{name}/values", series::label_values)

@@ -1,4 +1,4 @@
-//! `/query`, `/query_range`, `/format_query` and `/parse_query`.
+//! `/query`, `/query_range`, `/format_query`, `/parse_query` and, of our own, `/explain_query`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -243,6 +243,19 @@ fn collect_selectors(expr: &Expr, found: &mut Vec<Vec<Matcher>>) {
 pub(super) async fn format_query(State(api): Shared, params: Params) -> Answer {
     let expr = api.engine.parse(params.get("query")).map_err(|e| ApiError::parameter("query", e))?;
     super::ok(&promql::parse::pretty::format(&expr))
+}
+
+/// The plan of a query as text; ours. With `start` the query is a range query.
+pub(super) async fn explain_query(State(api): Shared, params: Params) -> Answer {
+    let range = if params.get("start").is_empty() {
+        let t = params.time("time", (api.options.now)())?;
+        RangeParams { start: t, end: t, step_ms: 0 }
+    } else {
+        range_params(&params)?
+    };
+    let options = query_options(&params)?;
+    let told = tokio::task::spawn_blocking(move || api.engine.explain(params.get("query"), range, &options));
+    super::ok(&told.await.map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))??)
 }
 
 pub(super) async fn parse_query(State(api): Shared, params: Params) -> Answer {
