@@ -5,8 +5,10 @@
 //! counted. Before any figure counts, every server must have stored exactly the series that the fleet shows.
 //! Run by `make compare`; servers are started by path, nothing of theirs is linked.
 
+mod data;
 mod fleet;
 mod process;
+mod queries;
 mod report;
 
 use std::path::PathBuf;
@@ -44,6 +46,8 @@ struct Args {
 enum Mode {
     /// Runs the exporters alone; the comparison starts this itself.
     Fleet,
+    /// Compares what queries cost, instead, and whether their answers are equal.
+    Queries(queries::Load),
 }
 
 /// The load, equal for all servers.
@@ -82,9 +86,23 @@ fn main() -> anyhow::Result<()> {
     // The HTTP client wants one even where nothing is encrypted; a second installation would be refused, this is the first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    match args.mode {
+    match &args.mode {
         Some(Mode::Fleet) => runtime.block_on(fleet::run(args.load)),
+        Some(Mode::Queries(load)) => {
+            let servers: Vec<_> = args.servers.iter().map(|&kind| (kind, args.path_of(kind))).collect();
+            runtime.block_on(queries::compare(load, &servers))
+        }
         None => runtime.block_on(compare(&args)),
+    }
+}
+
+impl Args {
+    fn path_of(&self, kind: Kind) -> PathBuf {
+        match kind {
+            Kind::Ferula => self.ferula.clone(),
+            Kind::Prometheus => self.peers.join("bin/prometheus"),
+            Kind::VictoriaMetrics => self.peers.join("bin/victoria-metrics"),
+        }
     }
 }
 
@@ -92,12 +110,7 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     let fleet = process::Fleet::start(args.load).await?;
     let mut rows = Vec::new();
     for &kind in &args.servers {
-        let path = match kind {
-            Kind::Ferula => args.ferula.clone(),
-            Kind::Prometheus => args.peers.join("bin/prometheus"),
-            Kind::VictoriaMetrics => args.peers.join("bin/victoria-metrics"),
-        };
-        rows.push(measure(kind, path, &fleet, args.load).await.with_context(|| format!("measure {kind:?}"))?);
+        rows.push(measure(kind, args.path_of(kind), &fleet, args.load).await.with_context(|| format!("measure {kind:?}"))?);
     }
     report::print(args.load, &rows);
     Ok(())

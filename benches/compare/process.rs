@@ -76,9 +76,22 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start(kind: Kind, path: &Path, fleet_port: u16, load: Load) -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("ferula-compare-{}-{kind:?}", std::process::id()));
+        let fleet = format!("http://127.0.0.1:{fleet_port}/stats");
+        let lines = reqwest::get(fleet).await?.text().await?;
+        let lines_before = lines.split_once(' ').and_then(|(_, lines)| lines.parse().ok()).unwrap_or(0);
+        Self::launch(kind, path, folder, &configuration(fleet_port, load), lines_before).await
+    }
+
+    /// Starts a server with a configuration in a folder, which may hold data already.
+    pub(crate) async fn launch(
+        kind: Kind,
+        path: &Path,
+        folder: PathBuf,
+        configuration: &str,
+        lines_before: u64,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder)?;
-        let config = folder.join("prometheus.yml");
-        std::fs::write(&config, configuration(fleet_port, load))?;
+        std::fs::write(folder.join("prometheus.yml"), configuration)?;
         let version = Command::new(path)
             .arg("--version")
             .output()
@@ -91,9 +104,6 @@ impl Server {
             .unwrap_or("?")
             .to_owned();
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let fleet = format!("http://127.0.0.1:{fleet_port}/stats");
-        let lines = reqwest::get(fleet).await?.text().await?;
-        let lines_before = lines.split_once(' ').and_then(|(_, lines)| lines.parse().ok()).unwrap_or(0);
         let process = spawn(kind, path, &folder, port)?;
         let pid = process.id().context("a process that was just started has an id")?;
         let url = format!("http://127.0.0.1:{port}");
@@ -139,6 +149,10 @@ impl Server {
             "{before} samples before the kill, {after} after the restart"
         );
         Ok((took, before.saturating_sub(after)))
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// User and system time of the process so far.
