@@ -53,8 +53,11 @@ struct Decimal {
 impl Decimal {
     /// The shortest digits that read back as `v`, a finite double; none for zero.
     fn shortest(v: f64) -> Self {
-        let mut buffer = zmij::Buffer::new();
-        let text = buffer.format_finite(v.abs()).as_bytes();
+        Self::of_text(zmij::Buffer::new().format_finite(v.abs()).as_bytes())
+    }
+
+    /// The digits of what `zmij` wrote.
+    fn of_text(text: &[u8]) -> Self {
         let mut out = Self { digits: [0; 20], len: 0, point: 0 };
         // Zeros seen since the last digit that counts, and whether the point was passed.
         let (mut zeros, mut fraction) = (0, false);
@@ -186,10 +189,17 @@ pub fn append_json_into(v: f64, out: &mut Vec<u8>) {
         // Most samples are whole numbers, for which the digits are at hand.
         if v.abs() < EXACT_MANTISSA as f64 && v.trunc() == v {
             out.extend_from_slice(itoa::Buffer::new().format(v.abs() as u64).as_bytes());
-        } else if v.abs() < 1e-6 || v.abs() >= 1e21 {
-            Decimal::shortest(v).append_e(out);
+            return;
+        }
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(v.abs());
+        if v.abs() < 1e-6 || v.abs() >= 1e21 {
+            Decimal::of_text(text.as_bytes()).append_e(out);
+        } else if text.bytes().all(|b| b != b'e') && !text.ends_with(".0") {
+            // Fractions of a common size are plain already.
+            out.extend_from_slice(text.as_bytes());
         } else {
-            Decimal::shortest(v).append_f(out);
+            Decimal::of_text(text.as_bytes()).append_f(out);
         }
     }
 }
