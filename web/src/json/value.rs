@@ -45,13 +45,21 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
             }
             out.push(b'}');
         }),
-        Value::Matrix(series) => write_list(out, series, |out, series| {
-            out.extend_from_slice(b"{\"metric\":");
-            write_labels(out, &series.labels);
-            out.extend_from_slice(b",\"values\":");
-            write_list(out, series.samples.iter(), |out, sample| write_point(out, sample.t, sample.v));
-            out.push(b'}');
-        }),
+        Value::Matrix(series) => {
+            let mut times = Times::default();
+            write_list(out, series, |out, series| {
+                out.extend_from_slice(b"{\"metric\":");
+                write_labels(out, &series.labels);
+                out.extend_from_slice(b",\"values\":");
+                times.rewind();
+                write_list(out, series.samples.iter(), |out, sample| {
+                    out.push(b'[');
+                    times.write(out, sample.t);
+                    write_point_value(out, sample.v);
+                });
+                out.push(b'}');
+            });
+        }
     }
 }
 
@@ -72,9 +80,55 @@ pub fn write_exemplars(out: &mut Vec<u8>, found: &SeriesExemplars) {
     out.push(b'}');
 }
 
+/// The texts of the times of a series: those of the next one are mostly the same.
+#[derive(Default)]
+struct Times {
+    /// Each time and where its text ends, in the order in which they came.
+    ends: Vec<(Timestamp, usize)>,
+    text: Vec<u8>,
+    next: usize,
+}
+
+/// The most times whose texts are kept: a range query has no more steps.
+const TIMES_MAX: usize = 11_001;
+
+impl Times {
+    /// Another series begins.
+    fn rewind(&mut self) {
+        self.next = 0;
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, t: Timestamp) {
+        while let Some(&(known, end)) = self.ends.get(self.next)
+            && known <= t
+        {
+            self.next += 1;
+            if known == t {
+                let start = self.next.checked_sub(2).map_or(0, |before| self.ends[before].1);
+                out.extend_from_slice(&self.text[start..end]);
+                return;
+            }
+        }
+        if self.next == self.ends.len() && self.ends.len() < TIMES_MAX {
+            let start = self.text.len();
+            write_timestamp(&mut self.text, t);
+            self.ends.push((t, self.text.len()));
+            self.next += 1;
+            out.extend_from_slice(&self.text[start..]);
+        } else {
+            write_timestamp(out, t);
+        }
+    }
+}
+
 fn write_point(out: &mut Vec<u8>, t: Timestamp, v: f64) {
     out.push(b'[');
     write_timestamp(out, t);
+    write_point_value(out, v);
+}
+
+/// What follows the time of a point.
+fn write_point_value(out: &mut Vec<u8>, v: f64) {
     out.extend_from_slice(b",\"");
     append_json_into(v, out);
     out.extend_from_slice(b"\"]");
@@ -89,6 +143,29 @@ pub(super) fn write_timestamp(out: &mut Vec<u8>, t: Timestamp) {
     out.extend_from_slice(itoa::Buffer::new().format(t / 1000).as_bytes());
     let millis = t % 1000;
     if millis != 0 {
-        out.extend_from_slice(format!(".{millis:03}").as_bytes());
+        let digits = [millis / 100, millis / 10 % 10, millis % 10].map(|d| b'0' + d.to_le_bytes()[0]);
+        out.push(b'.');
+        out.extend_from_slice(&digits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_the_same_whatever_series_came_before() {
+        let mut times = Times::default();
+        for series in [&[1000, 2500, 4000][..], &[2500, 5000], &[0, 1000, 1001, 4000, 9999], &[-1, 1000]] {
+            let (mut kept, mut plain) = (Vec::new(), Vec::new());
+            times.rewind();
+            for &t in series {
+                times.write(&mut kept, t);
+                kept.push(b' ');
+                write_timestamp(&mut plain, t);
+                plain.push(b' ');
+            }
+            assert_eq!(kept, plain, "{series:?}");
+        }
     }
 }
