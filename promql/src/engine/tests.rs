@@ -294,3 +294,32 @@ fn the_default_subquery_step_can_be_changed() {
     engine.set_default_subquery_step(Duration::from_secs(30));
     assert_eq!(count(&engine), 20.0);
 }
+
+/// The least memory for all queries together with which `text` is evaluated over `n` series.
+fn bytes_needed(text: &str, n: usize) -> usize {
+    let storage = storage(n);
+    let is_enough = |bytes: usize| {
+        let engine = Engine::new(EngineOptions { threads: 1, max_total_bytes: bytes, ..EngineOptions::default() });
+        engine.range_query(&storage, text, HOUR, &QueryOptions::default()).is_ok()
+    };
+    let (mut less, mut enough) = (0, 1 << 30);
+    assert!(is_enough(enough), "{text} over {n} series needs more than a gigabyte");
+    while enough - less > 64 {
+        let middle = usize::midpoint(less, enough);
+        if is_enough(middle) { enough = middle } else { less = middle }
+    }
+    enough
+}
+
+#[test]
+fn an_aggregation_needs_no_more_memory_for_more_series() {
+    for text in ["sum(m)", "sum(rate(m[5m]))", "avg(rate(m[5m]))", "max(m)", "count(m > 3)", "stddev(abs(m))"] {
+        // Rows are computed some hundreds at a time.
+        let [some, ten_times] = [300, 3000].map(|n| bytes_needed(text, n));
+        assert!(some > 361 * 8, "{text} is said to need {some} bytes, less than its result");
+        assert!(ten_times <= some + 64, "{text} needs {some} bytes over 300 series, {ten_times} over 3000");
+    }
+    // What does grow: so the account is one.
+    let [some, ten_times] = [300, 3000].map(|n| bytes_needed("m", n));
+    assert!(ten_times > 5 * some, "300 series need {some} bytes, 3000 of them {ten_times}");
+}
