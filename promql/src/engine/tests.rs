@@ -299,7 +299,8 @@ fn the_default_subquery_step_can_be_changed() {
 fn bytes_needed(text: &str, n: usize) -> usize {
     let storage = storage(n);
     let is_enough = |bytes: usize| {
-        let engine = Engine::new(EngineOptions { threads: 1, max_total_bytes: bytes, ..EngineOptions::default() });
+        let engine =
+            Engine::new(EngineOptions { threads: 1, max_total_bytes: bytes, ..EngineOptions::default() });
         engine.range_query(&storage, text, HOUR, &QueryOptions::default()).is_ok()
     };
     let (mut less, mut enough) = (0, 1 << 30);
@@ -313,7 +314,8 @@ fn bytes_needed(text: &str, n: usize) -> usize {
 
 #[test]
 fn an_aggregation_needs_no_more_memory_for_more_series() {
-    for text in ["sum(m)", "sum(rate(m[5m]))", "avg(rate(m[5m]))", "max(m)", "count(m > 3)", "stddev(abs(m))"] {
+    for text in ["sum(m)", "sum(rate(m[5m]))", "avg(rate(m[5m]))", "max(m)", "count(m > 3)", "stddev(abs(m))"]
+    {
         // Rows are computed some hundreds at a time.
         let [some, ten_times] = [300, 3000].map(|n| bytes_needed(text, n));
         assert!(some > 361 * 8, "{text} is said to need {some} bytes, less than its result");

@@ -6,15 +6,18 @@
 //!
 //! Compat: prometheus `promql/functions.go` (3.14), `extrapolatedRate` and the `_over_time` family.
 
+mod lanes;
+
 use std::collections::VecDeque;
 
 use model::Timestamp;
 
 use super::column::{Grid, Row, Scalars, bits};
-use super::math::{self, Mean, kahan_add};
+use super::math::{self, kahan_add};
 use super::stream::Samples;
 use crate::engine::Error;
 use crate::plan::RangeFn;
+use lanes::LANES;
 
 /// The window at a step: `(ref - range, ref]`, ref = `at` or the step's time, less `offset`.
 #[derive(Clone, Copy, Debug)]
@@ -121,22 +124,23 @@ pub(crate) fn apply(
         RangeFn::First => each!(|w: Window| Some(vs[w.lo])),
         RangeFn::TsOfFirst => each!(|w: Window| Some(scaled(ts[w.lo]))),
         RangeFn::TsOfLast => each!(|w: Window| Some(scaled(ts[w.hi - 1]))),
-        RangeFn::Sum => each!(|w: Window| {
-            let (mut sum, mut c) = (0.0, 0.0);
-            for &v in &vs[w.lo..w.hi] {
-                (sum, c) = kahan_add(v, sum, c);
-            }
-            Some(if f64::is_infinite(sum) { sum } else { sum + c })
-        }),
-        RangeFn::Avg => each!(|w: Window| {
-            let mut mean = Mean::default();
-            for &v in &vs[w.lo..w.hi] {
-                mean.push(v);
-            }
-            Some(mean.get())
-        }),
-        RangeFn::Stddev => each!(|w: Window| Some(variance(&vs[w.lo..w.hi]).sqrt())),
-        RangeFn::Stdvar => each!(|w: Window| Some(variance(&vs[w.lo..w.hi]))),
+        RangeFn::Sum => {
+            let out = (values, present);
+            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::sum(windows));
+        }
+        RangeFn::Avg => {
+            let out = (values, present);
+            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::mean(windows));
+        }
+        RangeFn::Stdvar => {
+            let out = (values, present);
+            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::variance(windows));
+        }
+        RangeFn::Stddev => {
+            let out = (values, present);
+            let root = |windows: &lanes::Windows<'_>, _| lanes::variance(windows).map(f64::sqrt);
+            seen = walk_lanes((ts, vs), span, grid, out, |_| true, root);
+        }
         RangeFn::Min | RangeFn::Max | RangeFn::TsOfMin | RangeFn::TsOfMax => {
             // The earliest extremum for its value, the latest for its time.
             let displaces: fn(f64, f64) -> bool = match func {
@@ -201,8 +205,9 @@ pub(crate) fn apply(
         }),
         RangeFn::Smoothing => {
             let mut refused = None;
-            each!(|w: Window| {
-                let (sf, tf) = (params[0].at(w.step), params[1].at(w.step));
+            let factors = |step: usize| (params[0].at(step), params[1].at(step));
+            let admit = |w: Window| {
+                let (sf, tf) = factors(w.step);
                 for (name, factor, v) in [("smoothing", "sf", sf), ("trend", "tf", tf)] {
                     if (v <= 0.0 || v >= 1.0) && refused.is_none() {
                         let expected = format!("Expected: 0 < {factor} < 1");
@@ -212,7 +217,10 @@ pub(crate) fn apply(
                         ));
                     }
                 }
-                smooth(&vs[w.lo..w.hi], sf, tf)
+                w.hi - w.lo >= 2
+            };
+            seen = walk_lanes((ts, vs), span, grid, (values, present), admit, |windows, steps| {
+                lanes::smooth(windows, steps.map(|step| factors(step).0), steps.map(|step| factors(step).1))
             });
             if let Some(text) = refused {
                 return Err(Error::Execution(text));
@@ -231,8 +239,57 @@ fn walk(
     present: &mut [u64],
     mut f: impl FnMut(Window) -> Option<f64>,
 ) -> usize {
+    each_window(ts, span, grid, |w| {
+        if let Some(v) = f(w) {
+            values[w.step] = v;
+            bits::set(present, w.step);
+        }
+    })
+}
+
+/// As [`walk`], for functions of the values alone that take the windows of several steps at once: those that `admit`
+/// lets through.
+fn walk_lanes(
+    (ts, vs): (&[Timestamp], &[f64]),
+    span: Span,
+    grid: Grid,
+    (values, present): (&mut [f64], &mut [u64]),
+    mut admit: impl FnMut(Window) -> bool,
+    f: impl Fn(&lanes::Windows<'_>, [usize; LANES]) -> [f64; LANES],
+) -> usize {
+    let (mut spans, mut steps, mut n) = ([(0, 0); LANES], [0; LANES], 0);
+    let mut flush = |spans: &mut [(usize, usize); LANES], steps: &mut [usize; LANES], n: usize| {
+        // Lanes that are left over repeat the last one.
+        let (last_span, last_step) = (spans[n - 1], steps[n - 1]);
+        spans[n..].fill(last_span);
+        steps[n..].fill(last_step);
+        let results = f(&lanes::Windows::new(vs, *spans), *steps);
+        for (&step, v) in steps[..n].iter().zip(results) {
+            values[step] = v;
+            bits::set(present, step);
+        }
+    };
+    let seen = each_window(ts, span, grid, |w| {
+        if admit(w) {
+            (spans[n], steps[n]) = ((w.lo, w.hi), w.step);
+            n += 1;
+            if n == LANES {
+                flush(&mut spans, &mut steps, n);
+                n = 0;
+            }
+        }
+    });
+    if n > 0 {
+        flush(&mut spans, &mut steps, n);
+    }
+    seen
+}
+
+/// Calls `f` for every step whose window holds a sample; returns how many samples the windows saw in all.
+#[inline]
+fn each_window(ts: &[Timestamp], span: Span, grid: Grid, mut f: impl FnMut(Window)) -> usize {
     let (mut lo, mut hi, mut seen) = (0, 0, 0);
-    for (step, slot) in values.iter_mut().enumerate() {
+    for step in 0..grid.len {
         let end = span.at.unwrap_or_else(|| grid.time(step)).saturating_sub(span.offset);
         let start = end.saturating_sub(span.range);
         while hi < ts.len() && ts[hi] <= end {
@@ -248,10 +305,7 @@ fn walk(
             continue;
         }
         seen += hi - lo;
-        if let Some(v) = f(Window { step, lo, hi, start, end }) {
-            *slot = v;
-            bits::set(present, step);
-        }
+        f(Window { step, lo, hi, start, end });
     }
     seen
 }
@@ -321,6 +375,7 @@ fn extrapolate(
 }
 
 /// Welford's population variance with compensated mean and sum of squares.
+#[cfg(test)]
 fn variance(vs: &[f64]) -> f64 {
     let (mut mean, mut c_mean, mut aux, mut c_aux, mut count) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for &v in vs {
@@ -353,6 +408,7 @@ fn regression(ts: &[Timestamp], vs: &[f64], origin: Timestamp) -> (f64, f64) {
 }
 
 /// Holt's linear double exponential smoothing.
+#[cfg(test)]
 fn smooth(vs: &[f64], sf: f64, tf: f64) -> Option<f64> {
     if vs.len() < 2 {
         return None;
