@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp faults fuzz bench compare numbers clean
+.PHONY: help run build ui check test test-ui peers smtp compat differential faults fuzz bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -65,6 +65,15 @@ smtp: ## install the SMTP server that the mail tests deliver to
 	  apt-get -qq update && apt-get -qq install -y python3-venv; fi; \
 	python3 -m venv $(FERULA_VENV) && $(FERULA_VENV)/bin/pip -q install aiosmtpd==1.4.6 \
 	|| echo "smtp: aiosmtpd could not be installed, the tests that need it will say so"
+
+compat: peers ## compare with Prometheus 3.5: every endpoint, and 1,500 queries at random
+	cargo test --locked --test it -- compat:: differential:: --nocapture
+
+differential: peers ## queries at random, beside 3.14 if the peers have it; QUERIES=20000 SEED=1 REPORT=file
+	FERULA_DIFFERENTIAL_QUERIES=$(or $(QUERIES),20000) FERULA_DIFFERENTIAL_SEED=$(or $(SEED),1) \
+	  FERULA_DIFFERENTIAL_PEER=$(notdir $(firstword $(wildcard $(FERULA_PEERS)/bin/prometheus-next) prometheus)) \
+	  $(if $(REPORT),FERULA_DIFFERENTIAL_REPORT=$(abspath $(REPORT))) \
+	  cargo test --locked --release --test it -- differential::queries --nocapture
 
 faults: ## break the disk under the store at each of its operations, and cut the power after each
 	FERULA_FAULTS=all cargo test -p tsdb --locked --lib testing::crash

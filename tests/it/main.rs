@@ -10,6 +10,7 @@
 mod admin;
 mod bad_input;
 mod compat;
+mod differential;
 mod directory;
 mod extras;
 mod kill;

@@ -143,9 +143,10 @@ pub(crate) struct Server {
     pub(crate) url: String,
 }
 
-static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
 
-static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+pub(crate) static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
     // Fails only if there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap()

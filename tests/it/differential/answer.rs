@@ -1,0 +1,186 @@
+//! Two answers beside each other: alike in every respect, alike up to rounding, or different, and in what.
+//!
+//! Compared are the status, the type and text of an error, the type of the result, labels, times, values and the order
+//! of series, warnings and infos. Annotations have no order, upstream keeps them in a map.
+
+use serde_json::Value;
+
+/// Sums that were added up in another order may differ by so much, relative to the larger one.
+const ROUNDING: f64 = 1e-12;
+
+/// What a server said; a status of 0 if nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Same,
+    /// Values differ in the last bits.
+    Rounded,
+    /// Series of equal values stand in another order.
+    Ties,
+    /// The same content, written otherwise.
+    Form,
+    Different(&'static str),
+}
+
+impl Verdict {
+    /// Whether somebody has to explain it.
+    pub(crate) fn is_fine(self) -> bool {
+        !matches!(self, Self::Form | Self::Different(_))
+    }
+}
+
+pub(crate) fn compare(theirs: &Answer, ours: &Answer) -> Verdict {
+    if theirs == ours {
+        return Verdict::Same;
+    }
+    if theirs.status != ours.status {
+        return Verdict::Different("status");
+    }
+    let (Some(theirs), Some(ours)) = (parse(&theirs.body), parse(&ours.body)) else {
+        return Verdict::Different("text");
+    };
+    if theirs == ours {
+        return Verdict::Form;
+    }
+    for what in ["status", "errorType", "error"] {
+        if theirs[what] != ours[what] {
+            return Verdict::Different("error");
+        }
+    }
+    for what in ["warnings", "infos"] {
+        if annotations(&theirs[what]) != annotations(&ours[what]) {
+            return Verdict::Different(what);
+        }
+    }
+    let (theirs, ours) = (&theirs["data"], &ours["data"]);
+    if theirs == ours {
+        return Verdict::Same;
+    }
+    if theirs["resultType"] != ours["resultType"] {
+        return Verdict::Different("type");
+    }
+    let (theirs, ours) = (&theirs["result"], &ours["result"]);
+    match (theirs.as_array(), ours.as_array()) {
+        (Some(theirs), Some(ours)) if theirs.iter().all(Value::is_object) => series(theirs, ours),
+        _ if is_close(theirs, ours) => Verdict::Rounded,
+        _ => Verdict::Different("value"),
+    }
+}
+
+fn parse(body: &str) -> Option<Value> {
+    serde_json::from_str(body).ok()
+}
+
+/// The texts in order. If some were left out, which ones is the map's choice, and only how many counts.
+fn annotations(texts: &Value) -> Vec<&str> {
+    let mut texts: Vec<_> = texts.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if let Some(omitted) = texts.iter().copied().find(|text| text.ends_with("annotations omitted")) {
+        return vec![omitted];
+    }
+    texts.sort_unstable();
+    texts
+}
+
+fn series(theirs: &[Value], ours: &[Value]) -> Verdict {
+    let labels = |series: &Value| series["metric"].to_string();
+    if theirs.iter().map(labels).eq(ours.iter().map(labels)) {
+        let is_close = theirs.iter().zip(ours).all(|(theirs, ours)| is_close(theirs, ours));
+        return if is_close { Verdict::Rounded } else { Verdict::Different("values") };
+    }
+    let sorted = |series: &[Value]| {
+        let mut sorted: Vec<_> = series.iter().map(|series| (labels(series), series.clone())).collect();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        sorted
+    };
+    let (by_labels, ours_by_labels) = (sorted(theirs), sorted(ours));
+    if !by_labels.iter().map(|(labels, _)| labels).eq(ours_by_labels.iter().map(|(labels, _)| labels)) {
+        return Verdict::Different("series");
+    }
+    if !by_labels.iter().zip(&ours_by_labels).all(|((_, theirs), (_, ours))| is_close(theirs, ours)) {
+        return Verdict::Different("values and order");
+    }
+    let is_value_alike = |(theirs, ours): (&Value, &Value)| {
+        ["value", "histogram"].iter().all(|what| is_close(&theirs[what], &ours[what]))
+            && theirs["values"].is_null()
+    };
+    if theirs.iter().zip(ours).all(is_value_alike) { Verdict::Ties } else { Verdict::Different("order") }
+}
+
+/// Whether numbers agree up to rounding and everything else exactly. Numbers come as strings; times as numbers.
+fn is_close(theirs: &Value, ours: &Value) -> bool {
+    match (theirs, ours) {
+        (Value::String(theirs), Value::String(ours)) if theirs != ours => {
+            let (Ok(theirs), Ok(ours)) = (theirs.parse::<f64>(), ours.parse::<f64>()) else { return false };
+            (theirs - ours).abs() <= ROUNDING * theirs.abs().max(ours.abs())
+        }
+        (Value::Array(theirs), Value::Array(ours)) => {
+            theirs.len() == ours.len() && theirs.iter().zip(ours).all(|(theirs, ours)| is_close(theirs, ours))
+        }
+        (Value::Object(theirs), Value::Object(ours)) => {
+            theirs.len() == ours.len()
+                && theirs.iter().all(|(key, theirs)| {
+                    ours.get(key).is_some_and(|ours| {
+                        if key == "metric" { theirs == ours } else { is_close(theirs, ours) }
+                    })
+                })
+        }
+        _ => theirs == ours,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(theirs: &str, ours: &str) -> Verdict {
+        let answer = |body: &str| Answer { status: 200, body: body.replace('\'', "\"") };
+        compare(&answer(theirs), &answer(ours))
+    }
+
+    fn vector(series: &str) -> String {
+        format!("{{'status':'success','data':{{'resultType':'vector','result':[{series}]}}}}")
+    }
+
+    #[test]
+    fn rounding_is_no_difference_and_everything_else_is() {
+        let one = |v: &str| vector(&format!("{{'metric':{{'a':'1'}},'value':[5,'{v}']}}"));
+        assert_eq!(of(&one("0.3"), &one("0.3")), Verdict::Same);
+        assert_eq!(of(&one("0.3"), &one("0.30000000000000004")), Verdict::Rounded);
+        assert_eq!(of(&one("0.3"), &one("0.300001")), Verdict::Different("values"));
+        assert_eq!(of(&one("0.3"), &one("NaN")), Verdict::Different("values"));
+        assert_eq!(of(&one("-0"), &one("0")), Verdict::Rounded);
+        assert_eq!(of(&one("1"), &one("1").replace('1', "2")), Verdict::Different("series"));
+        assert_eq!(of(&one("1"), &one("1").replace("[5,", "[6,")), Verdict::Different("values"));
+        assert_eq!(of(&one("1"), &one("1").replace("vector", "matrix")), Verdict::Different("type"));
+    }
+
+    #[test]
+    fn order_counts_unless_values_are_equal() {
+        let two = |a: (&str, &str), b: (&str, &str)| {
+            let one = |(label, v): (&str, &str)| format!("{{'metric':{{'a':'{label}'}},'value':[5,'{v}']}}");
+            vector(&format!("{},{}", one(a), one(b)))
+        };
+        assert_eq!(of(&two(("x", "1"), ("y", "1")), &two(("y", "1"), ("x", "1"))), Verdict::Ties);
+        assert_eq!(
+            of(&two(("x", "1"), ("y", "2")), &two(("y", "2"), ("x", "1"))),
+            Verdict::Different("order")
+        );
+        assert_eq!(
+            of(&two(("x", "1"), ("y", "2")), &two(("y", "1"), ("x", "2"))),
+            Verdict::Different("values and order")
+        );
+    }
+
+    #[test]
+    fn annotations_have_no_order() {
+        let with = |warnings: &str| format!("{{'status':'success','data':1,'warnings':[{warnings}]}}");
+        assert_eq!(of(&with("'a','b'"), &with("'b','a'")), Verdict::Same);
+        assert_eq!(of(&with("'a','b'"), &with("'a'")), Verdict::Different("warnings"));
+        assert_eq!(of("{'a':1,'b':2}", "{'b':2,'a':1}"), Verdict::Form);
+    }
+}
