@@ -111,6 +111,86 @@ fn series(theirs: &[Value], ours: &[Value]) -> Verdict {
     if theirs.iter().zip(ours).all(is_value_alike) { Verdict::Ties } else { Verdict::Different("order") }
 }
 
+/// Of two answers that differ in `what`, the parts that show it.
+pub(crate) fn contrast(theirs: &Answer, ours: &Answer, what: Verdict) -> [String; 2] {
+    let whole = [theirs, ours].map(|answer| answer.body.clone());
+    let (Some(theirs), Some(ours)) = (parse(&theirs.body), parse(&ours.body)) else { return whole };
+    match what {
+        Verdict::Different(what @ ("warnings" | "infos")) => {
+            let (a, b) = (annotations(&theirs[what]), annotations(&ours[what]));
+            [(&a, &b), (&b, &a)].map(|(all, others)| {
+                let own: Vec<_> = all.iter().filter(|text| !others.contains(text)).collect();
+                format!("{what} {own:#?}")
+            })
+        }
+        Verdict::Different("values" | "values and order") | Verdict::Rounded => {
+            let list = |answer: &Value| answer["data"]["result"].as_array().cloned().unwrap_or_default();
+            let (theirs, ours) = (list(&theirs), list(&ours));
+            let partner = |one: &Value| {
+                ours.iter().find(|other| other["metric"] == one["metric"]).cloned().unwrap_or(Value::Null)
+            };
+            let is_odd = |one: &Value, other: &Value| {
+                if what == Verdict::Rounded { one != other } else { !is_close(one, other) }
+            };
+            match theirs.iter().find(|one| is_odd(one, &partner(one))) {
+                Some(one) => points(one, &partner(one), is_odd),
+                None => whole,
+            }
+        }
+        Verdict::Different("order" | "series") => [&theirs, &ours].map(|answer| {
+            let list = answer["data"]["result"].as_array().into_iter().flatten();
+            let other = if std::ptr::eq(answer, &raw const theirs) { &ours } else { &theirs };
+            let others: Vec<_> = other["data"]["result"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|one| one["metric"].clone())
+                .collect();
+            let list =
+                list.filter(|one| what == Verdict::Different("order") || !others.contains(&one["metric"]));
+            list.map(Value::to_string).collect::<Vec<_>>().join("\n             ")
+        }),
+        _ => whole,
+    }
+}
+
+/// A series and the first points in which it is odd.
+fn points(one: &Value, other: &Value, is_odd: impl Fn(&Value, &Value) -> bool) -> [String; 2] {
+    let mut texts = [one["metric"].to_string(), other["metric"].to_string()];
+    for what in ["values", "histograms"] {
+        let (Some(a), Some(b)) = (one[what].as_array(), other[what].as_array()) else {
+            texts[0] += &format!(" {what}: {}", one[what]);
+            texts[1] += &format!(" {what}: {}", other[what]);
+            continue;
+        };
+        let times = |points: &[Value]| points.iter().map(|point| point[0].to_string()).collect::<Vec<_>>();
+        let (ta, tb) = (times(a), times(b));
+        let differs = |own: &[Value], others: &[String]| {
+            own.iter()
+                .filter(|p| !others.contains(&p[0].to_string()))
+                .map(Value::to_string)
+                .take(3)
+                .collect::<Vec<_>>()
+        };
+        texts[0] += &format!(" {} {what}, only here {:?}", a.len(), differs(a, &tb));
+        texts[1] += &format!(" {} {what}, only here {:?}", b.len(), differs(b, &ta));
+        for (i, t) in ta.iter().enumerate() {
+            if let Some(j) = tb.iter().position(|other| other == t)
+                && is_odd(&a[i], &b[j])
+            {
+                texts[0] += &format!(" at {i}: {}", a[i]);
+                texts[1] += &format!(" at {j}: {}", b[j]);
+                break;
+            }
+        }
+    }
+    for what in ["value", "histogram"] {
+        texts[0] += &format!(" {}", one[what]);
+        texts[1] += &format!(" {}", other[what]);
+    }
+    texts
+}
+
 /// Whether numbers agree up to rounding and everything else exactly. Numbers come as strings; times as numbers.
 fn is_close(theirs: &Value, ours: &Value) -> bool {
     match (theirs, ours) {

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 
-use self::answer::{Answer, Verdict, compare};
+use self::answer::{Answer, Verdict, compare, contrast};
 use self::generate::Language;
 use self::known::Known;
 use self::request::{Request, request};
@@ -51,6 +51,8 @@ const REPEATS_OF_ORDER: usize = 14;
 const SHRUNK: usize = 60;
 const SHRINK_REQUESTS: usize = 120;
 const SHOWN: usize = 12;
+/// How many of those that are no differences the report file shows.
+const NOTED: usize = 200;
 
 /// Of a long answer, this much is shown.
 const SHOWN_BYTES: usize = 1500;
@@ -217,6 +219,8 @@ struct Counts {
     unsteady: usize,
     known: BTreeMap<String, usize>,
     different: Vec<Difference>,
+    /// Some of those that are no difference and yet not the same.
+    noted: Vec<String>,
 }
 
 async fn run(
@@ -239,8 +243,10 @@ async fn run(
         let what = compare(&theirs, &ours);
         match what {
             Verdict::Same => counts.same += 1,
-            Verdict::Rounded => counts.rounded += 1,
-            Verdict::Ties => counts.ties += 1,
+            Verdict::Rounded | Verdict::Ties => {
+                *(if what == Verdict::Ties { &mut counts.ties } else { &mut counts.rounded }) += 1;
+                counts.note(setup.name, what, request, &theirs, &ours);
+            }
             Verdict::Form | Verdict::Different(_) => {
                 match steadiness(pair, request, &theirs, &ours, what).await {
                     Steadiness::Unsteady { is_ours_among: true } => {
@@ -249,6 +255,7 @@ async fn run(
                     }
                     Steadiness::Unsteady { is_ours_among: false } => {
                         counts.unsteady += 1;
+                        counts.note("unsteady", what, request, &theirs, &ours);
                         continue;
                     }
                     Steadiness::Steady => {}
@@ -281,6 +288,7 @@ fn cut(text: &str) -> String {
 
 impl Difference {
     fn report(&self) -> String {
+        let [theirs, ours] = contrast(&self.theirs, &self.ours, self.what);
         format!(
             "[{}] {:?}\n  asked      {}\n  smaller    {}\n  prometheus {} {}\n  ferula     {} {}\n",
             self.setup,
@@ -288,14 +296,22 @@ impl Difference {
             self.asked.line(),
             self.shrunk.line(),
             self.theirs.status,
-            cut(&self.theirs.body),
+            cut(&theirs),
             self.ours.status,
-            cut(&self.ours.body)
+            cut(&ours)
         )
     }
 }
 
 impl Counts {
+    fn note(&mut self, setup: &'static str, what: Verdict, asked: &Request, theirs: &Answer, ours: &Answer) {
+        if self.noted.len() < NOTED {
+            let (asked, shrunk) = (asked.clone(), asked.clone());
+            let (theirs, ours) = (theirs.clone(), ours.clone());
+            self.noted.push(Difference { setup, what, asked, shrunk, theirs, ours }.report());
+        }
+    }
+
     fn summary(&self) -> String {
         let mut out = format!(
             "{} queries: {} equal, {} equal within rounding, {} with equal values in another order, {} of which Prometheus gives several answers \
@@ -352,7 +368,15 @@ fn queries_at_random_are_answered_as_the_reference_server_answers_them() {
     say(&summary);
     let report: Vec<String> = counts.different.iter().map(Difference::report).collect();
     if let Ok(path) = std::env::var("FERULA_DIFFERENTIAL_REPORT") {
-        std::fs::write(&path, format!("{summary}\n\n{}", report.join("\n"))).unwrap();
+        std::fs::write(
+            &path,
+            format!(
+                "{summary}\n\n{}\n\nno differences, and yet not the same:\n\n{}",
+                report.join("\n"),
+                counts.noted.join("\n")
+            ),
+        )
+        .unwrap();
     }
     assert!(report.is_empty(), "{summary}\n\n{}", report[..report.len().min(SHOWN)].join("\n"));
 }
