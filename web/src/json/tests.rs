@@ -37,3 +37,16 @@ fn label_sets_are_objects_in_order() {
     let labels = model::Labels::from_pairs([("b", "<2>"), ("a", "1")]);
     assert_eq!(written(|out| write_labels(out, &labels)), r#"{"a":"1","b":"<2>"}"#);
 }
+
+#[test]
+fn the_time_of_a_scalar_is_a_number_like_any_other() {
+    let text = |value: &promql::Value| {
+        let mut out = Vec::new();
+        super::value::write_value(&mut out, value);
+        String::from_utf8(out).unwrap()
+    };
+    let scalar = promql::Value::Scalar(model::Sample { t: 1500, v: 2.0 });
+    assert_eq!(text(&scalar), r#""resultType":"scalar","result":[1.5,"2"]"#);
+    let string = promql::Value::String { t: -60, value: b"x"[..].into() };
+    assert_eq!(text(&string), r#""resultType":"string","result":[-0.06,"x"]"#);
+}

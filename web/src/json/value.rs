@@ -24,14 +24,14 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
         // Upstream's general encoder writes these two, not the one of series.
         Value::Scalar(sample) => {
             out.push(b'[');
-            write_timestamp(out, sample.t);
+            write_seconds(out, sample.t);
             out.extend_from_slice(b",\"");
             append_f_into(sample.v, out);
             out.extend_from_slice(b"\"]");
         }
         Value::String { t, value } => {
             out.push(b'[');
-            write_timestamp(out, *t);
+            write_seconds(out, *t);
             out.push(b',');
             write_escaped(out, value);
             out.push(b']');
@@ -132,6 +132,11 @@ fn write_point_value(out: &mut Vec<u8>, v: f64) {
     out.extend_from_slice(b",\"");
     append_json_into(v, out);
     out.extend_from_slice(b"\"]");
+}
+
+/// Seconds as any float: `1.5`, where [`write_timestamp`] says `1.500`.
+fn write_seconds(out: &mut Vec<u8>, t: Timestamp) {
+    out.extend_from_slice((t as f64 / 1000.0).to_string().as_bytes());
 }
 
 /// Seconds, with exactly three decimals if the milliseconds are not zero.
