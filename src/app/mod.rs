@@ -342,6 +342,7 @@ fn engine(flags: &Flags) -> Engine {
             delayed_name_removal: has("promql-delayed-name-removal"),
             ..Features::default()
         },
+        passes: promql::Passes::ALL,
     })
 }
 

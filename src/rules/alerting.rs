@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use model::labels::METRIC_NAME;
 use model::{Labels, LabelsBuilder, Timestamp};
 
+use promql::SampleValue;
+
 use super::Element;
 
 /// How long a resolved alert is kept and sent again, in ms.
@@ -65,6 +67,7 @@ pub struct State {
 pub struct Found {
     pub labels: Labels,
     pub annotations: BTreeMap<String, String>,
+    /// 0 for a histogram.
     pub value: f64,
 }
 
@@ -165,11 +168,11 @@ impl State {
             }
             builder.set(METRIC_NAME, b"ALERTS");
             builder.set(b"alertstate", alert.state.as_str().as_bytes());
-            samples.push((builder.build(), 1.0));
+            samples.push((builder.build(), SampleValue::Float(1.0)));
             builder.set(METRIC_NAME, b"ALERTS_FOR_STATE");
             builder.remove(b"alertstate");
             // Whole seconds, as upstream writes it.
-            samples.push((builder.build(), alert.active_at.div_euclid(1000) as f64));
+            samples.push((builder.build(), SampleValue::Float(alert.active_at.div_euclid(1000) as f64)));
         }
         samples
     }

@@ -6,6 +6,7 @@
 //! Compat: prometheus `rules/group.go`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use model::storage::{AppendError, SeriesKey, SeriesRef};
 use model::wire::expose::{Counter, Gauge};
 use model::{Labels, STALE_NAN, Timestamp};
 use parking_lot::Mutex;
+use promql::SampleValue;
 use promql::parse::ast::Expr;
 
 use super::alerting::{Alert, AlertState, Found, State, Timing, alert_labels};
@@ -293,19 +295,23 @@ fn write(ctx: &Context, rule: &Rule, samples: &[Element], t: Timestamp) -> Resul
     let mut previous = rule.previous.lock();
     let mut appender = ctx.storage.appender(AFFINITY);
     appender.refuse_late(true);
-    let mut append = |labels: &Labels, known: Option<SeriesRef>, v: f64| {
+    let mut append = |labels: &Labels, known: Option<SeriesRef>, value: model::Value<'_>| {
         if let Some(known) = known {
-            match appender.append(SeriesKey::Ref(known), t, v) {
+            match appender.append_value(SeriesKey::Ref(known), 0, t, value) {
                 Err(AppendError::UnknownSeries) => {}
                 done => return done,
             }
         }
-        appender.append(SeriesKey::Labels(labels), t, v)
+        appender.append_value(SeriesKey::Labels(labels), 0, t, value)
     };
     let mut written = HashMap::with_capacity(samples.len());
     let mut n_refused = 0;
-    for (labels, v) in samples {
-        match append(labels, previous.get(labels).copied(), *v) {
+    for (labels, sample) in samples {
+        let value = match sample {
+            SampleValue::Float(v) => model::Value::Float(*v),
+            SampleValue::Histogram(h) => model::Value::FloatHistogram(h),
+        };
+        match append(labels, previous.get(labels).copied(), value) {
             Ok(series) => drop(written.insert(labels.clone(), series)),
             Err(AppendError::OutOfOrder | AppendError::TooOld | AppendError::Duplicate) => n_refused += 1,
             Err(e) => {
@@ -319,7 +325,7 @@ fn write(ctx: &Context, rule: &Rule, samples: &[Element], t: Timestamp) -> Resul
     for (labels, &series) in previous.iter() {
         if !written.contains_key(labels) {
             // A refusal means that the series has newer samples already.
-            let _ = append(labels, Some(series), STALE_NAN);
+            let _ = append(labels, Some(series), model::Value::Float(STALE_NAN));
         }
     }
     appender.commit().map_err(|e| e.to_string())?;
@@ -328,7 +334,7 @@ fn write(ctx: &Context, rule: &Rule, samples: &[Element], t: Timestamp) -> Resul
 }
 
 /// Expands the texts of the alert that `element` stands for. A text that fails shows its error.
-fn expand(ctx: &Context, rule: &Rule, (element, value): Element, ts: Timestamp) -> Found {
+fn expand(ctx: &Context, rule: &Rule, (element, sample): Element, ts: Timestamp) -> Found {
     let RuleKind::Alerting { name, annotations, .. } = &rule.spec.kind else {
         unreachable!("BUG: only alerting rules have alerts");
     };
@@ -337,10 +343,13 @@ fn expand(ctx: &Context, rule: &Rule, (element, value): Element, ts: Timestamp) 
         labels: &element,
         external_labels: &external_labels,
         external_url: &ctx.external_url,
-        value,
+        value: shown(&sample),
         t: ts,
     };
-    let query = |text: &str| ctx.query_text(text, ts);
+    let query = |text: &str| {
+        let found = ctx.query_text(text, ts)?;
+        Ok(found.into_iter().map(|(labels, sample)| (labels, shown(&sample))).collect())
+    };
     let template_name = format!("__alert_{name}");
     let expand = |text: &str| match template::expand(&template_name, text, &data, &query) {
         Ok(expanded) => expanded,
@@ -352,7 +361,16 @@ fn expand(ctx: &Context, rule: &Rule, (element, value): Element, ts: Timestamp) 
     let labels: Vec<_> =
         rule.spec.labels.iter().map(|(label, text)| (label.as_str(), expand(text))).collect();
     let annotations = annotations.iter().map(|(key, text)| (key.clone(), expand(text))).collect();
+    let value = if let SampleValue::Float(v) = sample { v } else { 0.0 };
     Found { labels: alert_labels(&element, &labels, name), annotations, value }
+}
+
+/// The sample as templates take it.
+fn shown(sample: &SampleValue) -> template::SampleValue {
+    match sample {
+        SampleValue::Float(v) => template::SampleValue::Float(*v),
+        SampleValue::Histogram(h) => template::SampleValue::Histogram(Arc::clone(h)),
+    }
 }
 
 fn outgoing(labels: Labels, alert: Alert, generator_url: &str) -> notifier::Alert {

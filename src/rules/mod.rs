@@ -52,7 +52,7 @@ pub struct Options {
 }
 
 /// One element of a rule's result.
-type Element = (Labels, f64);
+type Element = (Labels, SampleValue);
 
 impl Context {
     /// Evaluates a rule's expression; a scalar becomes one element without labels.
@@ -77,15 +77,9 @@ impl Context {
 fn elements(value: Value) -> Result<Vec<Element>, String> {
     match value {
         Value::Vector(samples) => {
-            let element = |sample: VectorSample| match sample.value {
-                SampleValue::Float(v) => Ok((sample.labels, v)),
-                SampleValue::Histogram(_) => {
-                    Err("native histograms are not supported by rules yet".to_owned())
-                }
-            };
-            samples.into_iter().map(element).collect()
+            Ok(samples.into_iter().map(|sample: VectorSample| (sample.labels, sample.value)).collect())
         }
-        Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.v)]),
+        Value::Scalar(sample) => Ok(vec![(Labels::empty(), SampleValue::Float(sample.v))]),
         Value::Matrix(_) | Value::String { .. } => Err("rule result is not a vector or scalar".to_owned()),
     }
 }

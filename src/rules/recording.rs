@@ -46,11 +46,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use model::Labels;
+    use promql::SampleValue;
 
-    use super::record;
+    use super::{Element, record};
 
-    fn element(pairs: &[(&str, &str)], v: f64) -> (Labels, f64) {
-        (Labels::from_pairs(pairs.iter().copied()), v)
+    fn element(pairs: &[(&str, &str)], v: f64) -> Element {
+        (Labels::from_pairs(pairs.iter().copied()), SampleValue::Float(v))
     }
 
     #[test]

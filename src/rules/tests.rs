@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::storage::{Appendable, Queryable, SelectHints, SeriesKey};
-use model::{Labels, Matcher, SampleBatch, TimeRange, Timestamp, is_stale};
+use model::{AnyHistogram, FloatHistogram, Labels, Matcher, SampleBatch, TimeRange, Timestamp, is_stale};
 use parking_lot::Mutex;
 use promql::{Engine, EngineOptions};
 use tsdb::db::{Db, Options as StoreOptions};
@@ -66,6 +66,10 @@ impl House {
             let mut samples = SampleBatch::default();
             set.samples_into(i, TimeRange::ALL, &mut samples).unwrap();
             out.push_str(&set.labels(i).without(|label| label == b"__name__").to_string());
+            for sample in &samples.histograms {
+                let AnyHistogram::Float(h) = &sample.histogram else { panic!("counts of floats") };
+                write!(out, " {h}@{}", sample.t / MINUTE).unwrap();
+            }
             for sample in samples.iter() {
                 let v = if is_stale(sample.v) { "stale".to_owned() } else { sample.v.to_string() };
                 write!(out, " {v}@{}", sample.t / MINUTE).unwrap();
@@ -233,4 +237,51 @@ fn a_failed_evaluation_is_told_and_ends_nothing() {
     assert!(error.contains("many-to-many") || error.contains("multiple matches"), "{error}");
     assert_eq!(group.metrics.evaluation_failures.get(), 1);
     assert_eq!(house.read("one"), "{} 3@10\n");
+}
+
+/// Writes a histogram with `count` observations between 0.5 and 1.
+fn put_histogram(house: &House, name: &str, t: Timestamp, count: f64) {
+    let labels = Labels::from_pairs([("__name__", name), ("instance", "x")]);
+    let histogram = FloatHistogram {
+        count,
+        sum: count,
+        positive_spans: vec![model::histogram::Span { offset: 0, length: 1 }],
+        positive_buckets: vec![count],
+        ..FloatHistogram::default()
+    };
+    let mut appender = house.db.appender(1);
+    let value = model::Value::FloatHistogram(&histogram);
+    appender.append_value(SeriesKey::Labels(&labels), 0, t, value).unwrap();
+    appender.commit().unwrap();
+}
+
+#[test]
+fn a_recorded_histogram_stays_one_and_is_ended() {
+    let house = House::new();
+    let group = group("  - {record: kept, expr: latency}\n", false);
+    put_histogram(&house, "latency", 10 * MINUTE, 3.0);
+    house.eval(&group, 10);
+    put_histogram(&house, "latency", 11 * MINUTE, 4.0);
+    house.eval(&group, 11);
+    house.eval(&group, 17);
+    let shown = |count| format!("{{count:{count}, sum:{count}, (0.5,1]:{count}}}");
+    assert_eq!(
+        house.read("kept"),
+        format!("{{instance=\"x\"}} {}@10 {}@11 {{count:0, sum:NaN}}@17\n", shown(3), shown(4))
+    );
+}
+
+#[test]
+fn an_alert_on_a_histogram_fires_and_shows_it() {
+    let house = House::new();
+    let rule = "  - alert: Slow\n    expr: latency\n    annotations: {seen: '{{ $value }}', n: '{{ $value.Count }}'}\n";
+    let group = group(rule, false);
+    put_histogram(&house, "latency", 10 * MINUTE, 3.0);
+    house.eval(&group, 10);
+    let sent = house.sent.lock();
+    let [alert] = &**sent else { panic!("one alert, got {sent:?}") };
+    assert_eq!(alert.annotations["seen"], "{count:3, sum:3, (0.5,1]:3}");
+    assert_eq!(alert.annotations["n"], "3");
+    let alerts = group.rules[0].alerts.lock();
+    assert_eq!(alerts.active().map(|(_, alert)| alert.value).collect::<Vec<_>>(), [0.0]);
 }

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::{Labels, Regex};
+use model::{FloatHistogram, Labels, Regex};
 
 use super::humanize::{humanize, humanize_duration, humanize_percentage, humanize1024, to_float};
 use super::time::Time;
-use super::value::{ANY_MAP, Class, Value};
+use super::value::{ANY_MAP, ANYTHINGS, Class, Value};
 use super::{Error, Functions, Mode, Param, Set, Signature, query_escape};
 
 /// What the text of every rule begins with.
@@ -23,7 +23,7 @@ pub const QUERY_SAMPLES_MAX: usize = 50_000;
 pub struct AlertData<'d> {
     /// The labels of the element that the rule's expression returned.
     pub labels: &'d Labels,
-    pub value: f64,
+    pub value: SampleValue,
     pub external_labels: &'d Labels,
     /// The URL under which the server is reached, without a slash at the end.
     pub external_url: &'d str,
@@ -31,8 +31,15 @@ pub struct AlertData<'d> {
     pub t: model::Timestamp,
 }
 
+/// What a sample holds.
+#[derive(Clone, Debug)]
+pub enum SampleValue {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
 /// Runs a query at the evaluation's time.
-pub type Query<'q> = dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String> + 'q;
+pub type Query<'q> = dyn Fn(&str) -> Result<Vec<(Labels, SampleValue)>, String> + 'q;
 
 /// Checks that `text` parses.
 ///
@@ -58,7 +65,7 @@ pub fn expand(name: &str, text: &str, data: &AlertData<'_>, query: &Query<'_>) -
             ("Labels", Value::string_map(&data.labels.to_map())),
             ("ExternalLabels", Value::string_map(&data.external_labels.to_map())),
             ("ExternalURL", data.external_url.into()),
-            ("Value", data.value.into()),
+            ("Value", data.value.to_value()),
         ]),
     );
     set.execute(name, &root, &functions, Mode::Text)
@@ -78,6 +85,59 @@ static DATA: Class = Class::plain(
 );
 static SAMPLE: Class = Class::plain("*template.sample", false);
 static SAMPLES: Class = Class::plain("template.queryResult", false);
+
+/// A histogram: its fields by Go's names, and under a name that no template can write the text it prints as.
+static HISTOGRAM: Class = Class {
+    name: "*histogram.FloatHistogram",
+    holds_strings: false,
+    methods: histogram_methods,
+    string: Some(histogram_text),
+};
+static SPAN: Class = Class::plain("histogram.Span", false);
+const TEXT_FIELD: &str = "";
+
+fn histogram_text(this: &Value) -> String {
+    this.field(TEXT_FIELD).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn histogram_methods(this: &Value, name: &str, _: &[Value]) -> Option<Result<Value, String>> {
+    (name == "String").then(|| Ok(histogram_text(this).into()))
+}
+
+impl SampleValue {
+    fn to_value(&self) -> Value {
+        let h = match self {
+            Self::Float(v) => return (*v).into(),
+            Self::Histogram(h) => h,
+        };
+        let int = |v: i64| Value::Int(v);
+        let floats = |vs: &[f64]| Value::List(&ANYTHINGS, vs.iter().map(|&v| v.into()).collect());
+        let spans = |spans: &[model::histogram::Span]| {
+            let of = |span: &model::histogram::Span| {
+                let fields = [("Offset", int(span.offset.into())), ("Length", int(span.length.into()))];
+                Value::Struct(&SPAN, Arc::new(fields))
+            };
+            Value::List(&ANYTHINGS, spans.iter().map(of).collect())
+        };
+        Value::Struct(
+            &HISTOGRAM,
+            Arc::new([
+                ("CounterResetHint", int(h.counter_reset_hint as i64)),
+                ("Schema", int(h.schema.into())),
+                ("ZeroThreshold", h.zero_threshold.into()),
+                ("ZeroCount", h.zero_count.into()),
+                ("Count", h.count.into()),
+                ("Sum", h.sum.into()),
+                ("PositiveSpans", spans(&h.positive_spans)),
+                ("NegativeSpans", spans(&h.negative_spans)),
+                ("PositiveBuckets", floats(&h.positive_buckets)),
+                ("NegativeBuckets", floats(&h.negative_buckets)),
+                ("CustomValues", floats(&h.custom_values)),
+                (TEXT_FIELD, h.to_string().into()),
+            ]),
+        )
+    }
+}
 
 fn signature(name: &str) -> Option<Signature> {
     const ANY: Param = Param::Any;
@@ -190,7 +250,7 @@ impl AlertFunctions<'_> {
         }
         let samples = samples.into_iter().map(|(labels, v)| {
             let labels = Value::string_map(&labels.to_map());
-            Value::Struct(&SAMPLE, Arc::new([("Labels", labels), ("Value", v.into())]))
+            Value::Struct(&SAMPLE, Arc::new([("Labels", labels), ("Value", v.to_value())]))
         });
         Ok(Value::List(&SAMPLES, samples.collect()))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use model::Labels;
 
-use super::alert::{self, AlertData};
+use super::alert::{self, AlertData, SampleValue};
 use super::notification::{Alert, Data, NotificationFunctions};
 use super::value::{ANY_MAP, Value};
 use super::{Error, Mode, Set};
@@ -33,14 +33,17 @@ fn expand_alert(text: &str) -> Result<String, Error> {
     let external = Labels::from_pairs([("region", "eu")]);
     let data = AlertData {
         labels: &labels,
-        value: 1_234_567.891,
+        value: SampleValue::Float(1_234_567.891),
         external_labels: &external,
         external_url: "http://prom.example:9090/base",
         t: 1_700_000_000_123,
     };
     alert::expand("__alert_High", text, &data, &|expr| match expr {
         "up" => Ok([("b:2", 1.0), ("a:1", 11.0)]
-            .map(|(instance, v)| (Labels::from_pairs([("__name__", "up"), ("instance", instance)]), v))
+            .map(|(instance, v)| {
+                let labels = Labels::from_pairs([("__name__", "up"), ("instance", instance)]);
+                (labels, SampleValue::Float(v))
+            })
             .to_vec()),
         "empty" => Ok(Vec::new()),
         _ => Err("parse error: bad query".to_owned()),
@@ -233,4 +236,36 @@ proptest::proptest! {
             let _ = expand(&text, mode);
         }
     }
+}
+
+#[test]
+fn a_histogram_is_a_value_with_fields() {
+    let histogram = model::FloatHistogram {
+        count: 3.0,
+        sum: 2.5,
+        positive_spans: vec![model::histogram::Span { offset: 0, length: 2 }],
+        positive_buckets: vec![1.0, 2.0],
+        ..model::FloatHistogram::default()
+    };
+    let value = SampleValue::Histogram(Arc::new(histogram));
+    let (labels, t) = (Labels::empty(), 0);
+    let data = AlertData { labels: &labels, value, external_labels: &labels, external_url: "", t };
+    let expand =
+        |text: &str| alert::expand("t", text, &data, &|_| Ok(vec![(Labels::empty(), data.value.clone())]));
+    let shown = "{count:3, sum:2.5, (0.5,1]:1, (1,2]:2}";
+    for (text, expected) in [
+        ("{{ $value }}", shown),
+        ("{{ .Value.String }}", shown),
+        ("{{ printf \"%v %s\" $value $value }}", &format!("{shown} {shown}")),
+        ("{{ $value.Count }} of {{ $value.Sum | humanize }}", "3 of 2.5"),
+        ("{{ $value.PositiveSpans }} {{ index $value.PositiveBuckets 1 }}", "[{0 2}] 2"),
+        ("{{ if $value }}yes{{ end }}", "yes"),
+        ("{{ (query \"h\" | first | value).Count }}", "3"),
+    ] {
+        assert_eq!(expand(text).map_err(|e| e.0), Ok(expected.to_owned()), "{text}");
+    }
+    let e = expand("{{ humanize $value }}").expect_err("a histogram is no number").0;
+    assert!(e.ends_with("can't convert *histogram.FloatHistogram to float"), "{e}");
+    let e = expand("{{ if gt $value 1.0 }}{{ end }}").expect_err("nor does it compare").0;
+    assert!(e.ends_with("invalid type for comparison"), "{e}");
 }

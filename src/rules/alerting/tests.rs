@@ -2,6 +2,9 @@ use std::collections::BTreeMap;
 
 use model::Labels;
 
+use promql::SampleValue;
+
+use super::super::Element;
 use super::{AlertState, Found, State, Timing, alert_labels};
 
 const TIMING: Timing = Timing { hold_ms: 60_000, keep_firing_for_ms: 0 };
@@ -126,7 +129,7 @@ fn series_show_state_and_activity() {
     assert_eq!(state.overall(), AlertState::Pending);
     let rule_labels = BTreeMap::from([("team".to_owned(), "x".to_owned())]);
     let samples: Vec<_> =
-        state.samples(&rule_labels).into_iter().map(|(labels, v)| format!("{labels} {v}")).collect();
+        state.samples(&rule_labels).into_iter().map(told).collect();
     assert_eq!(
         samples,
         [
@@ -134,4 +137,9 @@ fn series_show_state_and_activity() {
             r#"{__name__="ALERTS_FOR_STATE", alertname="Down", instance="a", team="x"} 15"#,
         ]
     );
+}
+
+fn told((labels, value): Element) -> String {
+    let SampleValue::Float(v) = value else { panic!("alerts are written as floats") };
+    format!("{labels} {v}")
 }

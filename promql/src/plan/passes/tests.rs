@@ -98,7 +98,7 @@ fn no_result_shows_a_pass() {
         "quantile by (x) (0.5 + 0.25, b) + on (x) group_left sum by (x) (a)",
         "b / b",
         "sum without (y) (b) and on (x) b{y=\"1\"}",
-        "topk(1 + 1, b) @ 700",
+        "topk(1 + 1, b @ 700)",
         "avg_over_time(b[2m:30s]) > min_of(3, 2)",
     ];
     let plain = engine(Passes::NONE);
