@@ -151,6 +151,26 @@ impl Annotation {
         Self { severity: Severity::Info, text, place, repair: Some(repair) }
     }
 
+    pub(crate) fn mixed_classic_native(metric: &[u8], place: Place) -> Self {
+        let text = "vector contains a mix of classic and native histograms";
+        Self::new(Severity::Warning, of_metric(text, metric), place)
+    }
+
+    pub(crate) fn quantile_is_nan(metric: &[u8], place: Place) -> Self {
+        let text = "input to histogram_quantile has NaN observations, result is NaN";
+        Self::new(Severity::Info, of_metric(text, metric), place)
+    }
+
+    pub(crate) fn quantile_is_skewed(metric: &[u8], place: Place) -> Self {
+        let text = "input to histogram_quantile has NaN observations, result is skewed higher";
+        Self::new(Severity::Info, of_metric(text, metric), place)
+    }
+
+    pub(crate) fn fraction_excludes_nan(metric: &[u8], place: Place) -> Self {
+        let text = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
+        Self::new(Severity::Info, of_metric(text, metric), place)
+    }
+
     /// The text as upstream renders it, with `(line:col)` of where it was caused in `query`.
     pub fn render(&self, query: &str) -> String {
         let class = match self.severity {
@@ -224,6 +244,12 @@ impl Annotations {
         }
         out
     }
+}
+
+fn of_metric(text: &str, metric: &[u8]) -> String {
+    let mut text = text.to_owned();
+    push_metric(&mut text, metric);
+    text
 }
 
 fn push_metric(text: &mut String, metric: &[u8]) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use model::FloatHistogram;
 use model::histogram::{Combined, CounterResetHint, MixedSchemas, TrimSide};
 
+use super::column::{Histograms, Scalars};
 use super::math;
 use crate::annotations::{Annotation, Place};
 use crate::parse::ast::BinaryOp;
@@ -109,14 +110,73 @@ pub(crate) fn element(
     (Element::Impossible, Some(Remark::Incompatible { lhs: lhs.kind(), rhs: rhs.kind() }))
 }
 
-pub(crate) fn scale(h: &mut FloatHistogram, factor: f64) {
+fn scale(h: &mut FloatHistogram, factor: f64) {
     h.multiply(factor);
     h.compact(0);
 }
 
-pub(crate) fn divide(h: &mut FloatHistogram, divisor: f64) {
+fn divide(h: &mut FloatHistogram, divisor: f64) {
     h.divide(divisor);
     h.compact(0);
+}
+
+/// The histograms of a column and a scalar, in place; `false` if `op` cannot combine them.
+pub(crate) fn change_by_scalar(
+    op: BinaryOp,
+    histograms: &mut Histograms,
+    scalar: &Scalars,
+    scalar_left: bool,
+) -> bool {
+    let change: fn(&mut FloatHistogram, f64) = match op {
+        BinaryOp::Mul => scale,
+        BinaryOp::Div if !scalar_left => divide,
+        BinaryOp::TrimUpper if !scalar_left => |h, bound| h.trim(bound, TrimSide::Below),
+        BinaryOp::TrimLower if !scalar_left => |h, bound| h.trim(bound, TrimSide::Above),
+        _ => return false,
+    };
+    change_each(histograms, |step| scalar.at(step), |h, v| change(h, v));
+    true
+}
+
+/// Changes each histogram of a column, together with what else there is at its step. One that is at several steps, as
+/// most are where steps are closer than samples, is changed once if that is the same, too.
+pub(crate) fn change_each<T: Copy + SameBits>(
+    histograms: &mut Histograms,
+    at: impl Fn(usize) -> T,
+    change: impl Fn(&mut FloatHistogram, T),
+) {
+    let mut last: Option<(Arc<FloatHistogram>, T, Arc<FloatHistogram>)> = None;
+    for (step, histogram) in histograms.iter_mut() {
+        let other = at(step);
+        if let Some((before, with, changed)) = &last
+            && Arc::ptr_eq(before, histogram)
+            && with.is_same(other)
+        {
+            *histogram = Arc::clone(changed);
+            continue;
+        }
+        let mut changed = FloatHistogram::clone(histogram);
+        change(&mut changed, other);
+        let changed = Arc::new(changed);
+        last = Some((std::mem::replace(histogram, Arc::clone(&changed)), other, changed));
+    }
+}
+
+/// Whether two operands give the same result.
+pub(crate) trait SameBits {
+    fn is_same(&self, other: Self) -> bool;
+}
+
+impl SameBits for () {
+    fn is_same(&self, (): Self) -> bool {
+        true
+    }
+}
+
+impl SameBits for f64 {
+    fn is_same(&self, other: Self) -> bool {
+        self.to_bits() == other.to_bits()
+    }
 }
 
 fn combined(op: BinaryOp, a: &FloatHistogram, b: &FloatHistogram) -> (Element, Option<Remark>) {

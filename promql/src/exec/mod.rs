@@ -20,7 +20,6 @@ mod stream;
 mod xxhash;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +28,7 @@ use model::{AnyHistogram, HistogramSample, Labels, SampleBatch, TimeRange};
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
-use crate::annotations::{Annotation, Annotations, Place, Repair};
+use crate::annotations::{Annotation, Annotations, Place};
 use crate::engine::Error;
 use crate::parse::ast::{AggregateOp, BinaryOp};
 use crate::plan::{Grouping, Input, Node, RangeFn, ScalarFn, Strategy, Window};
@@ -225,24 +224,14 @@ impl<'q> Ctx<'q> {
             Node::Quantiles { arg, quantiles, label, place } => {
                 self.quantiles(arg, quantiles, label.as_deref(), *place, grid)?
             }
-            Node::Fraction { arg, lower, upper, place } => {
-                let (lower, upper) = (self.scalars(lower, grid)?, self.scalars(upper, grid)?);
-                let block = self.stream(arg, grid)?.collect(self)?;
-                let all = histogram::assemble(self, &block, *place);
-                let series = all.iter().map(|h| h.output(self)).collect();
-                let out = self.compute_block(series, grid, 12, |h, row| {
-                    let Row { values, present, .. } = row;
-                    let mut buckets = Vec::new();
-                    for (step, v) in values.iter_mut().enumerate() {
-                        all[h].buckets_at(&block, step, &mut buckets);
-                        if !buckets.is_empty() {
-                            *v = histogram::fraction(lower.at(step), upper.at(step), &buckets);
-                            bits::set(present, step);
-                        }
-                    }
-                    Ok(())
-                })?;
-                Stream::of_block(out).unify_after_operator(self)?
+            Node::Fraction { arg, lower, upper, first, place } => {
+                self.fractions(arg, (lower, upper), *first, *place, grid)?
+            }
+            Node::HistogramFn { func, arg } => {
+                let mut stream = self.stream(arg, grid)?;
+                stream.ops.push(RowOp::OfHistograms(*func));
+                stream.drop_only_names(self);
+                stream.unify_after_operator(self)?
             }
             Node::NothingOf(arg) => {
                 self.stream(arg, grid)?.collect(self)?;
@@ -448,68 +437,6 @@ impl<'q> Ctx<'q> {
         Stream::of_block(ranked::reordered(self, &block, &rows)?).unify_after_operator(self)
     }
 
-    fn quantiles(
-        &self,
-        arg: &'q Node,
-        quantiles: &'q [(Node, Place)],
-        label: Option<&[u8]>,
-        place: Place,
-        grid: Grid,
-    ) -> Result<Stream, Error> {
-        let mut params = Vec::new();
-        for (q, q_place) in quantiles {
-            let q = self.scalars(q, grid)?;
-            for step in 0..grid.len {
-                let v = q.at(step);
-                if !(0.0..=1.0).contains(&v) {
-                    self.annotate(Annotation::invalid_quantile(v, *q_place));
-                }
-                if matches!(q, Scalars::Const(_)) {
-                    break;
-                }
-            }
-            params.push(q);
-        }
-        let block = self.stream(arg, grid)?.collect(self)?;
-        let all = histogram::assemble(self, &block, place);
-        let mut series = Vec::new();
-        for histogram in &all {
-            for q in &params {
-                let mut output = histogram.output(self);
-                if let Some(label) = label {
-                    let mut builder = model::LabelsBuilder::from(&output.labels);
-                    builder.set(label, model::number::format_openmetrics(q.at(0)).as_bytes());
-                    output.labels = builder.build();
-                }
-                series.push(output);
-            }
-        }
-        let repairs: Mutex<BTreeMap<usize, Repair>> = Mutex::default();
-        let out = self.compute_block(series, grid, 12, |i, row| {
-            let Row { values, present, .. } = row;
-            let (histogram, q) = (&all[i / params.len()], &params[i % params.len()]);
-            let mut buckets = Vec::new();
-            for (step, v) in values.iter_mut().enumerate() {
-                histogram.buckets_at(&block, step, &mut buckets);
-                if buckets.is_empty() {
-                    continue;
-                }
-                let (value, repair) = histogram::quantile(q.at(step), &mut buckets, grid.time(step));
-                if let Some(repair) = repair {
-                    repairs.lock().entry(i).and_modify(|known| known.merge(&repair)).or_insert(repair);
-                }
-                *v = value;
-                bits::set(present, step);
-            }
-            Ok(())
-        })?;
-        for (row, repair) in repairs.into_inner() {
-            let name = all[row / params.len()].shown_name(self);
-            self.annotate(Annotation::forced_monotonicity(name, repair, place));
-        }
-        Stream::of_block(out).unify_after_operator(self)
-    }
-
     fn vector_scalar(
         &self,
         op: BinaryOp,
@@ -519,18 +446,42 @@ impl<'q> Ctx<'q> {
         return_bool: bool,
         place: Place,
     ) -> Result<Stream, Error> {
-        if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-            let grid = stream.grid;
-            if stream.collect(self)?.len() > 0 {
-                self.annotate(Annotation::incompatible_types("float", op.as_str(), "float", place));
-            }
-            return Ok(Stream::of_block(Block::empty(grid)));
+        if scalar_left && matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+            return self.trimmed_scalar(op, stream, place);
         }
-        stream.ops.push(RowOp::Binary { op, scalar, scalar_left, return_bool });
+        // Only one kind of element is impossible, so that which is the last of a step does not matter.
+        let is_trim = matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        let (lhs, rhs) = match (is_trim, scalar_left) {
+            (true, _) => ("float", "float"),
+            (false, true) => ("float", "histogram"),
+            (false, false) => ("histogram", "float"),
+        };
+        let note = Note {
+            raised: AtomicBool::new(false),
+            annotation: Annotation::incompatible_types(lhs, op.as_str(), rhs, place),
+        };
+        stream.ops.push(RowOp::Binary { op, scalar, scalar_left, return_bool, note });
         if math::is_arithmetic(op) || return_bool {
             stream.drop_names(self);
         }
         stream.unify_after_operator(self)
+    }
+
+    /// A scalar cannot be trimmed: nothing comes out but a remark per step, on the last element.
+    fn trimmed_scalar(&self, op: BinaryOp, stream: Stream, place: Place) -> Result<Stream, Error> {
+        let grid = stream.grid;
+        let block = stream.collect(self)?;
+        let mut is_said = [false; 2];
+        for step in 0..grid.len {
+            if let Some(last) = (0..block.len()).rev().find(|&row| block.has(row, step)) {
+                let is_float = block.get(last, step).is_some();
+                let kind = if is_float { "float" } else { "histogram" };
+                if !std::mem::replace(&mut is_said[usize::from(is_float)], true) {
+                    self.annotate(Annotation::incompatible_types("float", op.as_str(), kind, place));
+                }
+            }
+        }
+        Ok(Stream::of_block(Block::empty(grid)))
     }
 
     fn aggregate(

@@ -17,11 +17,11 @@ use rayon::prelude::*;
 use super::Ctx;
 use super::budget::Charge;
 use super::column::{Block, Grid, Histograms, Row, Scalars, Series, bits};
-use super::{math, range};
+use super::{element, histogram, math, range};
 use crate::annotations::Annotation;
 use crate::engine::Error;
 use crate::parse::ast::BinaryOp;
-use crate::plan::{MapFn, RangeFn, Selector};
+use crate::plan::{HistogramFn, MapFn, RangeFn, Selector};
 
 /// Below so many estimated sample-steps a query runs on its own thread: spawning costs more.
 const INLINE_WORK_MAX: usize = 20_000;
@@ -91,9 +91,13 @@ pub(crate) enum RowOp {
         scalar: Scalars,
         scalar_left: bool,
         return_bool: bool,
+        /// About elements that cannot be combined.
+        note: Note,
     },
     /// Every value becomes the time of its step.
     StepTimes,
+    /// Floats disappear, histograms become floats.
+    OfHistograms(HistogramFn),
 }
 
 /// The samples of one series as the store keeps them: floats as columns, histograms beside them as floats.
@@ -300,6 +304,7 @@ impl Stream {
                     op.apply(self.grid, block.row_mut(row));
                 }
             }
+            self.ops.iter().for_each(|op| op.raise_note(ctx));
             block.drop_empty_rows();
             return Ok(block);
         }
@@ -320,6 +325,7 @@ impl Stream {
         for note in self.notes.iter().filter(|note| note.raised.load(Ordering::Relaxed)) {
             ctx.annotate(note.annotation.clone());
         }
+        self.ops.iter().for_each(|op| op.raise_note(ctx));
         if let Source::Range(source) = &self.source
             && let RangeInput::Subquery { stream: inner, .. } = &source.input
         {
@@ -334,6 +340,17 @@ impl Stream {
                 series.drop_name = true;
             } else {
                 series.labels = series.labels.without(is_metadata);
+            }
+        }
+    }
+
+    /// As [`Stream::drop_names`]; what is removed now is the name alone.
+    pub(crate) fn drop_only_names(&mut self, ctx: &Ctx<'_>) {
+        for series in &mut self.series {
+            if ctx.delayed_name_removal {
+                series.drop_name = true;
+            } else {
+                series.labels = series.labels.without(|name| name == METRIC_NAME);
             }
         }
     }
@@ -548,6 +565,20 @@ impl RowOp {
         match self {
             Self::Negate => {
                 values.iter_mut().for_each(|v| *v = -*v);
+                element::change_each(histograms, |_| (), |h, ()| h.multiply(-1.0));
+            }
+            Self::OfHistograms(func) => {
+                present.fill(0);
+                let mut last: Option<(Arc<FloatHistogram>, f64)> = None;
+                for (step, histogram) in histograms.iter() {
+                    let v = match &last {
+                        Some((known, v)) if Arc::ptr_eq(known, histogram) => *v,
+                        _ => histogram::accessor(*func, histogram),
+                    };
+                    last = Some((Arc::clone(histogram), v));
+                    values[step] = v;
+                    bits::set(present, step);
+                }
                 histograms.clear();
             }
             Self::StepTimes => {
@@ -561,10 +592,31 @@ impl RowOp {
                 histograms.clear();
                 math::map_row(*func, params, values, present);
             }
-            Self::Binary { op, scalar, scalar_left, return_bool } => {
-                histograms.clear();
-                math::scalar_row(*op, scalar, *scalar_left, *return_bool, values, present);
+            Self::Binary { op, scalar, scalar_left, return_bool, note } => {
+                let is_trim = matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+                if !histograms.is_empty() && !element::change_by_scalar(*op, histograms, scalar, *scalar_left)
+                {
+                    note.raised.store(true, Ordering::Relaxed);
+                    histograms.clear();
+                }
+                if is_trim {
+                    if bits::any(present) {
+                        note.raised.store(true, Ordering::Relaxed);
+                        present.fill(0);
+                    }
+                } else {
+                    math::scalar_row(*op, scalar, *scalar_left, *return_bool, values, present);
+                }
             }
+        }
+    }
+
+    /// Hands the annotation of an operator that turned out to hold to the query.
+    fn raise_note(&self, ctx: &Ctx<'_>) {
+        if let Self::Binary { note, .. } = self
+            && note.raised.load(Ordering::Relaxed)
+        {
+            ctx.annotate(note.annotation.clone());
         }
     }
 }

@@ -6,7 +6,9 @@ use model::labels::METRIC_NAME;
 use model::{LabelsBuilder, MatchOp, Matcher, Regex, TimeRange, Timestamp};
 
 use super::duration::{Outer, millis};
-use super::{Grouping, Input, MapFn, Node, Plan, RangeFn, ScalarFn, Select, Selector, Strategy, Window};
+use super::{
+    Grouping, HistogramFn, Input, MapFn, Node, Plan, RangeFn, ScalarFn, Select, Selector, Strategy, Window,
+};
 use crate::annotations::Place;
 use crate::engine::Error;
 use crate::parse::ast::{
@@ -322,10 +324,18 @@ impl Builder {
                 other => Node::StepTimes(self.boxed(other, around, inside)?),
             },
             "start_timestamp" if self.scope.start_timestamps => return Err(unsupported("start_timestamp()")),
-            "start_timestamp" | "histogram_count" | "histogram_sum" | "histogram_avg"
-            | "histogram_stddev" | "histogram_stdvar" => {
-                Node::NothingOf(self.boxed(arg(0)?, around, inside)?)
-            }
+            "start_timestamp" => Node::NothingOf(self.boxed(arg(0)?, around, inside)?),
+            "histogram_count" | "histogram_sum" | "histogram_avg" | "histogram_stddev"
+            | "histogram_stdvar" => Node::HistogramFn {
+                func: match name {
+                    "histogram_count" => HistogramFn::Count,
+                    "histogram_sum" => HistogramFn::Sum,
+                    "histogram_avg" => HistogramFn::Avg,
+                    "histogram_stddev" => HistogramFn::Stddev,
+                    _ => HistogramFn::Stdvar,
+                },
+                arg: self.boxed(arg(0)?, around, inside)?,
+            },
             "absent" => Node::Absent {
                 labels: match without_parens(arg(0)?) {
                     Expr::Vector(selector) => absent_labels(&selector.matchers),
@@ -404,6 +414,7 @@ impl Builder {
                 lower: self.boxed(arg(0)?, around, inside)?,
                 upper: self.boxed(arg(1)?, around, inside)?,
                 arg: self.boxed(arg(2)?, around, inside)?,
+                first: shown(arg(0)?),
                 place: shown(arg(2)?),
             },
             other => return Err(unsupported(&format!("function {other}()"))),

@@ -70,6 +70,7 @@ pub(crate) fn told(node: &Node) -> String {
         Node::LabelJoin { dst, .. } => format!("join labels into {}", shown(dst)),
         Node::Quantiles { .. } => "quantiles of histograms".to_owned(),
         Node::Fraction { .. } => "fractions of histograms".to_owned(),
+        Node::HistogramFn { func, .. } => format!("{} of histograms", name(func)),
         Node::NothingOf(_) => "nothing".to_owned(),
         Node::Negate(_) => "negate".to_owned(),
         Node::ScalarBinary { op, .. } => format!("scalar {}", op.as_str()),

@@ -136,8 +136,15 @@ pub(crate) enum Node {
         arg: Box<Node>,
         lower: Box<Node>,
         upper: Box<Node>,
+        /// Shown is the first argument.
+        first: Place,
         /// Shown is the vector.
         place: Place,
+    },
+    /// A function of native histograms; floats yield nothing.
+    HistogramFn {
+        func: HistogramFn,
+        arg: Box<Node>,
     },
     /// A function of native histograms only: floats yield nothing.
     NothingOf(Box<Node>),
@@ -199,6 +206,7 @@ impl Node {
             | Self::StepTimes(arg)
             | Self::ToScalar(arg)
             | Self::ToVector(arg)
+            | Self::HistogramFn { arg, func: _ }
             | Self::NothingOf(arg)
             | Self::Negate(arg)
             | Self::Absent { arg, labels: _ }
@@ -218,7 +226,7 @@ impl Node {
                 parts.children.extend(quantiles.iter_mut().map(|(q, _)| q));
                 parts.children.push(arg);
             }
-            Self::Fraction { arg, lower, upper, place: _ } => {
+            Self::Fraction { arg, lower, upper, first: _, place: _ } => {
                 parts.children.extend([&mut **lower, &mut **upper, &mut **arg]);
             }
             Self::VectorScalar { op: _, vector, scalar, scalar_left: _, return_bool: _, place: _ } => {
@@ -355,6 +363,15 @@ pub(crate) enum MapFn {
     Minute,
     Month,
     Year,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HistogramFn {
+    Count,
+    Sum,
+    Avg,
+    Stddev,
+    Stdvar,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
