@@ -224,8 +224,8 @@ impl<'q> Ctx<'q> {
             Node::Quantiles { arg, quantiles, label, place } => {
                 self.quantiles(arg, quantiles, label.as_deref(), *place, grid)?
             }
-            Node::Fraction { arg, lower, upper, first, place } => {
-                self.fractions(arg, (lower, upper), *first, *place, grid)?
+            Node::Fraction { arg, lower, upper, place } => {
+                self.fractions(arg, (lower, upper), *place, grid)?
             }
             Node::HistogramFn { func, arg } => {
                 let mut stream = self.stream(arg, grid)?;

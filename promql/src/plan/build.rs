@@ -414,7 +414,6 @@ impl Builder {
                 lower: self.boxed(arg(0)?, around, inside)?,
                 upper: self.boxed(arg(1)?, around, inside)?,
                 arg: self.boxed(arg(2)?, around, inside)?,
-                first: shown(arg(0)?),
                 place: shown(arg(2)?),
             },
             other => return Err(unsupported(&format!("function {other}()"))),

@@ -136,8 +136,6 @@ pub(crate) enum Node {
         arg: Box<Node>,
         lower: Box<Node>,
         upper: Box<Node>,
-        /// Shown is the first argument.
-        first: Place,
         /// Shown is the vector.
         place: Place,
     },
@@ -226,7 +224,7 @@ impl Node {
                 parts.children.extend(quantiles.iter_mut().map(|(q, _)| q));
                 parts.children.push(arg);
             }
-            Self::Fraction { arg, lower, upper, first: _, place: _ } => {
+            Self::Fraction { arg, lower, upper, place: _ } => {
                 parts.children.extend([&mut **lower, &mut **upper, &mut **arg]);
             }
             Self::VectorScalar { op: _, vector, scalar, scalar_left: _, return_bool: _, place: _ } => {

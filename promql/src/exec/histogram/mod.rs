@@ -279,15 +279,13 @@ impl<'q> Ctx<'q> {
             }
             Ok(())
         })?;
-        // What is found in native histograms is shown at the first argument, be that the quantile.
-        let first = if label.is_some() { place } else { quantiles[0].1 };
         for (native, remarks) in input.natives.iter().zip(&nan_remarks) {
             let name = shown_name(self, &input.block.series[native.row].labels);
             if remarks.result.load(Ordering::Relaxed) {
-                self.annotate(Annotation::quantile_is_nan(name, first));
+                self.annotate(Annotation::quantile_is_nan(name, place));
             }
             if remarks.missing.load(Ordering::Relaxed) {
-                self.annotate(Annotation::quantile_is_skewed(name, first));
+                self.annotate(Annotation::quantile_is_skewed(name, place));
             }
         }
         for (i, repair) in repairs.into_inner() {
@@ -297,12 +295,11 @@ impl<'q> Ctx<'q> {
         Stream::of_block(out).unify_after_operator(self)
     }
 
-    /// `histogram_fraction`; `first` shows its first argument, `place` the vector.
+    /// `histogram_fraction`.
     pub(super) fn fractions(
         &self,
         arg: &'q Node,
         (lower, upper): (&'q Node, &'q Node),
-        first: Place,
         place: Place,
         grid: Grid,
     ) -> Result<Stream, Error> {
@@ -334,7 +331,7 @@ impl<'q> Ctx<'q> {
         for (native, remarks) in input.natives.iter().zip(&nan_remarks) {
             if remarks.missing.load(Ordering::Relaxed) {
                 let name = shown_name(self, &input.block.series[native.row].labels);
-                self.annotate(Annotation::fraction_excludes_nan(name, first));
+                self.annotate(Annotation::fraction_excludes_nan(name, place));
             }
         }
         Stream::of_block(out).unify_after_operator(self)
