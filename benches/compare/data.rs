@@ -80,7 +80,12 @@ fn series(pods: usize) -> Vec<Series> {
         for service in ["read", "write", "list"] {
             // A bucket counts what those below it count, so the rates ascend.
             for (b, le) in BOUNDS.iter().enumerate() {
-                push("rpc_duration_seconds_bucket", &[("service", service), ("le", le)], 10 * (b as u64 + 1), false);
+                push(
+                    "rpc_duration_seconds_bucket",
+                    &[("service", service), ("le", le)],
+                    10 * (b as u64 + 1),
+                    false,
+                );
             }
             push("rpc_duration_seconds_count", &[("service", service)], 120, false);
             push("rpc_duration_seconds_sum", &[("service", service)], 80, false);

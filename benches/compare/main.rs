@@ -110,7 +110,11 @@ async fn compare(args: &Args) -> anyhow::Result<()> {
     let fleet = process::Fleet::start(args.load).await?;
     let mut rows = Vec::new();
     for &kind in &args.servers {
-        rows.push(measure(kind, args.path_of(kind), &fleet, args.load).await.with_context(|| format!("measure {kind:?}"))?);
+        rows.push(
+            measure(kind, args.path_of(kind), &fleet, args.load)
+                .await
+                .with_context(|| format!("measure {kind:?}"))?,
+        );
     }
     report::print(args.load, &rows);
     Ok(())

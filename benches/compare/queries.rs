@@ -39,11 +39,7 @@ pub(crate) struct Load {
 const QUERIES: [(&str, &str, bool); 11] = [
     ("one metric", "memory_working_set_bytes", false),
     ("sum of all counters", "sum({__name__=~\".+_total\"})", false),
-    (
-        "sum by of rates of all counters",
-        "sum by (code, method) (rate({__name__=~\".+_total\"}[1m]))",
-        false,
-    ),
+    ("sum by of rates of all counters", "sum by (code, method) (rate({__name__=~\".+_total\"}[1m]))", false),
     ("rate of one metric", "rate(http_requests_total[5m])", false),
     ("sum by of the rate", "sum by (code, method) (rate(http_requests_total[5m]))", false),
     (
@@ -101,9 +97,11 @@ async fn run(load: &Load, servers: &[(Kind, std::path::PathBuf)], work: &Path) -
         let mut server = start(*kind, path, &made, work, written).await?;
         let mut asked = Vec::new();
         for question in &questions {
-            asked.push(ask(&server, *kind, question, load).await.with_context(|| {
-                format!("ask {kind:?} for {}", question.text)
-            })?);
+            asked.push(
+                ask(&server, *kind, question, load)
+                    .await
+                    .with_context(|| format!("ask {kind:?} for {}", question.text))?,
+            );
         }
         let peak = server.peak_bytes()?;
         server.stop().await?;
@@ -198,7 +196,11 @@ async fn ask(server: &Server, kind: Kind, question: &Question, load: &Load) -> a
     let mut params = vec![("query", question.text.to_owned())];
     let path = match question.range {
         Some((start, end, step)) => {
-            params.extend([("start", start.to_string()), ("end", end.to_string()), ("step", step.to_string())]);
+            params.extend([
+                ("start", start.to_string()),
+                ("end", end.to_string()),
+                ("step", step.to_string()),
+            ]);
             "query_range"
         }
         None => {
@@ -303,7 +305,11 @@ fn print(
 ) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (series, samples, every) = (written.series, written.samples, load.size.every);
-    writeln!(out, "{series} series, {samples} samples, one each {every} s; ranges of {} steps; times in ms", load.steps)?;
+    writeln!(
+        out,
+        "{series} series, {samples} samples, one each {every} s; ranges of {} steps; times in ms",
+        load.steps
+    )?;
     write!(out, "{:<44}", "query")?;
     for (kind, version, ..) in all {
         write!(out, " | {:>31}", format!("{kind:?} {version}"))?;
@@ -332,7 +338,10 @@ fn print(
             }
             let times = all[0].2[q].timing.least.as_secs_f64() / asked[q].timing.least.as_secs_f64();
             write!(out, " ({times:.1} x);")?;
-            if *kind != Kind::VictoriaMetrics && all[0].0 != Kind::VictoriaMetrics && (missing > 0 || most > TOLERANCE) {
+            if *kind != Kind::VictoriaMetrics
+                && all[0].0 != Kind::VictoriaMetrics
+                && (missing > 0 || most > TOLERANCE)
+            {
                 wrong.push(format!("{}, {kind:?}", question.name));
             }
         }

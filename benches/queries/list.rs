@@ -278,7 +278,13 @@ pub(crate) fn all() -> Vec<Case> {
     }
     for &(name, text, aim) in HISTOGRAMS.iter().filter(|(name, ..)| !name.starts_with("two-legged")) {
         let text = text.replace('M', "native_histogram_custom_bucket_series");
-        add(&format!("BenchmarkNativeHistogramsCustomBuckets/{name}"), Shape::CustomBuckets, &text, hours, aim);
+        add(
+            &format!("BenchmarkNativeHistogramsCustomBuckets/{name}"),
+            Shape::CustomBuckets,
+            &text,
+            hours,
+            aim,
+        );
     }
     for (name, text) in INFO {
         add(&format!("BenchmarkInfoFunction/{name}"), Shape::Info, text, hours, 5.0);

@@ -78,7 +78,8 @@ fn main() -> anyhow::Result<()> {
         upstream::parse(&text, &mut known);
     }
     let cases = list::all();
-    let is_wanted = |case: &Case| args.filter.is_empty() || args.filter.iter().any(|f| case.name.contains(&**f));
+    let is_wanted =
+        |case: &Case| args.filter.is_empty() || args.filter.iter().any(|f| case.name.contains(&**f));
     let mut out = std::io::stdout().lock();
     if args.list {
         return Ok(cases.iter().filter(|case| is_wanted(case)).try_for_each(|case| list(&mut out, case))?);
@@ -99,8 +100,11 @@ fn main() -> anyhow::Result<()> {
             match run(&engine, db, case, Duration::from_millis(args.millis)) {
                 Ok(cost) => {
                     let row = Row { case, cost, base };
-                    let is_miss = row.ratio().is_some_and(|ratio| ratio < case.aim.max(args.at_least.unwrap_or(0.0)));
-                    missed += usize::from(row.ratio().zip(args.at_least).is_some_and(|(ratio, least)| ratio < least));
+                    let is_miss =
+                        row.ratio().is_some_and(|ratio| ratio < case.aim.max(args.at_least.unwrap_or(0.0)));
+                    missed += usize::from(
+                        row.ratio().zip(args.at_least).is_some_and(|(ratio, least)| ratio < least),
+                    );
                     if is_miss || !args.misses {
                         row.print(&mut out, is_miss)?;
                     }
@@ -135,7 +139,10 @@ fn run(engine: &Engine, db: &Db, case: &Case, least: Duration) -> anyhow::Result
         let result = match case.kind {
             Kind::Parse { is_valid } => {
                 let parsed = engine.parse(&case.text);
-                anyhow::ensure!(parsed.is_ok() == is_valid, "the text is valid or not, otherwise than expected");
+                anyhow::ensure!(
+                    parsed.is_ok() == is_valid,
+                    "the text is valid or not, otherwise than expected"
+                );
                 return Ok(());
             }
             Kind::Range { start, end, step_ms } => {

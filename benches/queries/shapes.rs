@@ -10,8 +10,8 @@ use anyhow::Context;
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
 use model::storage::{Appendable, SeriesKey, SeriesRef};
 use model::{Histogram, Labels, Value};
-use tsdb::db::{Options, Retention};
 use tsdb::Db;
+use tsdb::db::{Options, Retention};
 use tsdb::head::ReplayProgress;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,10 @@ pub(crate) fn open(shape: Shape, data: &Path, is_blocks: bool) -> anyhow::Result
     let dir = data.join(format!("{shape:?}-{layout}"));
     let day = Duration::from_hours(24);
     let options = if is_blocks {
-        Options { retention: Retention { time: Some(day * 1000), ..Retention::default() }, ..Options::default() }
+        Options {
+            retention: Retention { time: Some(day * 1000), ..Retention::default() },
+            ..Options::default()
+        }
     } else {
         // As upstream's store for tests: head and blocks of a day, nothing is ever removed.
         Options {
@@ -149,8 +152,14 @@ impl Writer<'_> {
         let mut series = Vec::new();
         for _ in 0..1000 {
             let [a, b] = [random.u64(..), random.u64(..)];
-            let instance =
-                format!("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff, b >> 52, b << 16 >> 16);
+            let instance = format!(
+                "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+                a >> 32,
+                a >> 16 & 0xffff,
+                a & 0xfff,
+                b >> 52,
+                b << 16 >> 16
+            );
             for name in ["rpc_request_success_total", "rpc_request_error_total"] {
                 series.push(Labels::from_pairs([
                     ("__name__", name),
@@ -221,7 +230,8 @@ impl Writer<'_> {
 
     fn pod_histograms(&mut self) -> anyhow::Result<()> {
         for pod in 0..1000 {
-            let labels = Labels::from_pairs([("__name__", "http_request_seconds"), ("pod", &*format!("p{pod}"))]);
+            let labels =
+                Labels::from_pairs([("__name__", "http_request_seconds"), ("pod", &*format!("p{pod}"))]);
             let each = (0..720).map(|i| (i * 30_000, exponential(i)));
             self.histogram_series(&labels, each)?;
         }

@@ -143,6 +143,23 @@ impl Annotation {
         Self::new(Severity::Info, text, place)
     }
 
+    pub(crate) fn mixed_in_aggregation(place: Place) -> Self {
+        let text = "encountered a mix of histograms and floats for aggregation";
+        Self::new(Severity::Warning, text.to_owned(), place)
+    }
+
+    pub(crate) fn mixed_schemas(metric: &[u8], place: Place) -> Self {
+        let text = format!(
+            "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
+            go_quote(metric)
+        );
+        Self::new(Severity::Warning, text, place)
+    }
+
+    pub(crate) fn ignored_in_aggregation(op: &str, place: Place) -> Self {
+        Self::new(Severity::Info, format!("ignored histogram in {op} aggregation"), place)
+    }
+
     pub(crate) fn forced_monotonicity(metric: &[u8], repair: Repair, place: Place) -> Self {
         let mut text = "input to histogram_quantile needed to be fixed for monotonicity (see \
                         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"

@@ -4,7 +4,11 @@
 //! So memory follows groups × steps, and every sum is the sequential one to the last bit whatever the number
 //! of threads.
 //!
+//! Histograms are summed in cells of their own, made when the first is met; see `histograms`.
+//!
 //! Compat: prometheus `promql/engine.go`, `aggregation` (3.14).
+
+mod histograms;
 
 use std::sync::Arc;
 
@@ -14,15 +18,14 @@ use model::labels::METRIC_NAME;
 use rayon::prelude::*;
 
 use super::Ctx;
-use super::column::{Block, Histograms, Row, Series, bits};
+use super::column::{Block, Histograms, Row, RowView, Series, bits};
 use super::math::{Mean, kahan_add};
 use super::stream::Stream;
+use crate::annotations::Place;
 use crate::engine::Error;
 use crate::parse::ast::AggregateOp;
 use crate::plan::Grouping;
-
-/// Cells (series × steps) of a wave: what stays in a core's cache while it is folded.
-const WAVE_CELLS: usize = 64 * 1024;
+use histograms::{HistogramFold, Remark};
 
 /// Which group each series belongs to; groups in order of first appearance.
 pub(crate) struct Groups {
@@ -86,7 +89,7 @@ fn push_key(key: &mut Vec<u8>, labels: &Labels, grouping: &Grouping) {
 }
 
 impl Grouping {
-    fn removes(&self, name: &[u8]) -> bool {
+    pub(crate) fn removes(&self, name: &[u8]) -> bool {
         name == METRIC_NAME || lists(&self.labels, name)
     }
 
@@ -103,12 +106,13 @@ pub(crate) fn lists(sorted: &[Arc<[u8]>], name: &[u8]) -> bool {
     sorted.binary_search_by(|l| (**l).cmp(name)).is_ok()
 }
 
-/// Folds the rows of `stream` into one row per group.
+/// Folds the rows of `stream` into one row per group. `place` shows the operand.
 pub(crate) fn fold(
     ctx: &Ctx<'_>,
     op: AggregateOp,
     stream: &Stream,
     grouping: &Grouping,
+    place: Place,
 ) -> Result<Block, Error> {
     let grid = stream.grid;
     let groups = group(&stream.series, grouping);
@@ -118,8 +122,9 @@ pub(crate) fn fold(
     // Sum, compensation, count and result, at the most.
     let cells = groups.len().saturating_mul(grid.len);
     let mut charge = ctx.budget.charge(cells.saturating_mul(32))?;
+    let mut held = ctx.budget.charge(0)?;
 
-    let (steps, words, rows) = (grid.len, grid.words(), stream.len());
+    let (steps, words) = (grid.len, grid.words());
     let lanes = ctx.threads.min(words).max(1);
     let lane_words = words.div_ceil(lanes);
     let mut folds: Vec<Fold> = (0..words.div_ceil(lane_words))
@@ -128,32 +133,25 @@ pub(crate) fn fold(
         })
         .collect();
 
-    let wave = (ctx.morsel_rows * ctx.threads * 2).max(WAVE_CELLS / steps).min(rows);
-    let buffer = ctx.charge_block(wave, grid)?;
-    let (mut values, mut present) = (vec![0.0; wave * steps], vec![0; wave * words]);
-    let mut histograms = vec![Histograms::default(); wave];
-    for from in (0..rows).step_by(wave) {
-        let n = wave.min(rows - from);
-        present.fill(0);
-        histograms.iter_mut().for_each(Histograms::clear);
-        let (columns, bitmaps) = (&mut values[..n * steps], &mut present[..n * words]);
-        stream.fill_rows(ctx, from, columns, bitmaps, &mut histograms[..n], &mut charge)?;
+    stream.for_each_wave(ctx, &mut charge, |wave| {
         let add_wave = |fold: &mut Fold| {
-            for row in 0..n {
-                let series = from + row;
-                let (values, present) = (&values[row * steps..][..steps], &present[row * words..][..words]);
-                fold.add(groups.of_series[series] as usize, series, values, present);
+            for r in 0..wave.rows {
+                let series = wave.from + r;
+                fold.add(groups.of_series[series] as usize, series, wave.row(r), &stream.series[series]);
             }
         };
         match ctx.pool {
-            Some(pool) if folds.len() > 1 && n * steps > WAVE_CELLS / 4 => {
+            Some(pool) if folds.len() > 1 && wave.is_large() => {
                 pool.install(|| folds.par_iter_mut().for_each(add_wave));
             }
             _ => folds.iter_mut().for_each(add_wave),
         }
-    }
-    drop((values, present, buffer));
-    stream.raise_notes(ctx);
+        let bytes = folds.iter_mut().map(|fold| std::mem::take(&mut fold.histograms.bytes)).sum();
+        if bytes > 0 {
+            held.absorb(ctx.budget.charge(bytes)?);
+        }
+        Ok(())
+    })?;
 
     // Groups in the order in which their first point was met.
     let mut order: Vec<(usize, usize)> = (0..groups.len())
@@ -165,14 +163,24 @@ pub(crate) fn fold(
     let charge = ctx.charge_block(series.len(), grid)?;
     let mut block = Block::absent(series, grid, charge);
     for (row, &(_, g)) in order.iter().enumerate() {
-        let Row { values, present, .. } = block.row_mut(row);
-        for fold in &folds {
+        let Row { values, present, histograms } = block.row_mut(row);
+        for fold in &mut folds {
             let len = fold.steps();
-            fold.finish(g, &mut values[fold.from..fold.from + len]);
             let words = len.div_ceil(64);
+            fold.finish(g, &mut values[fold.from..fold.from + len]);
             present[fold.from / 64..][..words].copy_from_slice(&fold.seen[g * fold.words()..][..words]);
+            if !fold.histograms.is_empty() {
+                fold.finish_histograms(g, present, histograms);
+            }
         }
     }
+    let mut said: Vec<Remark> = folds.iter_mut().flat_map(|fold| fold.histograms.said.drain(..)).collect();
+    said.sort();
+    said.dedup();
+    for remark in said {
+        ctx.annotate(remark.annotation(op, place));
+    }
+    block.drop_empty_rows();
     let points = block.weight();
     if let Some(charge) = &mut block.charge {
         charge.add_samples(points)?;
@@ -189,6 +197,7 @@ struct Fold {
     seen: Vec<u64>,
     /// Per group the first series with a point.
     first: Vec<usize>,
+    histograms: HistogramFold,
 }
 
 enum State {
@@ -225,7 +234,8 @@ impl Fold {
             },
             _ => State::Group,
         };
-        Self { from, to, state, seen: vec![0; groups * words], first: vec![usize::MAX; groups] }
+        let (seen, first) = (vec![0; groups * words], vec![usize::MAX; groups]);
+        Self { from, to, state, seen, first, histograms: HistogramFold::default() }
     }
 
     fn steps(&self) -> usize {
@@ -236,10 +246,13 @@ impl Fold {
         self.steps().div_ceil(64)
     }
 
-    fn add(&mut self, group: usize, series: usize, values: &[f64], present: &[u64]) {
+    fn add(&mut self, group: usize, number: usize, row: RowView<'_>, series: &Series) {
+        if !row.histograms.is_empty() {
+            self.add_histograms(group, number, row.histograms, series);
+        }
         let (steps, words) = (self.steps(), self.words());
-        let values = &values[self.from..self.to];
-        let present = &present[self.from / 64..][..words];
+        let values = &row.values[self.from..self.to];
+        let present = &row.present[self.from / 64..][..words];
         let seen = &mut self.seen[group * words..][..words];
         let at = group * steps..(group + 1) * steps;
         let mut any = false;
@@ -289,7 +302,55 @@ impl Fold {
             }
         }
         if any {
-            self.first[group] = self.first[group].min(series);
+            self.first[group] = self.first[group].min(number);
+        }
+    }
+
+    /// Adds the histograms of a row, none of which is where the row has a float.
+    fn add_histograms(&mut self, group: usize, number: usize, all: &Histograms, series: &Series) {
+        let (steps, words) = (self.steps(), self.words());
+        let mut points = all.within(self.from..self.to).peekable();
+        if points.peek().is_none() {
+            return;
+        }
+        self.first[group] = self.first[group].min(number);
+        let seen = &mut self.seen[group * words..][..words];
+        for (step, histogram) in points {
+            let step = step - self.from;
+            let cell = group * steps + step;
+            match &mut self.state {
+                State::Group => bits::set(seen, step),
+                State::Count(count) => {
+                    count[cell] += 1.0;
+                    bits::set(seen, step);
+                }
+                State::Sum { .. } | State::Mean(_) => {
+                    let is_mean = matches!(self.state, State::Mean(_));
+                    let cells = self.first.len() * steps;
+                    let float_seen = bits::get(seen, step);
+                    let name = || series.labels.metric_name();
+                    self.histograms.add(cells, cell, histogram, is_mean, float_seen, &name);
+                }
+                State::Min(_) | State::Max(_) | State::Variance { .. } => {
+                    self.histograms.say(Remark::Ignored);
+                }
+            }
+        }
+    }
+
+    /// Puts the histograms of `group` into the row of its result.
+    fn finish_histograms(&mut self, group: usize, present: &mut [u64], out: &mut Histograms) {
+        let is_mean = matches!(self.state, State::Mean(_));
+        let steps = self.steps();
+        for step in 0..steps {
+            let at = self.from + step;
+            let outcome = self.histograms.finish(group * steps + step, is_mean, bits::get(present, at));
+            if let Some(outcome) = outcome {
+                bits::unset(present, at);
+                if let Some(histogram) = outcome {
+                    out.push(at, histogram);
+                }
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use model::{FloatHistogram, Labels, Timestamp};
 
 use super::budget::Charge;
+use super::element::ValueRef;
 
 /// The times at which an expression is evaluated: `len` steps from `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,16 @@ impl Histograms {
         self.points.iter_mut().map(|(step, histogram)| (*step as usize, histogram))
     }
 
+    /// The histograms of the given steps.
+    pub(crate) fn within(
+        &self,
+        steps: std::ops::Range<usize>,
+    ) -> impl ExactSizeIterator<Item = (usize, &Arc<FloatHistogram>)> {
+        let position = |step: usize| self.points.partition_point(|(at, _)| (*at as usize) < step);
+        let points = &self.points[position(steps.start)..position(steps.end)];
+        points.iter().map(|(step, histogram)| (*step as usize, histogram))
+    }
+
     /// Keeps the histograms to which `keep` says yes; it may change them.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize, &mut Arc<FloatHistogram>) -> bool) {
         self.points.retain_mut(|(step, histogram)| keep(*step as usize, histogram));
@@ -179,6 +190,29 @@ impl Row<'_> {
     }
 }
 
+/// One row to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct RowView<'a> {
+    pub(crate) values: &'a [f64],
+    /// Which steps have a float.
+    pub(crate) present: &'a [u64],
+    pub(crate) histograms: &'a Histograms,
+}
+
+impl<'a> RowView<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.histograms.is_empty() && !bits::any(self.present)
+    }
+
+    /// What the row has at a step.
+    pub(crate) fn get(self, step: usize) -> Option<ValueRef<'a>> {
+        if bits::get(self.present, step) {
+            return Some(ValueRef::Float(self.values[step]));
+        }
+        if self.histograms.is_empty() { None } else { self.histograms.get(step).map(ValueRef::Histogram) }
+    }
+}
+
 /// Series × steps, row-major by series.
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -226,6 +260,19 @@ impl Block {
 
     pub(crate) fn histograms(&self, row: usize) -> &Histograms {
         &self.histograms[row]
+    }
+
+    pub(crate) fn view(&self, row: usize) -> RowView<'_> {
+        let (values, present) = (self.values(row), self.present(row));
+        RowView { values, present, histograms: &self.histograms[row] }
+    }
+
+    /// Appends a row, which the caller has charged.
+    pub(crate) fn push_row(&mut self, series: Series, row: RowView<'_>) {
+        self.series.push(series);
+        self.values.extend_from_slice(row.values);
+        self.present.extend_from_slice(row.present);
+        self.histograms.push(row.histograms.clone());
     }
 
     pub(crate) fn row_mut(&mut self, row: usize) -> Row<'_> {
@@ -314,6 +361,10 @@ pub(crate) mod bits {
 
     pub(crate) fn set(words: &mut [u64], i: usize) {
         words[i / 64] |= 1 << (i % 64);
+    }
+
+    pub(crate) fn unset(words: &mut [u64], i: usize) {
+        words[i / 64] &= !(1 << (i % 64));
     }
 
     pub(crate) fn any(words: &[u64]) -> bool {

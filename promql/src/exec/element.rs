@@ -5,13 +5,15 @@
 //!
 //! Compat: prometheus `promql/engine.go`, `vectorElemBinop` (3.14).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::FloatHistogram;
 use model::histogram::{Combined, CounterResetHint, MixedSchemas, TrimSide};
+use parking_lot::Mutex;
 
-use super::column::{Histograms, Scalars};
-use super::math;
+use super::column::{Histograms, Row, RowView, Scalars, bits};
+use super::{Ctx, math};
 use crate::annotations::{Annotation, Place};
 use crate::parse::ast::BinaryOp;
 
@@ -198,6 +200,97 @@ fn combined(op: BinaryOp, a: &FloatHistogram, b: &FloatHistogram) -> (Element, O
             (kept, reconciled.then_some(Remark::Reconciled))
         }
     }
+}
+
+/// What a binary operator has to say, rows and steps in any order: of each step what its last row says.
+#[derive(Debug)]
+pub(crate) struct Remarks {
+    op: BinaryOp,
+    place: Place,
+    last: Mutex<BTreeMap<usize, (usize, Remark)>>,
+}
+
+impl Remarks {
+    pub(crate) fn new(op: BinaryOp, place: Place) -> Self {
+        Self { op, place, last: Mutex::default() }
+    }
+
+    /// Takes what row `row` has to say, as pairs of a step and a remark.
+    pub(crate) fn note(&self, row: usize, said: impl IntoIterator<Item = (usize, Remark)>) {
+        let mut said = said.into_iter().peekable();
+        if said.peek().is_none() {
+            return;
+        }
+        let mut last = self.last.lock();
+        for (step, remark) in said {
+            let known = last.entry(step).or_insert((row, remark));
+            if known.0 <= row {
+                *known = (row, remark);
+            }
+        }
+    }
+
+    pub(crate) fn raise(&self, ctx: &Ctx<'_>) {
+        let mut raised: Vec<Remark> = Vec::new();
+        for &(_, remark) in self.last.lock().values() {
+            if !raised.contains(&remark) {
+                raised.push(remark);
+                ctx.annotate(remark.annotation(self.op, self.place));
+            }
+        }
+    }
+}
+
+/// Two rows of which one has histograms, or under an operator that floats do not have. The first, `row`, becomes the
+/// result; it is the right operand if `swapped`.
+pub(crate) fn join_row(
+    op: BinaryOp,
+    (return_bool, swapped): (bool, bool),
+    row: Row<'_>,
+    other: RowView<'_>,
+    (number, remarks): (usize, &Remarks),
+) {
+    let Row { values, present, histograms } = row;
+    let mut said = Vec::new();
+    let mut results: Vec<(usize, Value)> = Vec::new();
+    let mut meet = |step: usize, mine: ValueRef<'_>, theirs: ValueRef<'_>| {
+        let (lhs, rhs) = if swapped { (theirs, mine) } else { (mine, theirs) };
+        let (outcome, remark) = element(op, lhs, rhs, return_bool);
+        said.extend(remark.map(|remark| (step, remark)));
+        if let Element::Kept(value) = outcome {
+            results.push((step, value));
+        }
+    };
+    for (step, mine) in histograms.iter() {
+        if let Some(theirs) = other.get(step) {
+            meet(step, ValueRef::Histogram(mine), theirs);
+        }
+    }
+    for (step, theirs) in other.histograms.iter() {
+        if bits::get(present, step) {
+            meet(step, ValueRef::Float(values[step]), ValueRef::Histogram(theirs));
+        }
+    }
+    if op.is_trim() {
+        for step in bits::ones(present).filter(|&step| bits::get(other.present, step)) {
+            meet(step, ValueRef::Float(values[step]), ValueRef::Float(other.values[step]));
+        }
+        present.fill(0);
+    } else {
+        math::join_row(op, return_bool, swapped, values, present, (other.values, other.present));
+    }
+    histograms.clear();
+    results.sort_by_key(|(step, _)| *step);
+    for (step, value) in results {
+        match value {
+            Value::Histogram(histogram) => histograms.push(step, histogram),
+            Value::Float(v) => {
+                values[step] = v;
+                bits::set(present, step);
+            }
+        }
+    }
+    remarks.note(number, said);
 }
 
 #[cfg(test)]

@@ -217,23 +217,26 @@ pub(crate) fn scalar_row(
     }
 }
 
-/// Two columns into a third.
+/// Two columns of floats, the result in the place of the first, which is the right operand if `swapped`.
 pub(crate) fn join_row(
     op: BinaryOp,
     return_bool: bool,
-    lhs: (&[f64], &[u64]),
-    rhs: (&[f64], &[u64]),
+    swapped: bool,
     values: &mut [f64],
     present: &mut [u64],
+    other: (&[f64], &[u64]),
 ) {
-    for (out, (a, b)) in present.iter_mut().zip(lhs.1.iter().zip(rhs.1)) {
-        *out = a & b;
+    for (mine, theirs) in present.iter_mut().zip(other.1) {
+        *mine &= theirs;
     }
+    // One loop per operator, so that the compiler sees through it.
     macro_rules! compute {
         ($f:expr) => {{
             let f = $f;
-            for (out, (&a, &b)) in values.iter_mut().zip(lhs.0.iter().zip(rhs.0)) {
-                *out = f(a, b);
+            if swapped {
+                values.iter_mut().zip(other.0).for_each(|(v, &o)| *v = f(o, *v));
+            } else {
+                values.iter_mut().zip(other.0).for_each(|(v, &o)| *v = f(*v, o));
             }
         }};
     }
@@ -246,7 +249,9 @@ pub(crate) fn join_row(
             for (w, word) in present.iter_mut().enumerate() {
                 for bit in bits::ones_of(*word) {
                     let step = w * 64 + bit;
-                    match element_binary(op, return_bool, lhs.0[step], rhs.0[step]) {
+                    let (a, b) =
+                        if swapped { (other.0[step], values[step]) } else { (values[step], other.0[step]) };
+                    match element_binary(op, return_bool, a, b) {
                         Some(v) => values[step] = v,
                         None => *word &= !(1 << bit),
                     }

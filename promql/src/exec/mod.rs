@@ -9,6 +9,7 @@ pub(crate) mod aggregate;
 pub(crate) mod budget;
 pub(crate) mod calendar;
 pub(crate) mod column;
+mod distribution;
 mod element;
 mod histogram;
 mod join;
@@ -16,6 +17,7 @@ mod labels;
 pub(crate) mod math;
 mod range;
 mod ranked;
+mod sets;
 mod stream;
 mod xxhash;
 
@@ -199,7 +201,8 @@ impl<'q> Ctx<'q> {
                 })?)
             }
             Node::Sort { arg, descending, place } => {
-                let stream = self.stream(arg, grid)?;
+                let mut stream = self.stream(arg, grid)?;
+                stream.ops.push(RowOp::FloatsOnly);
                 self.sorted(stream, *place, |block, a, b| {
                     by_value(block.values(a)[0], block.values(b)[0], *descending)
                 })?
@@ -243,18 +246,17 @@ impl<'q> Ctx<'q> {
                 self.vector_scalar(*op, stream, scalar, *scalar_left, *return_bool, *place)?
             }
             Node::Join { op, lhs, rhs, matching, return_bool, place } => {
-                let lhs = self.stream(lhs, grid)?.collect(self)?;
-                let rhs = self.stream(rhs, grid)?.collect(self)?;
+                let (lhs, rhs) = (self.stream(lhs, grid)?, self.stream(rhs, grid)?);
                 let join = Join { op: *op, matching, return_bool: *return_bool, place: *place };
-                join.run(self, &lhs, &rhs)?.unify_after_operator(self)?
+                join.run(self, lhs, rhs)?.unify_after_operator(self)?
             }
             Node::SetOp { op, lhs, rhs, matching } => {
-                let lhs = self.stream(lhs, grid)?.collect(self)?;
-                let rhs = self.stream(rhs, grid)?.collect(self)?;
-                Stream::of_block(join::set_op(*op, lhs, rhs, matching)).unify_after_operator(self)?
+                let (lhs, rhs) = (self.stream(lhs, grid)?, self.stream(rhs, grid)?);
+                sets::run(self, *op, lhs, rhs, matching)?.unify_after_operator(self)?
             }
-            Node::Aggregate { op, arg, param, param_place, arg_place: _, grouping } => {
-                self.aggregate(*op, arg, param.as_deref(), *param_place, grouping, grid)?
+            Node::Aggregate { op, arg, param, param_place, arg_place, grouping } => {
+                let places = (*param_place, *arg_place);
+                self.aggregate(*op, arg, param.as_deref(), places, grouping, grid)?
             }
         }))
     }
@@ -391,7 +393,7 @@ impl<'q> Ctx<'q> {
     fn absent(&self, stream: &Stream, labels: &Labels) -> Result<Stream, Error> {
         let grid = stream.grid;
         let all = Grouping { labels: Vec::new(), without: false };
-        let any = aggregate::fold(self, AggregateOp::Group, stream, &all)?;
+        let any = aggregate::fold(self, AggregateOp::Group, stream, &all, Place::default())?;
         let series = vec![Series { labels: labels.clone(), drop_name: false }];
         let mut block = self.compute_block(series, grid, 1, |_, row| {
             row.values.fill(1.0);
@@ -489,7 +491,7 @@ impl<'q> Ctx<'q> {
         op: AggregateOp,
         arg: &'q Node,
         param: Option<&'q Node>,
-        param_place: Place,
+        (param_place, arg_place): (Place, Place),
         grouping: &'q Grouping,
         grid: Grid,
     ) -> Result<Stream, Error> {
@@ -497,25 +499,23 @@ impl<'q> Ctx<'q> {
         let block = match op {
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
                 let param = self.scalars(param.ok_or_else(missing)?, grid)?;
-                let block = self.stream(arg, grid)?.collect(self)?;
-                ranked::pick(self, op, block, &param, param_place, grouping)?
+                ranked::pick(self, op, &self.stream(arg, grid)?, &param, param_place, grouping)?
             }
             AggregateOp::Quantile => {
                 let param = self.scalars(param.ok_or_else(missing)?, grid)?;
-                let block = self.stream(arg, grid)?.collect(self)?;
-                ranked::quantile(self, &block, &param, param_place, grouping)?
+                let places = (param_place, arg_place);
+                distribution::quantile(self, &self.stream(arg, grid)?, &param, places, grouping)?
             }
             AggregateOp::CountValues => {
                 let Some(Node::Str(label)) = param else { return Err(missing()) };
-                let block = self.stream(arg, grid)?.collect(self)?;
-                ranked::count_values(self, &block, label, grouping)?
+                distribution::count_values(self, &self.stream(arg, grid)?, label, grouping)?
             }
             _ => {
                 let mut stream = self.stream(arg, grid)?;
                 if !self.strategy.fuses_aggregations {
                     stream = Stream::of_block(stream.collect(self)?);
                 }
-                aggregate::fold(self, op, &stream, grouping)?
+                aggregate::fold(self, op, &stream, grouping, arg_place)?
             }
         };
         Ok(Stream::of_block(block))
@@ -591,7 +591,7 @@ impl<'q> Ctx<'q> {
                 out.push((series.clone(), std::mem::take(&mut scratch.samples).into_batch()));
             }
         }
-        stream.raise_notes(self);
+        stream.raise_notes(self)?;
         Ok(out)
     }
 }

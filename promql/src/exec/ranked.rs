@@ -1,16 +1,17 @@
-//! Aggregations that need all values of a group at a step: `topk`, `bottomk`, `limitk`, `limit_ratio`,
-//! `quantile`, `count_values`.
+//! Aggregations that pick samples of a group at each step: `topk`, `bottomk`, `limitk`, `limit_ratio`.
 //!
-//! Compat: prometheus `promql/engine.go`, `aggregationK`, `aggregationCountValues` (3.14).
+//! Rows are looked at as they come. The best are kept in a heap per group and step, the limited ones are whole rows
+//! from which steps are taken away; so memory follows what is picked.
+//!
+//! Compat: prometheus `promql/engine.go`, `aggregationK` (3.14).
 
-use hashbrown::HashMap;
-use model::number::format_f;
-use model::{Labels, LabelsBuilder};
+use model::Labels;
+use rayon::prelude::*;
 
 use super::Ctx;
 use super::aggregate::{Groups, group};
-use super::column::{Block, Row, Scalars, Series, bits};
-use super::math;
+use super::column::{Block, Grid, RowView, Scalars, Series, bits};
+use super::stream::Stream;
 use super::xxhash::xxh64;
 use crate::annotations::{Annotation, Place};
 use crate::engine::Error;
@@ -18,7 +19,7 @@ use crate::parse::ast::AggregateOp;
 use crate::plan::Grouping;
 
 /// Smallest and largest value over all steps, NaN aside, and whether any is NaN.
-fn bounds(param: &Scalars, steps: usize) -> (f64, f64, bool) {
+pub(super) fn bounds(param: &Scalars, steps: usize) -> (f64, f64, bool) {
     (0..steps).map(|s| param.at(s)).fold((f64::INFINITY, f64::NEG_INFINITY, false), |(min, max, nan), v| {
         (min.min(v), max.max(v), nan || v.is_nan())
     })
@@ -29,21 +30,41 @@ fn invalid(text: String) -> Error {
 }
 
 /// The picked samples keep their labels. Rows of a range query keep their order too, those of an instant
-/// query come group by group, `topk` and `bottomk` best first.
+/// query come group by group, `topk` and `bottomk` best first. `place` shows the parameter.
 pub(crate) fn pick(
     ctx: &Ctx<'_>,
     op: AggregateOp,
-    mut block: Block,
+    stream: &Stream,
     param: &Scalars,
     place: Place,
     grouping: &Grouping,
 ) -> Result<Block, Error> {
-    let steps = block.grid.len;
-    let (min, max, any_nan) = bounds(param, steps);
-    let is_ratio = op == AggregateOp::LimitRatio;
-    if is_ratio {
+    let grid = stream.grid;
+    if !has_picks(ctx, op, param, grid, place)? {
+        stream.drain(ctx)?;
+        return Ok(Block::empty(grid));
+    }
+    let groups = group(&stream.series, grouping);
+    match op {
+        AggregateOp::Topk | AggregateOp::Bottomk => {
+            best(ctx, op, stream, param, Place::of(place.by), &groups)
+        }
+        _ => limited(ctx, op, stream, param, &groups),
+    }
+}
+
+/// Checks the parameter; `false` if nothing is picked at any step.
+fn has_picks(
+    ctx: &Ctx<'_>,
+    op: AggregateOp,
+    param: &Scalars,
+    grid: Grid,
+    place: Place,
+) -> Result<bool, Error> {
+    let (min, max, any_nan) = bounds(param, grid.len);
+    if op == AggregateOp::LimitRatio {
         if !any_nan && min == 0.0 && max == 0.0 {
-            return Ok(Block::empty(block.grid));
+            return Ok(false);
         }
         if any_nan {
             return Err(invalid("Ratio value is NaN".to_owned()));
@@ -54,60 +75,319 @@ pub(crate) fn pick(
         if min < -1.0 {
             ctx.annotate(Annotation::invalid_ratio(min, -1.0, place));
         }
-    } else {
-        if !any_nan && max < 1.0 {
-            return Ok(Block::empty(block.grid));
+        return Ok(true);
+    }
+    if !any_nan && max < 1.0 {
+        return Ok(false);
+    }
+    if any_nan {
+        return Err(invalid("Parameter value is NaN".to_owned()));
+    }
+    if min <= -9_223_372_036_854_775_808.0 {
+        return Err(invalid(format!("Scalar value {} underflows int64", model::number::format_g(min))));
+    }
+    // The largest float below 2^63 less what upstream's check rounds away.
+    if max >= 9_223_372_036_854_774_784.0 {
+        return Err(invalid(format!("Scalar value {} overflows int64", model::number::format_g(max))));
+    }
+    Ok(true)
+}
+
+// === topk and bottomk ===
+
+/// A value and the number of its series.
+type Candidate = (f64, u32);
+
+/// The heaps of all groups for a run of steps.
+struct Heaps {
+    from: usize,
+    to: usize,
+    /// Per group where its heaps begin, and the most that one of them holds.
+    places: Vec<(usize, usize)>,
+    /// Per group, step after step.
+    candidates: Vec<Candidate>,
+    /// Groups × steps.
+    lens: Vec<u32>,
+    ignored: bool,
+}
+
+impl Heaps {
+    fn new(from: usize, to: usize, caps: &[usize]) -> Self {
+        let mut places = Vec::with_capacity(caps.len());
+        let mut total = 0;
+        for &cap in caps {
+            places.push((total, cap));
+            total += cap * (to - from);
         }
-        if any_nan {
-            return Err(invalid("Parameter value is NaN".to_owned()));
+        let lens = vec![0; caps.len() * (to - from)];
+        Self { from, to, places, candidates: vec![(0.0, 0); total], lens, ignored: false }
+    }
+
+    /// The heap of a group at a step, of which the first `len` are taken.
+    fn heap(&mut self, group: usize, step: usize) -> (&mut [Candidate], &mut u32) {
+        let (start, cap) = self.places[group];
+        let candidates = &mut self.candidates[start + (step - self.from) * cap..][..cap];
+        (candidates, &mut self.lens[group * (self.to - self.from) + step - self.from])
+    }
+
+    fn add(&mut self, group: usize, number: u32, row: RowView<'_>, param: &Scalars, worse: Worse) {
+        let words = self.from / 64..self.to.div_ceil(64);
+        for w in words {
+            for step in bits::ones_of(row.present[w]).map(|b| w * 64 + b) {
+                let k = k_of(param.at(step));
+                let (heap, len) = self.heap(group, step);
+                offer(heap, len, k, (row.values[step], number), worse);
+            }
         }
-        if min <= -9_223_372_036_854_775_808.0 {
-            return Err(invalid(format!("Scalar value {} underflows int64", model::number::format_g(min))));
-        }
-        // The largest float below 2^63 less what upstream's check rounds away.
-        if max >= 9_223_372_036_854_774_784.0 {
-            return Err(invalid(format!("Scalar value {} overflows int64", model::number::format_g(max))));
+        if !row.histograms.is_empty() {
+            let mut steps = row.histograms.within(self.from..self.to);
+            self.ignored |= steps.any(|(step, _)| k_of(param.at(step)) > 0);
         }
     }
-    let groups = group(&block.series, grouping);
-    let rows = groups.rows();
-    let mut picked = vec![0u64; block.present.len()];
-    let words = block.grid.words();
-    let mut order = Vec::new();
-    let mut heap = Vec::new();
-    for step in 0..steps {
-        if step % 64 == 0 {
-            ctx.budget.check()?;
+}
+
+/// Whether the first value loses against the second, neither being NaN.
+type Worse = fn(f64, f64) -> bool;
+
+/// Takes a value into a heap of at most `k`, whose root is the worst; NaN is worse than everything.
+fn offer(heap: &mut [Candidate], len: &mut u32, k: usize, candidate: Candidate, worse: Worse) {
+    let less = |a: f64, b: f64| a.is_nan() || worse(a, b);
+    let n = *len as usize;
+    if n < k.min(heap.len()) {
+        heap[n] = candidate;
+        *len += 1;
+        sift_up(&mut heap[..=n], &less);
+    } else if k > 0
+        && let Some(&(root, _)) = heap[..n].first()
+        && (worse(root, candidate.0) || (root.is_nan() && !candidate.0.is_nan()))
+    {
+        heap[0] = candidate;
+        sift_down(&mut heap[..n], &less);
+    }
+}
+
+/// Puts the best first and NaN last. The order of equal values is that of upstream, whose sort exchanges neighbours
+/// in short runs; in longer ones it is not defined.
+fn sort_best_first(heap: &mut [Candidate], worse: Worse) {
+    /// Up to so many values Go's sort is one by insertion.
+    const INSERTION_MAX: usize = 12;
+    if heap.len() <= INSERTION_MAX {
+        for i in 1..heap.len() {
+            let mut at = i;
+            while at > 0 && (heap[at - 1].0.is_nan() || worse(heap[at - 1].0, heap[at].0)) {
+                heap.swap(at - 1, at);
+                at -= 1;
+            }
         }
-        let param = param.at(step);
-        for rows in &rows {
-            heap.clear();
-            let mut candidates = rows.iter().filter_map(|&row| Some((block.get(row, step)?, row)));
-            match op {
-                AggregateOp::Topk => best(&mut heap, candidates, k_of(param), |a, b| a < b),
-                AggregateOp::Bottomk => best(&mut heap, candidates, k_of(param), |a, b| a > b),
-                AggregateOp::Limitk => heap.extend(candidates.take(k_of(param))),
-                _ => {
-                    let ratio = param.clamp(-1.0, 1.0);
-                    heap.extend(
-                        candidates.by_ref().filter(|&(_, row)| within(ratio, &block.series[row].labels)),
-                    );
+        return;
+    }
+    heap.sort_by(|&(a, _), &(b, _)| match (a.is_nan(), b.is_nan()) {
+        (false, false) if worse(b, a) => std::cmp::Ordering::Less,
+        (false, false) if worse(a, b) => std::cmp::Ordering::Greater,
+        (a, b) => a.cmp(&b),
+    });
+}
+
+fn best(
+    ctx: &Ctx<'_>,
+    op: AggregateOp,
+    stream: &Stream,
+    param: &Scalars,
+    place: Place,
+    groups: &Groups,
+) -> Result<Block, Error> {
+    let (grid, worse): (_, Worse) = match op {
+        AggregateOp::Topk => (stream.grid, |a, b| a < b),
+        _ => (stream.grid, |a, b| a > b),
+    };
+    let k_max = (0..grid.len).map(|step| k_of(param.at(step))).max().unwrap_or(0);
+    let mut caps = vec![0; groups.len()];
+    groups.of_series.iter().for_each(|&g| caps[g as usize] += 1);
+    caps.iter_mut().for_each(|cap| *cap = k_max.min(*cap));
+    let heap_bytes = caps.iter().sum::<usize>().saturating_mul(size_of::<Candidate>());
+    let cell_bytes = groups.len().saturating_mul(size_of::<u32>()).saturating_add(heap_bytes);
+    let mut charge = ctx.budget.charge(cell_bytes.saturating_mul(grid.len))?;
+    let words = grid.words();
+    let lane_words = words.div_ceil(ctx.threads.min(words).max(1)).max(1);
+    let lanes = (0..words).step_by(lane_words);
+    let mut lanes: Vec<Heaps> =
+        lanes.map(|word| Heaps::new(word * 64, grid.len.min((word + lane_words) * 64), &caps)).collect();
+    // Per group the first series with a point: the order of groups.
+    let mut first = vec![usize::MAX; groups.len()];
+    stream.for_each_wave(ctx, &mut charge, |wave| {
+        let add = |heaps: &mut Heaps| {
+            for r in 0..wave.rows {
+                let number = u32::try_from(wave.from + r).expect("a query has fewer than 2^32 series");
+                heaps.add(groups.of_series[wave.from + r] as usize, number, wave.row(r), param, worse);
+            }
+        };
+        match ctx.pool {
+            Some(pool) if lanes.len() > 1 && wave.is_large() => {
+                pool.install(|| lanes.par_iter_mut().for_each(add));
+            }
+            _ => lanes.iter_mut().for_each(add),
+        }
+        for number in (wave.from..wave.from + wave.rows).filter(|&n| !wave.row(n - wave.from).is_empty()) {
+            let first = &mut first[groups.of_series[number] as usize];
+            *first = (*first).min(number);
+        }
+        Ok(())
+    })?;
+    if lanes.iter().any(|heaps| heaps.ignored) {
+        ctx.annotate(Annotation::ignored_in_aggregation(op.as_str(), place));
+    }
+    let mut order: Vec<usize> = (0..groups.len()).filter(|&g| first[g] != usize::MAX).collect();
+    order.sort_by_key(|&g| first[g]);
+    if ctx.instant {
+        instant_best(ctx, stream, &mut lanes, &order, worse)
+    } else {
+        range_best(ctx, stream, &mut lanes, groups.len())
+    }
+}
+
+/// The picks of the only step, group by group.
+fn instant_best(
+    ctx: &Ctx<'_>,
+    stream: &Stream,
+    lanes: &mut [Heaps],
+    order: &[usize],
+    worse: Worse,
+) -> Result<Block, Error> {
+    let mut picks: Vec<Candidate> = Vec::new();
+    for heaps in lanes {
+        for &group in order {
+            let (heap, len) = heaps.heap(group, 0);
+            let heap = &mut heap[..*len as usize];
+            sort_best_first(heap, worse);
+            picks.extend_from_slice(heap);
+        }
+    }
+    let mut charge = ctx.charge_block(picks.len(), stream.grid)?;
+    charge.add_samples(picks.len())?;
+    let series = picks.iter().map(|&(_, number)| stream.series[number as usize].clone()).collect();
+    let mut block = Block::absent(series, stream.grid, charge);
+    for (row, (v, _)) in picks.into_iter().enumerate() {
+        block.set(row, 0, v);
+    }
+    Ok(block)
+}
+
+/// The picks of all steps, by series.
+fn range_best(ctx: &Ctx<'_>, stream: &Stream, lanes: &mut [Heaps], groups: usize) -> Result<Block, Error> {
+    const UNPICKED: usize = usize::MAX;
+    let mut rows = vec![UNPICKED; stream.len()];
+    let mut each_pick = |f: &mut dyn FnMut(usize, Candidate)| {
+        for heaps in &mut *lanes {
+            for group in 0..groups {
+                for step in heaps.from..heaps.to {
+                    let (heap, len) = heaps.heap(group, step);
+                    heap[..*len as usize].iter().for_each(|&pick| f(step, pick));
                 }
             }
-            for &(_, row) in &heap {
-                bits::set(&mut picked[row * words..][..words], step);
+        }
+    };
+    let mut points = 0;
+    each_pick(&mut |_, (_, number)| {
+        rows[number as usize] = 0;
+        points += 1;
+    });
+    let mut series = Vec::new();
+    for (number, row) in rows.iter_mut().enumerate().filter(|(_, row)| **row != UNPICKED) {
+        *row = series.len();
+        series.push(stream.series[number].clone());
+    }
+    let mut charge = ctx.charge_block(series.len(), stream.grid)?;
+    charge.add_samples(points)?;
+    let mut block = Block::absent(series, stream.grid, charge);
+    each_pick(&mut |step, (v, number)| block.set(rows[number as usize], step, v));
+    Ok(block)
+}
+
+// === limitk and limit_ratio ===
+
+fn limited(
+    ctx: &Ctx<'_>,
+    op: AggregateOp,
+    stream: &Stream,
+    param: &Scalars,
+    groups: &Groups,
+) -> Result<Block, Error> {
+    let (grid, words) = (stream.grid, stream.grid.words());
+    let mut charge = ctx.budget.charge(groups.len().saturating_mul(grid.len).saturating_mul(8))?;
+    // Of `limitk`: how many a group has taken at a step.
+    let mut taken = vec![0usize; if op == AggregateOp::Limitk { groups.len() * grid.len } else { 0 }];
+    let mut block = Block::empty(grid);
+    let mut held = ctx.charge_block(0, grid)?;
+    let mut group_of_row = Vec::new();
+    let mut mask = vec![0; words];
+    stream.for_each_wave(ctx, &mut charge, |wave| {
+        for r in 0..wave.rows {
+            let (number, row) = (wave.from + r, wave.row(r));
+            if row.is_empty() {
+                continue;
             }
-            if ctx.instant {
-                order.extend(heap.iter().map(|&(_, row)| row));
+            let group = groups.of_series[number] as usize;
+            mask.copy_from_slice(row.present);
+            row.histograms.mark(&mut mask);
+            match op {
+                AggregateOp::Limitk => {
+                    let taken = &mut taken[group * grid.len..][..grid.len];
+                    restrict(&mut mask, |step| {
+                        let is_taken = taken[step] < k_of(param.at(step));
+                        taken[step] += usize::from(is_taken);
+                        is_taken
+                    });
+                }
+                _ => {
+                    let share = share_of(&stream.series[number].labels);
+                    restrict(&mut mask, |step| within(param.at(step).clamp(-1.0, 1.0), share));
+                }
+            }
+            if bits::any(&mask) {
+                held.absorb(ctx.charge_block(1, grid)?);
+                block.push_row(stream.series[number].clone(), row);
+                let kept = block.row_mut(block.len() - 1);
+                kept.present.iter_mut().zip(&mask).for_each(|(word, mask)| *word &= mask);
+                kept.histograms.retain(|step, _| bits::get(&mask, step));
+                group_of_row.push(group);
+            }
+        }
+        Ok(())
+    })?;
+    held.add_samples(block.weight())?;
+    block.charge = Some(held);
+    if ctx.instant && grid.len == 1 {
+        let order = heap_order(&block, &group_of_row);
+        return reordered(ctx, &block, &order);
+    }
+    Ok(block)
+}
+
+/// Clears the bits to which `keep` says no.
+fn restrict(mask: &mut [u64], mut keep: impl FnMut(usize) -> bool) {
+    for (w, word) in mask.iter_mut().enumerate() {
+        for bit in bits::ones_of(*word) {
+            if !keep(w * 64 + bit) {
+                *word &= !(1 << bit);
             }
         }
     }
-    block.present = picked;
-    if ctx.instant {
-        return reordered(ctx, &block, &order);
+}
+
+/// The rows group by group, in the order in which upstream's heap of a group keeps what it was given.
+fn heap_order(block: &Block, group_of_row: &[usize]) -> Vec<usize> {
+    let mut heaps: Vec<(usize, Vec<Candidate>)> = Vec::new();
+    let mut place = std::collections::BTreeMap::new();
+    for (row, &group) in group_of_row.iter().enumerate() {
+        let at = *place.entry(group).or_insert_with(|| {
+            heaps.push((group, Vec::new()));
+            heaps.len() - 1
+        });
+        let heap = &mut heaps[at].1;
+        heap.push((block.get(row, 0).unwrap_or(0.0), u32::try_from(row).expect("fewer than 2^32 rows")));
+        sift_up(heap, &|a: f64, b: f64| a.is_nan() || a < b);
     }
-    block.drop_empty_rows();
-    Ok(block)
+    heaps.into_iter().flat_map(|(_, heap)| heap).map(|(_, row)| row as usize).collect()
 }
 
 /// A block of the rows named by `order`.
@@ -133,42 +413,17 @@ fn k_of(param: f64) -> usize {
     param as usize
 }
 
-/// Whether a series belongs to the share `ratio`: the first of all label hashes, or the rest if negative.
-fn within(ratio: f64, labels: &Labels) -> bool {
-    let offset = xxh64(labels.as_bytes()) as f64 / 18_446_744_073_709_551_616.0;
+/// Where a series lies in `[0, 1)` by the hash of its labels.
+fn share_of(labels: &Labels) -> f64 {
+    xxh64(labels.as_bytes()) as f64 / 18_446_744_073_709_551_616.0
+}
+
+/// Whether a series at `offset` belongs to the share `ratio`: the first of all label hashes, or the rest if negative.
+fn within(ratio: f64, offset: f64) -> bool {
     if ratio >= 0.0 { ratio != 0.0 && offset < ratio } else { offset >= 1.0 + ratio }
 }
 
-/// Keeps the `k` best of `candidates` in `heap`, best first; `worse(a, b)` orders floats, NaN is the worst.
-///
-/// The order of equal values is that of upstream's binary heap followed by its sort, which keeps the order
-/// of short runs.
-fn best(
-    heap: &mut Vec<(f64, usize)>,
-    candidates: impl Iterator<Item = (f64, usize)>,
-    k: usize,
-    worse: impl Fn(f64, f64) -> bool,
-) {
-    let less = |a: f64, b: f64| a.is_nan() || worse(a, b);
-    for (v, row) in candidates {
-        if heap.len() < k {
-            heap.push((v, row));
-            sift_up(heap, &less);
-        } else if let Some(&(root, _)) = heap.first()
-            && (worse(root, v) || (root.is_nan() && !v.is_nan()))
-        {
-            heap[0] = (v, row);
-            sift_down(heap, &less);
-        }
-    }
-    heap.sort_by(|&(a, _), &(b, _)| match (a.is_nan(), b.is_nan()) {
-        (false, false) if worse(b, a) => std::cmp::Ordering::Less,
-        (false, false) if worse(a, b) => std::cmp::Ordering::Greater,
-        (a, b) => a.cmp(&b),
-    });
-}
-
-fn sift_up(heap: &mut [(f64, usize)], less: &impl Fn(f64, f64) -> bool) {
+fn sift_up(heap: &mut [Candidate], less: &impl Fn(f64, f64) -> bool) {
     let mut child = heap.len() - 1;
     while child > 0 {
         let parent = (child - 1) / 2;
@@ -180,7 +435,7 @@ fn sift_up(heap: &mut [(f64, usize)], less: &impl Fn(f64, f64) -> bool) {
     }
 }
 
-fn sift_down(heap: &mut [(f64, usize)], less: &impl Fn(f64, f64) -> bool) {
+fn sift_down(heap: &mut [Candidate], less: &impl Fn(f64, f64) -> bool) {
     let mut parent = 0;
     loop {
         let mut child = 2 * parent + 1;
@@ -198,95 +453,18 @@ fn sift_down(heap: &mut [(f64, usize)], less: &impl Fn(f64, f64) -> bool) {
     }
 }
 
-pub(crate) fn quantile(
-    ctx: &Ctx<'_>,
-    block: &Block,
-    param: &Scalars,
-    place: Place,
-    grouping: &Grouping,
-) -> Result<Block, Error> {
-    let (min, max, any_nan) = bounds(param, block.grid.len);
-    for (bad, q) in [(any_nan, f64::NAN), (max > 1.0, max), (min < 0.0, min)] {
-        if bad {
-            ctx.annotate(Annotation::invalid_quantile(q, place));
-        }
-    }
-    let groups: Groups = group(&block.series, grouping);
-    let rows = groups.rows();
-    ctx.compute_block(groups.series, block.grid, block.len(), |g, row| {
-        let Row { values, present, .. } = row;
-        let mut floats = Vec::with_capacity(rows[g].len());
-        for (step, out) in values.iter_mut().enumerate() {
-            floats.clear();
-            floats.extend(rows[g].iter().filter_map(|&row| block.get(row, step)));
-            if !floats.is_empty() {
-                *out = math::quantile(param.at(step), &mut floats);
-                bits::set(present, step);
-            }
-        }
-        Ok(())
-    })
-}
-
-/// How many samples of a group have each value, the value's text as one more label. In label order.
-pub(crate) fn count_values(
-    ctx: &Ctx<'_>,
-    block: &Block,
-    label: &[u8],
-    grouping: &Grouping,
-) -> Result<Block, Error> {
-    let mut grouping = grouping.clone();
-    if !grouping.without {
-        grouping.labels.push(label.into());
-        grouping.labels.sort();
-        grouping.labels.dedup();
-    }
-    let mut rows: HashMap<Labels, usize, foldhash::fast::FixedState> = HashMap::default();
-    let mut series: Vec<Series> = Vec::new();
-    let mut points: Vec<(usize, usize)> = Vec::new();
-    for (row, s) in block.series.iter().enumerate() {
-        ctx.budget.check()?;
-        let mut by_value: HashMap<u64, usize, foldhash::fast::FixedState> = HashMap::default();
-        for step in bits::ones(block.present(row)) {
-            let v = block.values(row)[step];
-            let out = *by_value.entry(v.to_bits()).or_insert_with(|| {
-                let mut builder = LabelsBuilder::from(&s.labels);
-                builder.set(label, format_f(v).as_bytes());
-                let labels = grouping.labels_of(&builder.build());
-                *rows.entry(labels.clone()).or_insert_with(|| {
-                    series.push(Series { labels, drop_name: s.drop_name });
-                    series.len() - 1
-                })
-            });
-            points.push((out, step));
-        }
-    }
-    let mut order: Vec<usize> = (0..series.len()).collect();
-    order.sort_by(|&a, &b| series[a].labels.cmp(&series[b].labels));
-    let mut place = vec![0; order.len()];
-    for (to, &from) in order.iter().enumerate() {
-        place[from] = to;
-    }
-    let sorted = order.iter().map(|&i| series[i].clone()).collect();
-    let mut charge = ctx.charge_block(order.len(), block.grid)?;
-    charge.add_samples(points.len().min(block.weight()))?;
-    let mut out = Block::absent(sorted, block.grid, charge);
-    for (from, step) in points {
-        let row = place[from];
-        let count = out.get(row, step).unwrap_or(0.0);
-        out.set(row, step, count + 1.0);
-    }
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn top(values: &[f64], k: usize) -> Vec<usize> {
-        let mut heap = Vec::new();
-        best(&mut heap, values.iter().copied().zip(0..), k, |a, b| a < b);
-        heap.into_iter().map(|(_, row)| row).collect()
+    fn top(values: &[f64], k: usize) -> Vec<u32> {
+        let (mut heap, mut len) = (vec![(0.0, 0); values.len()], 0);
+        for (number, &v) in (0..).zip(values) {
+            offer(&mut heap, &mut len, k, (v, number), |a, b| a < b);
+        }
+        heap.truncate(len as usize);
+        sort_best_first(&mut heap, |a, b| a < b);
+        heap.into_iter().map(|(_, number)| number).collect()
     }
 
     #[test]
@@ -303,7 +481,8 @@ mod tests {
         for i in 0..500 {
             let labels = Labels::from_pairs([("i", i.to_string())]);
             for ratio in [0.1, 0.5, 0.9] {
-                assert!(within(ratio, &labels) != within(ratio - 1.0, &labels), "{labels} {ratio}");
+                let share = share_of(&labels);
+                assert!(within(ratio, share) != within(ratio - 1.0, share), "{labels} {ratio}");
             }
         }
     }

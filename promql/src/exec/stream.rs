@@ -16,7 +16,9 @@ use rayon::prelude::*;
 
 use super::Ctx;
 use super::budget::Charge;
-use super::column::{Block, Grid, Histograms, Row, Scalars, Series, bits};
+use super::column::{Block, Grid, Histograms, Row, RowView, Scalars, Series, bits};
+use super::join::Pairs;
+use super::sets::Masked;
 use super::{element, histogram, math, range};
 use crate::annotations::Annotation;
 use crate::engine::Error;
@@ -25,6 +27,9 @@ use crate::plan::{HistogramFn, MapFn, RangeFn, Selector};
 
 /// Below so many estimated sample-steps a query runs on its own thread: spawning costs more.
 const INLINE_WORK_MAX: usize = 20_000;
+
+/// Cells (series × steps) of a wave: what stays in a core's cache while it is used.
+pub(crate) const WAVE_CELLS: usize = 64 * 1024;
 
 /// What a row costs besides its steps, in the same unit: the samples of a chunk.
 const ROW_WORK: usize = 120;
@@ -48,6 +53,12 @@ pub(crate) enum Source {
         times: bool,
     },
     Range(Box<RangeSource>),
+    /// Rows of two streams, paired once per query.
+    Pairs(Box<Pairs>),
+    /// Rows at the steps that another stream allows.
+    Masked(Box<Masked>),
+    /// The rows of one stream, then those of another.
+    Chain(Box<(Stream, Stream)>),
 }
 
 /// A range function over the windows of each series.
@@ -98,6 +109,8 @@ pub(crate) enum RowOp {
     StepTimes,
     /// Floats disappear, histograms become floats.
     OfHistograms(HistogramFn),
+    /// Histograms are left out.
+    FloatsOnly,
 }
 
 /// The samples of one series as the store keeps them: floats as columns, histograms beside them as floats.
@@ -159,6 +172,70 @@ pub(crate) struct Scratch {
     histograms: Histograms,
     /// For the rows of a subquery's inner expression.
     inner: Option<Box<Self>>,
+    /// For the second rows of joins, which may be nested.
+    rows: Vec<OwnedRow>,
+}
+
+/// A row with its own memory.
+#[derive(Default)]
+pub(crate) struct OwnedRow {
+    values: Vec<f64>,
+    present: Vec<u64>,
+    histograms: Histograms,
+}
+
+impl OwnedRow {
+    pub(crate) fn row(&mut self) -> Row<'_> {
+        Row { values: &mut self.values, present: &mut self.present, histograms: &mut self.histograms }
+    }
+
+    pub(crate) fn view(&self) -> RowView<'_> {
+        RowView { values: &self.values, present: &self.present, histograms: &self.histograms }
+    }
+}
+
+impl Scratch {
+    /// An empty row, to be given back by [`Scratch::put_row`].
+    pub(crate) fn take_row(&mut self, grid: Grid) -> OwnedRow {
+        let mut row = self.rows.pop().unwrap_or_default();
+        row.values.resize(grid.len, 0.0);
+        row.present.clear();
+        row.present.resize(grid.words(), 0);
+        row.histograms.clear();
+        row
+    }
+
+    pub(crate) fn put_row(&mut self, row: OwnedRow) {
+        self.rows.push(row);
+    }
+}
+
+/// Neighbouring rows of a stream, computed together.
+pub(crate) struct Wave<'w> {
+    /// The number of the first row.
+    pub(crate) from: usize,
+    pub(crate) rows: usize,
+    grid: Grid,
+    values: &'w [f64],
+    present: &'w [u64],
+    histograms: &'w [Histograms],
+}
+
+impl<'w> Wave<'w> {
+    /// The `r`-th row of the wave.
+    pub(crate) fn row(&self, r: usize) -> RowView<'w> {
+        let (steps, words) = (self.grid.len, self.grid.words());
+        RowView {
+            values: &self.values[r * steps..][..steps],
+            present: &self.present[r * words..][..words],
+            histograms: &self.histograms[r],
+        }
+    }
+
+    /// Whether it is worth the while of several threads.
+    pub(crate) fn is_large(&self) -> bool {
+        self.rows * self.grid.len > WAVE_CELLS / 4
+    }
 }
 
 /// What to do when two output series have equal labels.
@@ -229,6 +306,15 @@ impl Stream {
                     note.raised.store(true, Ordering::Relaxed);
                 }
             }
+            Source::Pairs(pairs) => pairs.fill_row(ctx, i, scratch, row.reborrow())?,
+            Source::Masked(masked) => masked.fill_row(ctx, i, scratch, row.reborrow())?,
+            Source::Chain(both) => {
+                let (first, second) = &**both;
+                match i.checked_sub(first.len()) {
+                    None => first.fill_row(ctx, i, scratch, row.reborrow())?,
+                    Some(i) => second.fill_row(ctx, i, scratch, row.reborrow())?,
+                }
+            }
         }
         for op in &self.ops {
             op.apply(self.grid, row.reborrow());
@@ -241,6 +327,19 @@ impl Stream {
         &self,
         ctx: &Ctx<'_>,
         from: usize,
+        values: &mut [f64],
+        present: &mut [u64],
+        histograms: &mut [Histograms],
+        charge: &mut Charge,
+    ) -> Result<(), Error> {
+        self.fill_listed(ctx, &|r| from + r, values, present, histograms, charge)
+    }
+
+    /// As [`Stream::fill_rows`], of the rows that `listed` names.
+    pub(crate) fn fill_listed(
+        &self,
+        ctx: &Ctx<'_>,
+        listed: &(dyn Fn(usize) -> usize + Sync),
         values: &mut [f64],
         present: &mut [u64],
         histograms: &mut [Histograms],
@@ -259,7 +358,7 @@ impl Stream {
             let mut weight = 0;
             for (r, ((values, present), histograms)) in columns.zip(histograms).enumerate() {
                 let mut row = Row { values, present, histograms };
-                self.fill_row(ctx, from + m * morsel + r, scratch, row.reborrow())?;
+                self.fill_row(ctx, listed(m * morsel + r), scratch, row.reborrow())?;
                 weight += row.weight();
             }
             let sum = points.fetch_add(weight, Ordering::Relaxed) + weight;
@@ -315,21 +414,103 @@ impl Stream {
         let Block { values, present, histograms, .. } = &mut block;
         self.fill_rows(ctx, 0, values, present, histograms, &mut charge)?;
         block.charge = Some(charge);
-        self.raise_notes(ctx);
+        self.raise_notes(ctx)?;
         block.drop_empty_rows();
         Ok(block)
     }
 
-    /// Hands the annotations that turned out to hold to the query.
-    pub(crate) fn raise_notes(&self, ctx: &Ctx<'_>) {
+    /// Computes all rows, a wave at a time, each wave in the same memory. `charge` takes the samples.
+    pub(crate) fn for_each_wave(
+        &self,
+        ctx: &Ctx<'_>,
+        charge: &mut Charge,
+        mut f: impl FnMut(Wave<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (grid, rows) = (self.grid, self.len());
+        let (steps, words) = (grid.len, grid.words());
+        if steps == 0 || rows == 0 {
+            return self.raise_notes(ctx);
+        }
+        let wave = (ctx.morsel_rows * ctx.threads * 2).max(WAVE_CELLS / steps).min(rows);
+        let _buffer = ctx.charge_block(wave, grid)?;
+        let (mut values, mut present) = (vec![0.0; wave * steps], vec![0; wave * words]);
+        let mut histograms = vec![Histograms::default(); wave];
+        for from in (0..rows).step_by(wave) {
+            let n = wave.min(rows - from);
+            present.fill(0);
+            histograms.iter_mut().for_each(Histograms::clear);
+            let (columns, bitmaps) = (&mut values[..n * steps], &mut present[..n * words]);
+            self.fill_rows(ctx, from, columns, bitmaps, &mut histograms[..n], charge)?;
+            f(Wave { from, rows: n, grid, values: &values, present: &present, histograms: &histograms })?;
+        }
+        self.raise_notes(ctx)
+    }
+
+    /// Computes all rows for what they have to say alone.
+    pub(crate) fn drain(&self, ctx: &Ctx<'_>) -> Result<(), Error> {
+        let mut charge = ctx.budget.charge(0)?;
+        self.for_each_wave(ctx, &mut charge, |_| Ok(()))
+    }
+
+    /// Computes the given rows for what they have to say alone, unless it is clear that they are silent.
+    pub(crate) fn hear(&self, ctx: &Ctx<'_>, rows: &[usize]) -> Result<(), Error> {
+        if rows.is_empty() || self.grid.len == 0 || !self.may_remark() {
+            return Ok(());
+        }
+        let (steps, words) = (self.grid.len, self.grid.words());
+        let wave = (ctx.morsel_rows * ctx.threads * 2).min(rows.len());
+        let _buffer = ctx.charge_block(wave, self.grid)?;
+        let (mut values, mut present) = (vec![0.0; wave * steps], vec![0; wave * words]);
+        let mut histograms = vec![Histograms::default(); wave];
+        for rows in rows.chunks(wave) {
+            let n = rows.len();
+            let mut charge = ctx.budget.charge(0)?;
+            present.fill(0);
+            histograms.iter_mut().for_each(Histograms::clear);
+            let (columns, bitmaps) = (&mut values[..n * steps], &mut present[..n * words]);
+            self.fill_listed(ctx, &|r| rows[r], columns, bitmaps, &mut histograms[..n], &mut charge)?;
+        }
+        Ok(())
+    }
+
+    /// Whether computing a row may lead to an annotation.
+    pub(crate) fn may_remark(&self) -> bool {
+        !self.notes.is_empty()
+            || self.ops.iter().any(|op| matches!(op, RowOp::Binary { .. }))
+            || match &self.source {
+                Source::Block(_) | Source::Broadcast(_) | Source::Instant { .. } => false,
+                Source::Range(_) | Source::Pairs(_) => true,
+                Source::Masked(masked) => masked.input.may_remark(),
+                Source::Chain(both) => both.0.may_remark() || both.1.may_remark(),
+            }
+    }
+
+    /// A row that needs not be computed.
+    pub(crate) fn ready_row(&self, i: usize) -> Option<RowView<'_>> {
+        match &self.source {
+            Source::Block(block) if self.ops.is_empty() => Some(block.view(i)),
+            _ => None,
+        }
+    }
+
+    /// Hands the annotations that turned out to hold to the query, once all rows are computed.
+    pub(crate) fn raise_notes(&self, ctx: &Ctx<'_>) -> Result<(), Error> {
         for note in self.notes.iter().filter(|note| note.raised.load(Ordering::Relaxed)) {
             ctx.annotate(note.annotation.clone());
         }
         self.ops.iter().for_each(|op| op.raise_note(ctx));
-        if let Source::Range(source) = &self.source
-            && let RangeInput::Subquery { stream: inner, .. } = &source.input
-        {
-            inner.raise_notes(ctx);
+        match &self.source {
+            Source::Block(_) | Source::Broadcast(_) | Source::Instant { .. } => Ok(()),
+            Source::Range(source) => match &source.input {
+                RangeInput::Select(_) => Ok(()),
+                RangeInput::Subquery { stream: inner, .. } => inner.raise_notes(ctx),
+            },
+            Source::Pairs(pairs) => pairs.raise_notes(ctx),
+            Source::Masked(masked) => masked.input.raise_notes(ctx),
+            Source::Chain(both) => {
+                both.0.raise_notes(ctx)?;
+                both.1.raise_notes(ctx)
+            }
         }
     }
 
@@ -588,6 +769,7 @@ impl RowOp {
                     *v = grid.time(step) as f64 / 1000.0;
                 }
             }
+            Self::FloatsOnly => histograms.clear(),
             Self::Map { func, params } => {
                 histograms.clear();
                 math::map_row(*func, params, values, present);

@@ -128,8 +128,7 @@ fn series_show_state_and_activity() {
     state.update(15_000, found(&["a"]), TIMING, 0).unwrap();
     assert_eq!(state.overall(), AlertState::Pending);
     let rule_labels = BTreeMap::from([("team".to_owned(), "x".to_owned())]);
-    let samples: Vec<_> =
-        state.samples(&rule_labels).into_iter().map(told).collect();
+    let samples: Vec<_> = state.samples(&rule_labels).into_iter().map(told).collect();
     assert_eq!(
         samples,
         [
