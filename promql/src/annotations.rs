@@ -48,6 +48,8 @@ pub struct Annotation {
     text: String,
     place: Place,
     repair: Option<Repair>,
+    /// How often it was found, where that is told.
+    occurrences: usize,
 }
 
 /// How classic buckets had to be repaired, over all steps of a query.
@@ -80,7 +82,21 @@ pub struct Annotations {
 
 impl Annotation {
     fn new(severity: Severity, text: String, place: Place) -> Self {
-        Self { severity, text, place, repair: None }
+        Self { severity, text, place, repair: None, occurrences: 0 }
+    }
+
+    pub(crate) fn warning(text: impl Into<String>, place: Place) -> Self {
+        Self::new(Severity::Warning, text.into(), place)
+    }
+
+    pub(crate) fn info(text: impl Into<String>, place: Place) -> Self {
+        Self::new(Severity::Info, text.into(), place)
+    }
+
+    /// Tells how often it was found; counts of equal texts add up.
+    #[must_use]
+    pub(crate) fn found(self, occurrences: usize) -> Self {
+        Self { occurrences, ..self }
     }
 
     pub(crate) fn invalid_quantile(q: f64, place: Place) -> Self {
@@ -165,7 +181,7 @@ impl Annotation {
                         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
             .to_owned();
         push_metric(&mut text, metric);
-        Self { severity: Severity::Info, text, place, repair: Some(repair) }
+        Self { repair: Some(repair), ..Self::new(Severity::Info, text, place) }
     }
 
     pub(crate) fn mixed_classic_native(metric: &[u8], place: Place) -> Self {
@@ -207,6 +223,9 @@ impl Annotation {
                 rfc3339(repair.maxt),
             );
         }
+        if self.occurrences > 1 {
+            let _ = write!(out, " ({} occurrences)", self.occurrences);
+        }
         let _ = write!(out, " ({})", position(query, self.place.shown.start as usize));
         out
     }
@@ -233,6 +252,7 @@ impl Annotations {
         if let (Some(mine), Some(other)) = (&mut entry.repair, &annotation.repair) {
             mine.merge(other);
         }
+        entry.occurrences += annotation.occurrences;
     }
 
     pub fn merge(&mut self, other: Self) {

@@ -389,6 +389,7 @@ impl Engine {
             lookback,
             default_subquery_step: self.default_subquery_step_ms.load(Ordering::Relaxed),
             start_timestamps: self.options.features.start_timestamps,
+            stats_only: true,
         };
         let mut plan = plan::build(expr, scope)?;
         let outcomes = passes::run(&mut plan, self.options.passes);
@@ -427,6 +428,7 @@ impl Engine {
             strategy: plan.strategy,
             lookback,
             delayed_name_removal: self.options.features.delayed_name_removal,
+            start_timestamps: self.options.features.start_timestamps,
             instant: range.step_ms == 0,
             annotations: Mutex::default(),
             stats: exec::Counters::default(),

@@ -204,7 +204,7 @@ impl Join<'_> {
             alone,
             remarks: Remarks::new(self.op, self.place),
         };
-        Stream { series, grid, source: Source::Pairs(Box::new(source)), ops: Vec::new(), notes: Vec::new() }
+        Stream { series, grid, source: Source::Pairs(Box::new(source)), ops: Vec::new(), notes: None }
     }
 
     /// The output series and the rows they come from, if no step can have a conflict.

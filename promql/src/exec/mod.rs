@@ -18,11 +18,12 @@ pub(crate) mod math;
 mod range;
 mod ranked;
 mod sets;
+mod stats_only;
 mod stream;
 mod xxhash;
 
 use std::cmp::Ordering;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Memory};
 use std::sync::{Arc, OnceLock};
 
 use model::storage::SeriesSet;
@@ -37,8 +38,9 @@ use crate::plan::{Grouping, Input, Node, RangeFn, ScalarFn, Strategy, Window};
 use budget::Budget;
 use column::{Block, Grid, Row, Scalars, Series, bits};
 use join::Join;
+use range::remarks::Notes;
 pub(crate) use stream::{Equals, Scratch, duplicates, is_metadata, sample_of, unify_block};
-use stream::{HistogramPoint, NO_NOTE, Note, RangeInput, RangeSource, RowOp, Samples, Source, Stream};
+use stream::{HistogramPoint, Note, Pick, RangeInput, RangeSource, RowOp, Samples, Source, Stream};
 
 /// What a node yields.
 #[expect(clippy::large_enum_variant, reason = "there is one per node, and it is taken apart at once")]
@@ -61,6 +63,8 @@ pub(crate) struct Ctx<'q> {
     pub(crate) strategy: Strategy,
     pub(crate) lookback: i64,
     pub(crate) delayed_name_removal: bool,
+    /// Whether start times of samples count.
+    pub(crate) start_timestamps: bool,
     pub(crate) instant: bool,
     pub(crate) annotations: Mutex<Annotations>,
     pub(crate) stats: Counters,
@@ -148,27 +152,23 @@ impl<'q> Ctx<'q> {
                 Output::Stream(stream) if grid.len > 1 => {
                     let block = stream.collect(self)?;
                     let series = block.series.clone();
-                    Stream {
-                        series,
-                        grid,
-                        source: Source::Broadcast(block),
-                        ops: Vec::new(),
-                        notes: Vec::new(),
-                    }
+                    Stream { series, grid, source: Source::Broadcast(block), ops: Vec::new(), notes: None }
                 }
                 other => return Ok(other),
             },
-            Node::Selector(selector) => self.instant(*selector, false, grid),
-            Node::SelectorTimes(selector) => {
-                let mut stream = self.instant(*selector, true, grid);
+            Node::Selector(selector) => self.instant(*selector, Pick::Value, grid),
+            Node::SelectorTimes(selector) | Node::SelectorStarts(selector) => {
+                let is_start = matches!(node, Node::SelectorStarts(_));
+                let pick = if is_start { Pick::Start } else { Pick::Time };
+                let mut stream = self.instant(*selector, pick, grid);
                 stream.drop_names(self);
                 stream.unify_after_operator(self)?
             }
             Node::Window(_) => {
                 return Err(Error::Internal("unexpected error: a range vector as operand".to_owned()));
             }
-            Node::RangeFn { func, window, params, place, window_place: _, keep_name } => {
-                self.range_fn(*func, window, params, *place, *keep_name, grid)?
+            Node::RangeFn { func, window, params, place, window_place, keep_name } => {
+                self.range_fn(*func, window, params, (*place, *window_place), *keep_name, grid)?
             }
             Node::Absent { arg, labels } => {
                 let stream = self.stream(arg, grid)?;
@@ -275,15 +275,13 @@ impl<'q> Ctx<'q> {
         }
     }
 
-    fn instant(&self, selector: crate::plan::Selector, times: bool, grid: Grid) -> Stream {
+    fn instant(&self, selector: crate::plan::Selector, pick: Pick, grid: Grid) -> Stream {
         let series = self.selected[selector.select].series();
-        Stream {
-            series,
-            grid,
-            source: Source::Instant { selector, times },
-            ops: Vec::new(),
-            notes: Vec::new(),
-        }
+        let notes = (selector.smoothed && pick == Pick::Value).then(|| {
+            let place = Place::of(selector.span);
+            Notes::new(&series, place, place)
+        });
+        Stream { series, grid, source: Source::Instant { selector, pick }, ops: Vec::new(), notes }
     }
 
     /// A range function's rows, with the labels of its input.
@@ -295,7 +293,16 @@ impl<'q> Ctx<'q> {
         grid: Grid,
     ) -> Result<Stream, Error> {
         let (first, last) = (window.reference(grid.start), window.reference(grid.end()));
-        let needed = TimeRange::new(first.saturating_sub(window.range).saturating_add(1), last);
+        let span = range::Span {
+            range: window.range,
+            offset: window.offset,
+            at: window.at,
+            boundary: window.boundary,
+            lookback: self.lookback,
+        };
+        let (before, behind) = span.margins();
+        let oldest = first.saturating_sub(window.range).saturating_sub(before).saturating_add(1);
+        let needed = TimeRange::new(oldest, last.saturating_add(behind));
         let (series, input) = match &window.input {
             Input::Select(select) => (self.selected[*select].series(), RangeInput::Select(*select)),
             Input::Subquery { expr, step } => {
@@ -312,15 +319,11 @@ impl<'q> Ctx<'q> {
                 (stream.series.clone(), RangeInput::Subquery { stream: Box::new(stream), _row: charge })
             }
         };
-        let span = range::Span { range: window.range, offset: window.offset, at: window.at };
-        let source = RangeSource { input, func, span, params, needed, notes_of: Vec::new() };
-        Ok(Stream {
-            series,
-            grid,
-            source: Source::Range(Box::new(source)),
-            ops: Vec::new(),
-            notes: Vec::new(),
-        })
+        let counts_from_start = self.start_timestamps
+            && matches!(func, RangeFn::Rate | RangeFn::Increase | RangeFn::Irate | RangeFn::Resets);
+        let stats_only = window.stats_only;
+        let source = RangeSource { input, func, span, params, needed, counts_from_start, stats_only };
+        Ok(Stream { series, grid, source: Source::Range(Box::new(source)), ops: Vec::new(), notes: None })
     }
 
     fn constant(&self, scalars: &Scalars, grid: Grid) -> Result<Stream, Error> {
@@ -338,51 +341,18 @@ impl<'q> Ctx<'q> {
         func: RangeFn,
         window: &'q Window,
         params: &'q [Node],
-        place: Place,
+        (place, window_place): (Place, Place),
         keep_name: bool,
         grid: Grid,
     ) -> Result<Stream, Error> {
         let params: Vec<Scalars> = params.iter().map(|p| self.scalars(p, grid)).collect::<Result<_, _>>()?;
+        let quantiles = (func == RangeFn::Quantile).then(|| params[0].clone());
         let mut stream = self.windows(func, window, params, grid)?;
-        let mut notes: Vec<Note> = Vec::new();
-        let mut notes_of = Vec::new();
-        match func {
-            RangeFn::Rate | RangeFn::Increase => {
-                let mut last: Option<(Vec<u8>, u32)> = None;
-                for series in &stream.series {
-                    let name = series.labels.metric_name();
-                    let is_counter =
-                        [&b"_total"[..], b"_sum", b"_count", b"_bucket"].iter().any(|s| name.ends_with(s));
-                    if name.is_empty() || is_counter {
-                        notes_of.push(NO_NOTE);
-                        continue;
-                    }
-                    if last.as_ref().is_none_or(|(known, _)| known != name) {
-                        let id = u32::try_from(notes.len()).expect("fewer than 2^32 series");
-                        last = Some((name.to_vec(), id));
-                        let annotation = Annotation::possible_non_counter(name, place);
-                        notes.push(Note { raised: AtomicBool::new(false), annotation });
-                    }
-                    notes_of.push(last.as_ref().map_or(NO_NOTE, |&(_, id)| id));
-                }
-            }
-            RangeFn::Quantile => {
-                if let Source::Range(source) = &stream.source {
-                    let bad = |q: f64| q.is_nan() || !(0.0..=1.0).contains(&q);
-                    let q = (0..grid.len).map(|step| source.params[0].at(step)).find(|&q| bad(q));
-                    if let Some(q) = q {
-                        let annotation = Annotation::invalid_quantile(q, place);
-                        notes.push(Note { raised: AtomicBool::new(false), annotation });
-                        notes_of = vec![0; stream.len()];
-                    }
-                }
-            }
-            _ => {}
+        let mut notes = Notes::new(&stream.series, place, window_place);
+        if let Some(quantiles) = quantiles {
+            notes.watch_quantiles(&quantiles, grid.len);
         }
-        if let Source::Range(source) = &mut stream.source {
-            source.notes_of = notes_of;
-        }
-        stream.notes = notes;
+        stream.notes = Some(notes);
         if keep_name {
             return Ok(stream);
         }
@@ -585,9 +555,20 @@ impl<'q> Ctx<'q> {
             if i % 64 == 0 {
                 self.budget.check()?;
             }
-            source.samples_into(self, i, &mut scratch)?;
+            source.samples_into(self, grid, i, &mut scratch)?;
+            if let Some(boundary) = window.boundary {
+                let end = window.reference(grid.start);
+                let start = end.saturating_sub(window.range);
+                let samples = std::mem::take(&mut scratch.samples);
+                scratch.samples = range::boundary::extended(samples, boundary, start, end)?;
+            }
             if !scratch.samples.is_empty() {
-                charge.add_samples(scratch.samples.weight())?;
+                let weight = scratch.samples.weight();
+                charge.add_samples(weight)?;
+                if matches!(source.input, RangeInput::Select(_)) {
+                    self.stats.queryable.fetch_add(weight, Memory::Relaxed);
+                    self.stats.samples_read.fetch_add(weight, Memory::Relaxed);
+                }
                 out.push((series.clone(), std::mem::take(&mut scratch.samples).into_batch()));
             }
         }

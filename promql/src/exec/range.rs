@@ -1,23 +1,33 @@
-//! Functions of the samples in a window: one walk per series with two indices.
+//! Functions of the samples in a window: which samples that are at a step, and what computes the function.
 //!
-//! Both ends of the window only ever move forward. What can be kept from window to window without changing
-//! a bit of the result is kept (counter resets, changes, extrema); sums are taken anew for each window, in
-//! order, because compensated sums cannot be taken back.
+//! A series of floats goes through `floats`, whose loops know nothing of anything else. Where there are histograms,
+//! start times, or a window that looks beyond its ends, it is `both`.
 //!
 //! Compat: prometheus `promql/functions.go` (3.14), `extrapolatedRate` and the `_over_time` family.
 
+mod both;
+pub(crate) mod boundary;
+mod extrapolate;
+mod floats;
+mod histograms;
 mod lanes;
+pub(crate) mod remarks;
+mod starts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
 use model::Timestamp;
 
-use super::column::{Grid, Row, Scalars, bits};
-use super::math::{self, kahan_add};
+use super::column::{Grid, Row, Scalars};
+use super::stats_only::Seek;
 use super::stream::Samples;
 use crate::engine::Error;
+use crate::parse::ast::Boundary;
 use crate::plan::RangeFn;
-use lanes::LANES;
+pub(crate) use both::At;
+use remarks::Remarks;
 
 /// The window at a step: `(ref - range, ref]`, ref = `at` or the step's time, less `offset`.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +35,46 @@ pub(crate) struct Span {
     pub(crate) range: i64,
     pub(crate) offset: i64,
     pub(crate) at: Option<Timestamp>,
+    /// With it the window also holds the samples up to `lookback` before and, smoothed, behind.
+    pub(crate) boundary: Option<Boundary>,
+    pub(crate) lookback: i64,
+}
+
+impl Span {
+    /// How far before and behind the window samples are wanted, too.
+    pub(crate) fn margins(self) -> (i64, i64) {
+        match self.boundary {
+            None => (0, 0),
+            Some(Boundary::Anchored) => (self.lookback, 0),
+            Some(Boundary::Smoothed) => (self.lookback, self.lookback),
+        }
+    }
+
+    /// In which order the samples of the windows are read.
+    pub(crate) fn seeks(self, grid: Grid) -> impl Iterator<Item = Seek> {
+        let (before, behind) = self.margins();
+        let first = self.range.saturating_add(before).saturating_add(behind);
+        // Windows that do not move are read once, and behind the first only what is new.
+        let steps = if self.at.is_some() { grid.len.min(1) } else { grid.len };
+        (0..steps).map(move |step| {
+            let reach = if step == 0 { first } else { first.min(grid.step) };
+            Seek { t: self.window(grid, step).1.saturating_add(behind), reach }
+        })
+    }
+
+    /// The start, outside, and the end of the window at a step.
+    fn window(self, grid: Grid, step: usize) -> (Timestamp, Timestamp) {
+        let end = self.at.unwrap_or_else(|| grid.time(step)).saturating_sub(self.offset);
+        (end.saturating_sub(self.range), end)
+    }
+}
+
+/// A function with the windows that it is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) func: RangeFn,
+    pub(crate) span: Span,
+    pub(crate) params: &'a [Scalars],
 }
 
 /// Buffers of one worker.
@@ -33,6 +83,24 @@ pub(crate) struct Scratch {
     floats: Vec<f64>,
     marks: Vec<usize>,
     candidates: VecDeque<usize>,
+}
+
+/// How many samples there were, on the account of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// In all windows, each counted by itself.
+    pub(crate) windows: usize,
+    /// In any window.
+    pub(crate) read: usize,
+}
+
+/// What is to be told of a row besides its points.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) seen: Seen,
+    pub(crate) remarks: Remarks,
+    /// Windows in which the start time of a sample is before the sample that it follows.
+    pub(crate) overlaps: usize,
 }
 
 /// One window: the samples `lo..hi`, never none of them, in `(start, end]`.
@@ -45,269 +113,20 @@ struct Window {
     end: Timestamp,
 }
 
-/// Computes `func` for every step. Returns how many samples the windows saw in all.
+/// Computes a function for every step.
 pub(crate) fn apply(
-    func: RangeFn,
+    call: Call<'_>,
     samples: &Samples,
-    span: Span,
     grid: Grid,
-    params: &[Scalars],
     scratch: &mut Scratch,
     row: Row<'_>,
-) -> Result<usize, Error> {
-    if !samples.histograms.is_empty() {
-        let what = "native histograms are not supported by range functions yet";
-        return Err(Error::Execution(what.to_owned()));
+) -> Result<Outcome, Error> {
+    let is_plain = samples.histograms.is_empty() && samples.floats.sts.is_empty();
+    if is_plain && call.span.boundary.is_none() {
+        let seen = floats::apply(call, &samples.floats, grid, scratch, row)?;
+        return Ok(Outcome { seen, ..Outcome::default() });
     }
-    let Row { values, present, .. } = row;
-    let (ts, vs) = (&*samples.floats.ts, &*samples.floats.vs);
-    let seen;
-    // One monomorphic loop per function.
-    macro_rules! each {
-        ($f:expr) => {{
-            seen = walk(ts, span, grid, values, present, $f);
-        }};
-    }
-    let scaled = |t: Timestamp| t as f64 / 1000.0;
-    let seconds = range_seconds(span.range);
-    match func {
-        RangeFn::Rate | RangeFn::Increase | RangeFn::Delta => {
-            let is_counter = func != RangeFn::Delta;
-            let per = if func == RangeFn::Rate { Some(seconds) } else { None };
-            scratch.marks.clear();
-            if is_counter {
-                scratch.marks.extend((1..vs.len()).filter(|&i| vs[i] < vs[i - 1]));
-            }
-            let mut marks = Marks::new(&scratch.marks);
-            each!(|w: Window| {
-                if w.hi - w.lo < 2 {
-                    return None;
-                }
-                let mut result = vs[w.hi - 1] - vs[w.lo];
-                for &i in marks.inside(w) {
-                    result += vs[i - 1];
-                }
-                Some(extrapolate(result, ts, vs[w.lo], w, is_counter, per))
-            });
-        }
-        RangeFn::Irate | RangeFn::Idelta => each!(|w: Window| {
-            if w.hi - w.lo < 2 {
-                return None;
-            }
-            let (last, before) = (w.hi - 1, w.hi - 2);
-            let interval = ts[last] - ts[before];
-            if interval == 0 {
-                return None;
-            }
-            if func == RangeFn::Idelta {
-                return Some(vs[last] - vs[before]);
-            }
-            let increase = if vs[last] < vs[before] { vs[last] } else { vs[last] - vs[before] };
-            Some(increase / (interval as f64 / 1000.0))
-        }),
-        RangeFn::Changes | RangeFn::Resets => {
-            let is_mark = |i: &usize| {
-                let (prev, cur) = (vs[i - 1], vs[*i]);
-                match func {
-                    RangeFn::Resets => cur < prev,
-                    _ => cur != prev && !(cur.is_nan() && prev.is_nan()),
-                }
-            };
-            scratch.marks.clear();
-            scratch.marks.extend((1..vs.len()).filter(is_mark));
-            let mut marks = Marks::new(&scratch.marks);
-            each!(|w: Window| Some(marks.inside(w).len() as f64));
-        }
-        RangeFn::Count => each!(|w: Window| Some((w.hi - w.lo) as f64)),
-        RangeFn::Present => each!(|_: Window| Some(1.0)),
-        RangeFn::Last => each!(|w: Window| Some(vs[w.hi - 1])),
-        RangeFn::First => each!(|w: Window| Some(vs[w.lo])),
-        RangeFn::TsOfFirst => each!(|w: Window| Some(scaled(ts[w.lo]))),
-        RangeFn::TsOfLast => each!(|w: Window| Some(scaled(ts[w.hi - 1]))),
-        RangeFn::Sum => {
-            let out = (values, present);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::sum(windows));
-        }
-        RangeFn::Avg => {
-            let out = (values, present);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::mean(windows));
-        }
-        RangeFn::Stdvar => {
-            let out = (values, present);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::variance(windows));
-        }
-        RangeFn::Stddev => {
-            let out = (values, present);
-            let root = |windows: &lanes::Windows<'_>, _| lanes::variance(windows).map(f64::sqrt);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, root);
-        }
-        RangeFn::Min | RangeFn::Max | RangeFn::TsOfMin | RangeFn::TsOfMax => {
-            // The earliest extremum for its value, the latest for its time.
-            let displaces: fn(f64, f64) -> bool = match func {
-                RangeFn::Min => |new, old| new < old,
-                RangeFn::Max => |new, old| new > old,
-                RangeFn::TsOfMin => |new, old| new <= old,
-                _ => |new, old| new >= old,
-            };
-            let times = matches!(func, RangeFn::TsOfMin | RangeFn::TsOfMax);
-            let candidates = &mut scratch.candidates;
-            candidates.clear();
-            let mut pushed = 0;
-            each!(|w: Window| {
-                for i in pushed.max(w.lo)..w.hi {
-                    if vs[i].is_nan() {
-                        continue;
-                    }
-                    while candidates.back().is_some_and(|&b| displaces(vs[i], vs[b])) {
-                        candidates.pop_back();
-                    }
-                    candidates.push_back(i);
-                }
-                pushed = w.hi;
-                while candidates.front().is_some_and(|&f| f < w.lo) {
-                    candidates.pop_front();
-                }
-                let best = candidates.front().copied().unwrap_or(w.hi - 1);
-                Some(if times { scaled(ts[best]) } else { vs[best] })
-            });
-        }
-        RangeFn::Quantile => {
-            let floats = &mut scratch.floats;
-            each!(|w: Window| {
-                floats.clear();
-                floats.extend_from_slice(&vs[w.lo..w.hi]);
-                Some(math::quantile(params[0].at(w.step), floats))
-            });
-        }
-        RangeFn::Mad => {
-            let floats = &mut scratch.floats;
-            each!(|w: Window| {
-                floats.clear();
-                floats.extend_from_slice(&vs[w.lo..w.hi]);
-                if floats.iter().any(|v| v.is_nan()) {
-                    return Some(f64::NAN);
-                }
-                let median = math::quantile(0.5, floats);
-                for v in &mut *floats {
-                    *v = (*v - median).abs();
-                }
-                Some(math::quantile(0.5, floats))
-            });
-        }
-        RangeFn::Deriv => each!(|w: Window| {
-            (w.hi - w.lo >= 2).then(|| regression(&ts[w.lo..w.hi], &vs[w.lo..w.hi], ts[w.lo]).0)
-        }),
-        RangeFn::PredictLinear => each!(|w: Window| {
-            (w.hi - w.lo >= 2).then(|| {
-                let (slope, intercept) = regression(&ts[w.lo..w.hi], &vs[w.lo..w.hi], grid.time(w.step));
-                slope * params[0].at(w.step) + intercept
-            })
-        }),
-        RangeFn::Smoothing => {
-            let mut refused = None;
-            let factors = |step: usize| (params[0].at(step), params[1].at(step));
-            let admit = |w: Window| {
-                let (sf, tf) = factors(w.step);
-                for (name, factor, v) in [("smoothing", "sf", sf), ("trend", "tf", tf)] {
-                    if (v <= 0.0 || v >= 1.0) && refused.is_none() {
-                        let expected = format!("Expected: 0 < {factor} < 1");
-                        refused = Some(format!(
-                            "invalid {name} factor. {expected}, got: {}",
-                            model::number::format_fixed(v, 6)
-                        ));
-                    }
-                }
-                w.hi - w.lo >= 2
-            };
-            seen = walk_lanes((ts, vs), span, grid, (values, present), admit, |windows, steps| {
-                lanes::smooth(windows, steps.map(|step| factors(step).0), steps.map(|step| factors(step).1))
-            });
-            if let Some(text) = refused {
-                return Err(Error::Execution(text));
-            }
-        }
-    }
-    Ok(seen)
-}
-
-/// Calls `f` for every step whose window holds a sample, and stores what it returns.
-fn walk(
-    ts: &[Timestamp],
-    span: Span,
-    grid: Grid,
-    values: &mut [f64],
-    present: &mut [u64],
-    mut f: impl FnMut(Window) -> Option<f64>,
-) -> usize {
-    each_window(ts, span, grid, |w| {
-        if let Some(v) = f(w) {
-            values[w.step] = v;
-            bits::set(present, w.step);
-        }
-    })
-}
-
-/// As [`walk`], for functions of the values alone that take the windows of several steps at once: those that `admit`
-/// lets through.
-fn walk_lanes(
-    (ts, vs): (&[Timestamp], &[f64]),
-    span: Span,
-    grid: Grid,
-    (values, present): (&mut [f64], &mut [u64]),
-    mut admit: impl FnMut(Window) -> bool,
-    f: impl Fn(&lanes::Windows<'_>, [usize; LANES]) -> [f64; LANES],
-) -> usize {
-    let (mut spans, mut steps, mut n) = ([(0, 0); LANES], [0; LANES], 0);
-    let mut flush = |spans: &mut [(usize, usize); LANES], steps: &mut [usize; LANES], n: usize| {
-        // Lanes that are left over repeat the last one.
-        let (last_span, last_step) = (spans[n - 1], steps[n - 1]);
-        spans[n..].fill(last_span);
-        steps[n..].fill(last_step);
-        let results = f(&lanes::Windows::new(vs, *spans), *steps);
-        for (&step, v) in steps[..n].iter().zip(results) {
-            values[step] = v;
-            bits::set(present, step);
-        }
-    };
-    let seen = each_window(ts, span, grid, |w| {
-        if admit(w) {
-            (spans[n], steps[n]) = ((w.lo, w.hi), w.step);
-            n += 1;
-            if n == LANES {
-                flush(&mut spans, &mut steps, n);
-                n = 0;
-            }
-        }
-    });
-    if n > 0 {
-        flush(&mut spans, &mut steps, n);
-    }
-    seen
-}
-
-/// Calls `f` for every step whose window holds a sample; returns how many samples the windows saw in all.
-#[inline]
-fn each_window(ts: &[Timestamp], span: Span, grid: Grid, mut f: impl FnMut(Window)) -> usize {
-    let (mut lo, mut hi, mut seen) = (0, 0, 0);
-    for step in 0..grid.len {
-        let end = span.at.unwrap_or_else(|| grid.time(step)).saturating_sub(span.offset);
-        let start = end.saturating_sub(span.range);
-        while hi < ts.len() && ts[hi] <= end {
-            hi += 1;
-        }
-        while lo < hi && ts[lo] <= start {
-            lo += 1;
-        }
-        if lo == hi {
-            if hi == ts.len() && span.at.is_none() {
-                break;
-            }
-            continue;
-        }
-        seen += hi - lo;
-        f(Window { step, lo, hi, start, end });
-    }
-    seen
+    both::apply(call, samples, grid, scratch, row)
 }
 
 /// Positions that mark a pair (i-1, i), of which a window has those with both samples inside.
@@ -322,11 +141,11 @@ impl<'a> Marks<'a> {
         Self { all, from: 0, to: 0 }
     }
 
-    fn inside(&mut self, w: Window) -> &'a [usize] {
-        while self.to < self.all.len() && self.all[self.to] < w.hi {
+    fn inside(&mut self, lo: usize, hi: usize) -> &'a [usize] {
+        while self.to < self.all.len() && self.all[self.to] < hi {
             self.to += 1;
         }
-        while self.from < self.to && self.all[self.from] <= w.lo {
+        while self.from < self.to && self.all[self.from] <= lo {
             self.from += 1;
         }
         &self.all[self.from..self.to]
@@ -336,89 +155,4 @@ impl<'a> Marks<'a> {
 /// `time.Duration.Seconds` of a range in ms.
 fn range_seconds(range: i64) -> f64 {
     (range / 1000) as f64 + (range % 1000 * 1_000_000) as f64 / 1e9
-}
-
-/// Stretches the difference `result` of at least two samples over the whole window.
-fn extrapolate(
-    result: f64,
-    ts: &[Timestamp],
-    first: f64,
-    w: Window,
-    is_counter: bool,
-    per: Option<f64>,
-) -> f64 {
-    let (first_t, last_t) = (ts[w.lo], ts[w.hi - 1]);
-    let mut to_start = (first_t - w.start) as f64 / 1000.0;
-    let mut to_end = (w.end - last_t) as f64 / 1000.0;
-    let sampled = (last_t - first_t) as f64 / 1000.0;
-    let average = sampled / (w.hi - w.lo - 1) as f64;
-    // More than this away from the window's edge the series is taken to begin or end inside.
-    let threshold = average * 1.1;
-    if to_start >= threshold {
-        to_start = average / 2.0;
-    }
-    if is_counter && result > 0.0 && first >= 0.0 {
-        // A counter cannot have been below zero.
-        let to_zero = sampled * (first / result);
-        if to_zero < to_start {
-            to_start = to_zero;
-        }
-    }
-    if to_end >= threshold {
-        to_end = average / 2.0;
-    }
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if let Some(seconds) = per {
-        factor /= seconds;
-    }
-    result * factor
-}
-
-/// Welford's population variance with compensated mean and sum of squares.
-#[cfg(test)]
-fn variance(vs: &[f64]) -> f64 {
-    let (mut mean, mut c_mean, mut aux, mut c_aux, mut count) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for &v in vs {
-        count += 1.0;
-        let delta = v - (mean + c_mean);
-        (mean, c_mean) = kahan_add(delta / count, mean, c_mean);
-        (aux, c_aux) = kahan_add(delta * (v - (mean + c_mean)), aux, c_aux);
-    }
-    (aux + c_aux) / count
-}
-
-/// Slope and intercept at `origin` of the least squares line.
-fn regression(ts: &[Timestamp], vs: &[f64], origin: Timestamp) -> (f64, f64) {
-    if vs.iter().all(|&v| v == vs[0]) {
-        return if vs[0].is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, vs[0]) };
-    }
-    let mut sums = [(0.0, 0.0); 4];
-    for (&t, &y) in ts.iter().zip(vs) {
-        let x = (t - origin) as f64 / 1e3;
-        for (sum, inc) in sums.iter_mut().zip([x, y, x * y, x * x]) {
-            *sum = kahan_add(inc, sum.0, sum.1);
-        }
-    }
-    let n = vs.len() as f64;
-    let [sx, sy, sxy, sxx] = sums.map(|(sum, c)| sum + c);
-    let cov = sxy - sx * sy / n;
-    let var = sxx - sx * sx / n;
-    let slope = cov / var;
-    (slope, sy / n - slope * sx / n)
-}
-
-/// Holt's linear double exponential smoothing.
-#[cfg(test)]
-fn smooth(vs: &[f64], sf: f64, tf: f64) -> Option<f64> {
-    if vs.len() < 2 {
-        return None;
-    }
-    let (mut s0, mut s1, mut b) = (0.0, vs[0], vs[1] - vs[0]);
-    for (i, &x) in vs.iter().enumerate().skip(1) {
-        if i > 1 {
-            b = tf * (s1 - s0) + (1.0 - tf) * b;
-        }
-        (s0, s1) = (s1, sf * x + (1.0 - sf) * (s1 + b));
-    }
-    Some(s1)
 }

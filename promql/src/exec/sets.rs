@@ -53,7 +53,7 @@ pub(crate) fn run(
         let rest = masked(ctx, rhs, signatures.right, (&lhs, &signatures.left), signatures.count, false)?;
         let series = lhs.series.iter().chain(&rest.series).cloned().collect();
         let (grid, source) = (lhs.grid, Source::Chain(Box::new((lhs, rest))));
-        return Ok(Stream { series, grid, source, ops: Vec::new(), notes: Vec::new() });
+        return Ok(Stream { series, grid, source, ops: Vec::new(), notes: None });
     }
     let signatures = Signatures::new(matching, &lhs.series, &rhs.series);
     let keep = op == BinaryOp::And;
@@ -94,5 +94,5 @@ fn masked(
     let series = input.series.clone();
     let source = Masked { input, groups, others, keep, _charge: charge };
     let source = Source::Masked(Box::new(source));
-    Ok(Stream { series, grid, source, ops: Vec::new(), notes: Vec::new() })
+    Ok(Stream { series, grid, source, ops: Vec::new(), notes: None })
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use model::histogram::CounterResetHint;
 use model::labels::METRIC_NAME;
 use model::{FloatHistogram, Labels, SampleBatch, TimeRange, Timestamp, is_stale};
 use rayon::prelude::*;
@@ -18,8 +19,11 @@ use super::Ctx;
 use super::budget::Charge;
 use super::column::{Block, Grid, Histograms, Row, RowView, Scalars, Series, bits};
 use super::join::Pairs;
+use super::range::remarks::{Notes, Remarks};
+use super::range::{At, Outcome, boundary};
 use super::sets::Masked;
-use super::{element, histogram, math, range};
+use super::stats_only::Seek;
+use super::{element, histogram, math, range, stats_only};
 use crate::annotations::Annotation;
 use crate::engine::Error;
 use crate::parse::ast::BinaryOp;
@@ -40,8 +44,8 @@ pub(crate) struct Stream {
     pub(crate) source: Source,
     /// Applied to every row, in order.
     pub(crate) ops: Vec<RowOp>,
-    /// Annotations that depend on whether any row has a point; see [`Note`].
-    pub(crate) notes: Vec<Note>,
+    /// What rows say besides their points.
+    pub(crate) notes: Option<Notes>,
 }
 
 pub(crate) enum Source {
@@ -50,7 +54,7 @@ pub(crate) enum Source {
     Broadcast(Block),
     Instant {
         selector: Selector,
-        times: bool,
+        pick: Pick,
     },
     Range(Box<RangeSource>),
     /// Rows of two streams, paired once per query.
@@ -61,6 +65,15 @@ pub(crate) enum Source {
     Chain(Box<(Stream, Stream)>),
 }
 
+/// What of the selected sample is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pick {
+    Value,
+    Time,
+    /// Since when it counts.
+    Start,
+}
+
 /// A range function over the windows of each series.
 pub(crate) struct RangeSource {
     pub(crate) input: RangeInput,
@@ -69,11 +82,17 @@ pub(crate) struct RangeSource {
     pub(crate) params: Vec<Scalars>,
     /// The samples that all windows together need.
     pub(crate) needed: TimeRange,
-    /// Per series the index into the notes, or `NO_NOTE`.
-    pub(crate) notes_of: Vec<u32>,
+    /// Whether the function looks at the start times of samples.
+    pub(crate) counts_from_start: bool,
+    /// Whether histograms are read without their buckets.
+    pub(crate) stats_only: bool,
 }
 
-pub(crate) const NO_NOTE: u32 = u32::MAX;
+/// An annotation that holds as soon as an operator has met what it is about.
+pub(crate) struct Note {
+    pub(crate) raised: AtomicBool,
+    pub(crate) annotation: Annotation,
+}
 
 pub(crate) enum RangeInput {
     Select(usize),
@@ -82,12 +101,6 @@ pub(crate) enum RangeInput {
         /// The memory of the row that each worker keeps.
         _row: Charge,
     },
-}
-
-/// An annotation that holds as soon as a series to which it belongs has an output point.
-pub(crate) struct Note {
-    pub(crate) raised: AtomicBool,
-    pub(crate) annotation: Annotation,
 }
 
 /// An operator on single columns.
@@ -137,6 +150,11 @@ impl Samples {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.floats.is_empty() && self.histograms.is_empty()
+    }
+
+    fn forget_starts(&mut self) {
+        self.floats.sts.clear();
+        self.histograms.iter_mut().for_each(|point| point.st = 0);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -258,7 +276,7 @@ pub(crate) fn is_metadata(name: &[u8]) -> bool {
 impl Stream {
     pub(crate) fn of_block(block: Block) -> Self {
         let series = block.series.clone();
-        Self { series, grid: block.grid, source: Source::Block(block), ops: Vec::new(), notes: Vec::new() }
+        Self { series, grid: block.grid, source: Source::Block(block), ops: Vec::new(), notes: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -287,23 +305,16 @@ impl Stream {
                     (0..self.grid.len).for_each(|step| row.histograms.push(step, Arc::clone(histogram)));
                 }
             }
-            Source::Instant { selector, times } => {
-                let first = selector.at.unwrap_or(self.grid.start).saturating_sub(selector.offset);
-                let last = selector.at.unwrap_or(self.grid.end()).saturating_sub(selector.offset);
-                let needed = TimeRange::new(first.saturating_sub(ctx.lookback - 1), last);
-                scratch.samples.clear();
-                ctx.selected[selector.select].samples_into(i, needed, &mut scratch.samples)?;
-                ctx.stats.samples_read.fetch_add(scratch.samples.weight(), Ordering::Relaxed);
-                select_last(&scratch.samples, self.grid, *selector, ctx.lookback, *times, row.reborrow());
-                ctx.stats.queryable.fetch_add(row.weight(), Ordering::Relaxed);
+            Source::Instant { selector, pick } => {
+                self.select_row(ctx, i, (*selector, *pick), scratch, row.reborrow())?;
             }
             Source::Range(source) => {
-                source.fill_row(ctx, self.grid, i, scratch, row.reborrow())?;
-                if let Some(note) = self.notes.get(source.notes_of.get(i).map_or(usize::MAX, |&n| n as usize))
-                    && !note.raised.load(Ordering::Relaxed)
-                    && !row.is_empty()
-                {
-                    note.raised.store(true, Ordering::Relaxed);
+                let outcome = source.fill_row(ctx, self.grid, i, scratch, row.reborrow())?;
+                if let Some(notes) = &self.notes {
+                    let mut remarks = outcome.remarks;
+                    let is_rate = matches!(source.func, RangeFn::Rate | RangeFn::Increase);
+                    remarks.add_if(is_rate && bits::any(row.present), Remarks::RATE_OF_FLOATS);
+                    notes.note(i, remarks, outcome.overlaps, row.present);
                 }
             }
             Source::Pairs(pairs) => pairs.fill_row(ctx, i, scratch, row.reborrow())?,
@@ -319,6 +330,46 @@ impl Stream {
         for op in &self.ops {
             op.apply(self.grid, row.reborrow());
         }
+        Ok(())
+    }
+
+    /// A row of an instant selector.
+    fn select_row(
+        &self,
+        ctx: &Ctx<'_>,
+        i: usize,
+        (selector, pick): (Selector, Pick),
+        scratch: &mut Scratch,
+        mut row: Row<'_>,
+    ) -> Result<(), Error> {
+        let is_smoothed = selector.smoothed && pick == Pick::Value;
+        let reference =
+            |step: usize| selector.at.unwrap_or_else(|| self.grid.time(step)).saturating_sub(selector.offset);
+        let (first, last) = (reference(0), reference(self.grid.len.saturating_sub(1)));
+        let ahead = if is_smoothed { ctx.lookback } else { 0 };
+        let needed = TimeRange::new(first.saturating_sub(ctx.lookback - 1), last.saturating_add(ahead));
+        let samples = &mut scratch.samples;
+        samples.clear();
+        ctx.selected[selector.select].samples_into(i, needed, samples)?;
+        if selector.stats_only {
+            let hull = last.saturating_sub(first).saturating_add(2 * ctx.lookback);
+            let reach = if is_smoothed { hull } else { ctx.lookback };
+            let seeks =
+                (0..self.grid.len).map(|step| Seek { t: reference(step).saturating_add(ahead), reach });
+            stats_only::strip(samples, seeks);
+        }
+        if is_smoothed {
+            remove_stale(samples);
+            let remarks = boundary::smoothed(samples, self.grid, reference, ctx.lookback, row.reborrow());
+            if let Some(notes) = &self.notes {
+                notes.note(i, remarks, 0, row.present);
+            }
+        } else {
+            select_last(samples, self.grid, selector, ctx.lookback, pick, row.reborrow());
+        }
+        let weight = row.weight();
+        ctx.stats.samples_read.fetch_add(weight, Ordering::Relaxed);
+        ctx.stats.queryable.fetch_add(weight, Ordering::Relaxed);
         Ok(())
     }
 
@@ -475,7 +526,7 @@ impl Stream {
 
     /// Whether computing a row may lead to an annotation.
     pub(crate) fn may_remark(&self) -> bool {
-        !self.notes.is_empty()
+        self.notes.is_some()
             || self.ops.iter().any(|op| matches!(op, RowOp::Binary { .. }))
             || match &self.source {
                 Source::Block(_) | Source::Broadcast(_) | Source::Instant { .. } => false,
@@ -495,8 +546,8 @@ impl Stream {
 
     /// Hands the annotations that turned out to hold to the query, once all rows are computed.
     pub(crate) fn raise_notes(&self, ctx: &Ctx<'_>) -> Result<(), Error> {
-        for note in self.notes.iter().filter(|note| note.raised.load(Ordering::Relaxed)) {
-            ctx.annotate(note.annotation.clone());
+        if let Some(notes) = &self.notes {
+            notes.tell(ctx);
         }
         self.ops.iter().for_each(|op| op.raise_note(ctx));
         match &self.source {
@@ -587,40 +638,43 @@ fn select_last(
     grid: Grid,
     selector: Selector,
     lookback: i64,
-    times: bool,
+    pick: Pick,
     mut row: Row<'_>,
 ) {
     let (ts, vs) = (&*samples.floats.ts, &*samples.floats.vs);
     let histograms = &*samples.histograms;
+    let seconds = |t: Timestamp| t as f64 / 1000.0;
+    let picked = |at: At, row: &mut Row<'_>, steps: std::ops::Range<usize>| {
+        let started = samples.started(at);
+        let v = match (pick, at) {
+            (Pick::Time, _) => seconds(started.t),
+            (Pick::Start, _) => seconds(started.st),
+            (Pick::Value, At::Float(i)) => vs[i],
+            (Pick::Value, At::Histogram(i)) => {
+                return steps.for_each(|step| row.histograms.push(step, Arc::clone(&histograms[i].value)));
+            }
+        };
+        steps.for_each(|step| row.set(step, v));
+    };
     if let Some(at) = selector.at {
         let reference = at.saturating_sub(selector.offset);
         let next = ts.partition_point(|&t| t <= reference);
         let next_histogram = histograms.partition_point(|p| p.t <= reference);
-        match last_of(samples, next, next_histogram, reference.saturating_sub(lookback)) {
-            None => {}
-            Some((t, _)) if times => {
-                row.values.fill(t as f64 / 1000.0);
-                bits::fill(row.present, grid.len);
-            }
-            Some((_, Last::Float(v))) => {
-                row.values.fill(v);
-                bits::fill(row.present, grid.len);
-            }
-            Some((_, Last::Histogram(histogram))) => {
-                (0..grid.len).for_each(|step| row.histograms.push(step, Arc::clone(histogram)));
-            }
+        let oldest = reference.saturating_sub(lookback);
+        if let Some(last) = last_of(samples, next, next_histogram, oldest) {
+            picked(last, &mut row, 0..grid.len);
         }
         return;
     }
     let (mut next, mut next_histogram) = (0, 0);
     let mut reference = grid.start.saturating_sub(selector.offset);
-    if histograms.is_empty() {
+    if histograms.is_empty() && pick != Pick::Start {
         for (step, slot) in row.values.iter_mut().enumerate() {
             while next < ts.len() && ts[next] <= reference {
                 next += 1;
             }
             if next > 0 && ts[next - 1] > reference.saturating_sub(lookback) && !is_stale(vs[next - 1]) {
-                *slot = if times { ts[next - 1] as f64 / 1000.0 } else { vs[next - 1] };
+                *slot = if pick == Pick::Time { seconds(ts[next - 1]) } else { vs[next - 1] };
                 bits::set(row.present, step);
             }
             reference = reference.saturating_add(grid.step);
@@ -634,35 +688,22 @@ fn select_last(
         while next_histogram < histograms.len() && histograms[next_histogram].t <= reference {
             next_histogram += 1;
         }
-        match last_of(samples, next, next_histogram, reference.saturating_sub(lookback)) {
-            None => {}
-            Some((t, _)) if times => row.set(step, t as f64 / 1000.0),
-            Some((_, Last::Float(v))) => row.set(step, v),
-            Some((_, Last::Histogram(histogram))) => row.histograms.push(step, Arc::clone(histogram)),
+        if let Some(last) = last_of(samples, next, next_histogram, reference.saturating_sub(lookback)) {
+            picked(last, &mut row, step..step + 1);
         }
         reference = reference.saturating_add(grid.step);
     }
 }
 
-enum Last<'a> {
-    Float(f64),
-    Histogram(&'a Arc<FloatHistogram>),
-}
-
 /// The later of the float and the histogram before the given positions, if it is after `oldest` and no stale marker.
-fn last_of(
-    samples: &Samples,
-    next: usize,
-    next_histogram: usize,
-    oldest: Timestamp,
-) -> Option<(Timestamp, Last<'_>)> {
+fn last_of(samples: &Samples, next: usize, next_histogram: usize, oldest: Timestamp) -> Option<At> {
     let float = next.checked_sub(1).map(|i| (samples.floats.ts[i], samples.floats.vs[i]));
     let histogram = next_histogram.checked_sub(1).map(|i| &samples.histograms[i]);
     match (float, histogram) {
         (float, Some(point)) if float.is_none_or(|(t, _)| t < point.t) => {
-            (point.t > oldest && !point.value.is_stale()).then_some((point.t, Last::Histogram(&point.value)))
+            (point.t > oldest && !point.value.is_stale()).then(|| At::Histogram(next_histogram - 1))
         }
-        (Some((t, v)), _) => (t > oldest && !is_stale(v)).then_some((t, Last::Float(v))),
+        (Some((t, v)), _) => (t > oldest && !is_stale(v)).then(|| At::Float(next - 1)),
         _ => None,
     }
 }
@@ -675,23 +716,43 @@ impl RangeSource {
         i: usize,
         scratch: &mut Scratch,
         row: Row<'_>,
-    ) -> Result<(), Error> {
-        self.samples_into(ctx, i, scratch)?;
+    ) -> Result<Outcome, Error> {
+        self.samples_into(ctx, grid, i, scratch)?;
         let Scratch { samples, range, .. } = scratch;
-        if !samples.is_empty() {
-            let seen = range::apply(self.func, samples, self.span, grid, &self.params, range, row)?;
-            ctx.stats.queryable.fetch_add(seen, Ordering::Relaxed);
+        if samples.is_empty() {
+            return Ok(Outcome::default());
         }
-        Ok(())
+        let is_selector = matches!(self.input, RangeInput::Select(_));
+        if !is_selector {
+            forget_resets(&mut samples.histograms);
+        }
+        if !self.counts_from_start {
+            samples.forget_starts();
+        }
+        let call = range::Call { func: self.func, span: self.span, params: &self.params };
+        let outcome = range::apply(call, samples, grid, range, row)?;
+        ctx.stats.queryable.fetch_add(outcome.seen.windows, Ordering::Relaxed);
+        if is_selector {
+            ctx.stats.samples_read.fetch_add(outcome.seen.read, Ordering::Relaxed);
+        }
+        Ok(outcome)
     }
 
     /// The samples of series `i` that the windows see, into `scratch.samples`.
-    pub(crate) fn samples_into(&self, ctx: &Ctx<'_>, i: usize, scratch: &mut Scratch) -> Result<(), Error> {
+    pub(crate) fn samples_into(
+        &self,
+        ctx: &Ctx<'_>,
+        grid: Grid,
+        i: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
         scratch.samples.clear();
         match &self.input {
             RangeInput::Select(select) => {
                 ctx.selected[*select].samples_into(i, self.needed, &mut scratch.samples)?;
-                ctx.stats.samples_read.fetch_add(scratch.samples.weight(), Ordering::Relaxed);
+                if self.stats_only {
+                    stats_only::strip(&mut scratch.samples, self.span.seeks(grid));
+                }
                 remove_stale(&mut scratch.samples);
             }
             RangeInput::Subquery { stream, .. } => {
@@ -714,6 +775,17 @@ impl RangeSource {
             }
         }
         Ok(())
+    }
+}
+
+/// What is known of counter resets does not hold between samples of a subquery, which leaves some out and repeats
+/// others.
+fn forget_resets(points: &mut [HistogramPoint]) {
+    for point in points {
+        let hint = point.value.counter_reset_hint;
+        if matches!(hint, CounterResetHint::CounterReset | CounterResetHint::NotCounterReset) {
+            Arc::make_mut(&mut point.value).counter_reset_hint = CounterResetHint::Unknown;
+        }
     }
 }
 

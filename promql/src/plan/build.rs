@@ -12,8 +12,8 @@ use super::{
 use crate::annotations::Place;
 use crate::engine::Error;
 use crate::parse::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Expr, MatrixSelector, Modifiers, Span, Subquery,
-    ValueType, VectorSelector,
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Boundary, Call, Expr, MatrixSelector, Modifiers, Span,
+    Subquery, ValueType, VectorSelector,
 };
 
 /// The query around the tree.
@@ -26,6 +26,9 @@ pub(crate) struct Scope {
     pub(crate) lookback: i64,
     pub(crate) default_subquery_step: i64,
     pub(crate) start_timestamps: bool,
+    /// Whether histograms are read without buckets where only counts and sums are wanted, as upstream does. It shows:
+    /// see `exec::stats_only`.
+    pub(crate) stats_only: bool,
 }
 
 /// Builds the plan of `expr`.
@@ -40,12 +43,31 @@ pub(crate) fn build(expr: &Expr, scope: Scope) -> Result<Plan, Error> {
     Ok(Plan { root, selects: builder.selects, strategy: Strategy::default() })
 }
 
-/// The sums over the subqueries between the root and a selector.
+/// What there is between the root and a selector.
 #[derive(Clone, Copy, Debug, Default)]
 struct Enclosing {
+    /// Summed over the subqueries.
     offset: i64,
     range: i64,
     at: Option<Timestamp>,
+    /// Whether there is a function of counts and sums of histograms.
+    wants_stats: bool,
+    /// Whether there is something that needs their buckets, or to see all samples.
+    wants_buckets: bool,
+}
+
+impl Enclosing {
+    fn inside_call(mut self, name: &str) -> Self {
+        self.wants_stats |= matches!(name, "histogram_count" | "histogram_sum" | "histogram_avg");
+        self.wants_buckets |=
+            matches!(name, "histogram_quantile" | "histogram_quantiles" | "histogram_fraction");
+        self
+    }
+
+    fn inside_binary(mut self, op: BinaryOp) -> Self {
+        self.wants_buckets |= matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        self
+    }
 }
 
 struct Builder {
@@ -149,21 +171,26 @@ impl Builder {
     }
 
     fn selector(&mut self, e: &VectorSelector, around: Enclosing) -> Result<Selector, Error> {
-        if e.boundary == Some(crate::parse::ast::Boundary::Smoothed) {
-            return Err(unsupported("the smoothed modifier"));
-        }
         let (at, offset) = self.modifiers(&e.modifiers)?;
-        let select = self.select(&e.matchers, at, offset, self.scope.lookback - 1, around);
-        Ok(Selector { select, at, offset })
+        // An anchored instant selector is a plain one.
+        let smoothed = e.boundary == Some(Boundary::Smoothed);
+        let lookback = self.scope.lookback;
+        let margins = (lookback - 1, if smoothed { lookback } else { 0 });
+        let select = self.select(&e.matchers, at, offset, margins, around);
+        Ok(Selector { select, at, offset, smoothed, stats_only: self.stats_only(around), span: e.span })
     }
 
-    /// Notes that a selector needs samples from `back` before its reference times on.
+    fn stats_only(&self, around: Enclosing) -> bool {
+        self.scope.stats_only && around.wants_stats && !around.wants_buckets
+    }
+
+    /// Notes that a selector needs samples from `back` before its reference times to `ahead` of them.
     fn select(
         &mut self,
         matchers: &[Matcher],
         at: Option<i64>,
         offset: i64,
-        back: i64,
+        (back, ahead): (i64, i64),
         around: Enclosing,
     ) -> usize {
         let (mut start, mut end) = (self.scope.start, self.scope.end);
@@ -177,7 +204,7 @@ impl Builder {
             end = end.saturating_sub(around.offset);
         }
         start = start.saturating_sub(back.max(0)).saturating_sub(offset);
-        end = end.saturating_sub(offset);
+        end = end.saturating_add(ahead).saturating_sub(offset);
         self.selects.push(Select { matchers: matchers.to_vec(), range: TimeRange::new(start, end) });
         self.selects.len() - 1
     }
@@ -191,7 +218,8 @@ impl Builder {
     }
 
     fn matrix(&mut self, e: &MatrixSelector, around: Enclosing, function: &str) -> Result<Window, Error> {
-        use crate::parse::ast::Boundary;
+        let lookback = self.scope.lookback;
+        let mut margins = (0, 0);
         if let Some(boundary) = e.selector.boundary {
             let (word, users): (_, &[&str]) = match boundary {
                 Boundary::Anchored => ("anchored", &["changes", "delta", "increase", "rate", "resets"]),
@@ -203,12 +231,21 @@ impl Builder {
                     "{word} modifier can only be used with: {users} - not with {function}"
                 )));
             }
-            return Err(unsupported(&format!("the {word} modifier")));
+            margins = (lookback, if boundary == Boundary::Smoothed { lookback } else { 0 });
         }
         let range = millis(&e.range, self.outer, true)?;
         let (at, offset) = self.modifiers(&e.selector.modifiers)?;
-        let select = self.select(&e.selector.matchers, at, offset, range - 1, around);
-        Ok(Window { input: Input::Select(select), range, at, offset, span: e.span })
+        margins.0 = range.saturating_add(margins.0 - 1);
+        let select = self.select(&e.selector.matchers, at, offset, margins, around);
+        Ok(Window {
+            input: Input::Select(select),
+            range,
+            at,
+            offset,
+            boundary: e.selector.boundary,
+            stats_only: self.stats_only(around),
+            span: e.span,
+        })
     }
 
     fn subquery(&mut self, e: &Subquery, around: Enclosing) -> Result<Window, Error> {
@@ -219,17 +256,20 @@ impl Builder {
         };
         let step = if step == 0 { self.scope.default_subquery_step } else { step };
         let (at, offset) = self.modifiers(&e.modifiers)?;
+        // Buckets tell of counter resets among the samples that a subquery leaves out.
+        let around = Enclosing { wants_buckets: true, ..around };
         let inner = match at {
-            Some(_) => Enclosing { offset, range, at },
+            Some(_) => Enclosing { offset, range, at, ..around },
             None => Enclosing {
                 offset: around.offset.saturating_add(offset),
                 range: around.range.saturating_add(range),
-                at: around.at,
+                ..around
             },
         };
         let expr = self.boxed(&e.expr, inner, false)?;
-        let span = Span::default();
-        Ok(Window { input: Input::Subquery { expr, step: step.max(1) }, range, at, offset, span })
+        let (boundary, stats_only, span) = (None, false, Span::default());
+        let input = Input::Subquery { expr, step: step.max(1) };
+        Ok(Window { input, range, at, offset, boundary, stats_only, span })
     }
 
     fn aggregate(&mut self, e: &Aggregate, around: Enclosing, inside: bool) -> Result<Node, Error> {
@@ -258,6 +298,7 @@ impl Builder {
     }
 
     fn binary(&mut self, e: &Binary, around: Enclosing, inside: bool) -> Result<Node, Error> {
+        let around = around.inside_binary(e.op);
         let lhs = self.boxed(&e.lhs, around, inside)?;
         let rhs = self.boxed(&e.rhs, around, inside)?;
         let (op, return_bool, place) = (e.op, e.return_bool, Place::of(e.span));
@@ -284,6 +325,7 @@ impl Builder {
 
     fn call(&mut self, e: &Call, around: Enclosing, inside: bool) -> Result<Node, Error> {
         let name = e.func.name;
+        let around = around.inside_call(name);
         if let Some(func) = range_fn(name) {
             return self.range_call(e, func, around, inside);
         }
@@ -323,7 +365,12 @@ impl Builder {
                 Expr::Vector(selector) => Node::SelectorTimes(self.selector(selector, around)?),
                 other => Node::StepTimes(self.boxed(other, around, inside)?),
             },
-            "start_timestamp" if self.scope.start_timestamps => return Err(unsupported("start_timestamp()")),
+            "start_timestamp"
+                if self.scope.start_timestamps
+                    && let Expr::Vector(selector) = without_parens(arg(0)?) =>
+            {
+                Node::SelectorStarts(self.selector(selector, around)?)
+            }
             "start_timestamp" => Node::NothingOf(self.boxed(arg(0)?, around, inside)?),
             "histogram_count" | "histogram_sum" | "histogram_avg" | "histogram_stddev"
             | "histogram_stdvar" => Node::HistogramFn {

@@ -8,7 +8,7 @@ use model::Timestamp;
 
 use super::passes::Outcome;
 use super::{Grouping, Input, Node, Plan, Window};
-use crate::parse::ast::VectorMatching;
+use crate::parse::ast::{Boundary, VectorMatching};
 
 /// Takes the plan apart to walk it; leaves it as it was.
 pub(crate) fn text(plan: &mut Plan, outcomes: &[Outcome]) -> String {
@@ -49,9 +49,16 @@ pub(crate) fn told(node: &Node) -> String {
         Node::Str(text) => format!("string {}", model::quote::go_quote(text)),
         Node::Time => "time of the step".to_owned(),
         Node::Invariant(_) => "once for all steps".to_owned(),
-        Node::Selector(s) => format!("latest sample of #{}{}", s.select, moved(s.at, s.offset)),
+        Node::Selector(s) => {
+            let what = if s.smoothed { "smoothed value" } else { "latest sample" };
+            let stats = told_stats(s.stats_only);
+            format!("{what} of #{}{}{stats}", s.select, moved(s.at, s.offset))
+        }
         Node::SelectorTimes(s) => {
             format!("time of the latest sample of #{}{}", s.select, moved(s.at, s.offset))
+        }
+        Node::SelectorStarts(s) => {
+            format!("start time of the latest sample of #{}{}", s.select, moved(s.at, s.offset))
         }
         Node::Window(window) => told_window(window),
         Node::RangeFn { func, window, .. } => format!("{} over {}", name(func), told_window(window)),
@@ -103,9 +110,20 @@ fn told_window(window: &Window) -> String {
     let range = duration(window.range);
     let place = moved(window.at, window.offset);
     match &window.input {
-        Input::Select(select) => format!("{range} of #{select}{place}"),
+        Input::Select(select) => {
+            let boundary = match window.boundary {
+                None => "",
+                Some(Boundary::Anchored) => " anchored",
+                Some(Boundary::Smoothed) => " smoothed",
+            };
+            format!("{range} of #{select}{place}{boundary}{}", told_stats(window.stats_only))
+        }
         Input::Subquery { step, .. } => format!("{range} in steps of {}{place}", duration(*step)),
     }
+}
+
+fn told_stats(stats_only: bool) -> &'static str {
+    if stats_only { " without buckets" } else { "" }
 }
 
 fn moved(at: Option<Timestamp>, offset: i64) -> String {

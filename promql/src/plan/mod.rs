@@ -16,7 +16,7 @@ use model::{Matcher, TimeRange, Timestamp};
 pub(crate) use build::{STEP_DEPENDENT, Scope, build};
 
 use crate::annotations::Place;
-use crate::parse::ast::{AggregateOp, BinaryOp, Span, VectorMatching};
+use crate::parse::ast::{AggregateOp, BinaryOp, Boundary, Span, VectorMatching};
 
 /// What evaluation walks.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub(crate) enum Node {
     Selector(Selector),
     /// `timestamp(selector)`: the times of the selected samples.
     SelectorTimes(Selector),
+    /// `start_timestamp(selector)`: since when the selected samples count.
+    SelectorStarts(Selector),
     /// A range vector as the result of the query.
     Window(Window),
     RangeFn {
@@ -192,7 +194,7 @@ impl Node {
         let mut parts = Parts::default();
         match self {
             Self::Const(_) | Self::Str(_) | Self::Time => {}
-            Self::Selector(selector) | Self::SelectorTimes(selector) => {
+            Self::Selector(selector) | Self::SelectorTimes(selector) | Self::SelectorStarts(selector) => {
                 parts.selects.push(&mut selector.select);
             }
             Self::Window(window) | Self::AbsentOverTime { window, labels: _ } => parts.add_window(window),
@@ -262,6 +264,11 @@ pub(crate) struct Selector {
     pub(crate) select: usize,
     pub(crate) at: Option<Timestamp>,
     pub(crate) offset: i64,
+    /// Whether values are taken from the line between the samples before and behind.
+    pub(crate) smoothed: bool,
+    /// Whether counts and sums of histograms are all that is wanted.
+    pub(crate) stats_only: bool,
+    pub(crate) span: Span,
 }
 
 /// The window of a range vector at a step: `(ref - range, ref]`.
@@ -271,6 +278,9 @@ pub(crate) struct Window {
     pub(crate) range: i64,
     pub(crate) at: Option<Timestamp>,
     pub(crate) offset: i64,
+    pub(crate) boundary: Option<Boundary>,
+    /// Whether counts and sums of histograms are all that is wanted.
+    pub(crate) stats_only: bool,
     /// Of the argument as upstream reports it: a subquery is always at the start of the text.
     pub(crate) span: Span,
 }

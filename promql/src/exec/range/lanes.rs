@@ -213,8 +213,8 @@ mod tests {
                 vs.iter().for_each(|&v| mean.push(v));
                 mean.get()
             }));
-            let variances = spans.map(alone(&vs, super::super::variance));
-            let smoothed = spans.map(alone(&vs, |vs| super::super::smooth(vs, 0.3, 0.1).unwrap()));
+            let variances = spans.map(alone(&vs, super::super::floats::variance));
+            let smoothed = spans.map(alone(&vs, |vs| super::super::floats::smooth(vs, 0.3, 0.1).unwrap()));
             let lanes = [
                 (sum(&windows), sums),
                 (mean(&windows), means),
