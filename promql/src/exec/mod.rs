@@ -20,7 +20,7 @@ mod ranked;
 mod sets;
 mod stats_only;
 mod stream;
-mod xxhash;
+pub(crate) mod xxhash;
 
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Memory};

@@ -11,6 +11,8 @@ pub use script::{Report, run};
 pub use storage::Storage;
 
 #[cfg(test)]
+mod generate;
+#[cfg(test)]
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
