@@ -138,10 +138,6 @@ impl Annotation {
         Self::new(Severity::Info, text, place)
     }
 
-    pub(crate) fn incompatible_floats(op: &str, place: Place) -> Self {
-        Self::incompatible_types("float", op, "float", place)
-    }
-
     pub(crate) fn incompatible_layout(op: &str, place: Place) -> Self {
         let text = format!("incompatible bucket layout encountered for binary operator {op}");
         Self::new(Severity::Warning, text, place)

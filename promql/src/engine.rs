@@ -437,7 +437,8 @@ impl Engine {
             Grid { start: range.start, step: 1, len: 1 }
         } else {
             let steps = range.end.saturating_sub(range.start).div_euclid(range.step_ms).saturating_add(1);
-            Grid { start: range.start, step: range.step_ms, len: usize::try_from(steps).unwrap_or(0) }
+            let step = if range.start == range.end { 1 } else { range.step_ms };
+            Grid { start: range.start, step, len: usize::try_from(steps).unwrap_or(0) }
         };
         let evaluated = now();
         let value = assemble(&ctx, &plan.root, grid)?;
@@ -498,7 +499,7 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
         Output::Scalars(scalars) => return Ok(Value::Matrix(scalar_matrix(&scalars, grid))),
         Output::Stream(stream) => stream.collect(ctx)?,
     };
-    let block = with_final_labels(block)?;
+    let block = with_final_labels(ctx, block)?;
     if ctx.instant {
         let sample = |row: usize| VectorSample {
             labels: block.series[row].labels.clone(),
@@ -534,8 +535,9 @@ fn final_labels(series: &Series) -> Labels {
 }
 
 /// Removes the names that are marked for it, after which no two series may have equal labels.
-fn with_final_labels(mut block: Block) -> Result<Block, Error> {
-    if !block.series.iter().any(|s| s.drop_name) {
+fn with_final_labels(ctx: &Ctx<'_>, mut block: Block) -> Result<Block, Error> {
+    let drops_any = block.series.iter().any(|s| s.drop_name);
+    if !drops_any && !ctx.delayed_name_removal {
         return Ok(block);
     }
     for series in &mut block.series {

@@ -165,14 +165,15 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
 
 fn parse_duration(text: &str) -> Result<i64, String> {
     if let Some(seconds) = parse_seconds(text) {
-        let millis = seconds * 1000.0;
-        if !(-9.2e15..=9.2e15).contains(&millis) {
+        // Whole nanoseconds first, as upstream counts them: 4.273 is a hair less than 4273 ms.
+        let nanos = (seconds * 1e9).trunc();
+        if !(-9.223_372_036_854_775_8e18..=9.223_372_036_854_775_8e18).contains(&nanos) {
             return Err(format!(
                 "cannot parse {} to a valid duration. It overflows int64",
                 model::quote::go_quote(text.as_bytes())
             ));
         }
-        return Ok(clamped_i64(millis));
+        return Ok(clamped_i64(nanos) / 1_000_000);
     }
     model::duration::parse_ms(text)
         .map_err(|_| format!("cannot parse {} to a valid duration", model::quote::go_quote(text.as_bytes())))

@@ -35,7 +35,13 @@ impl Grid {
     }
 
     pub(crate) fn first_step(self) -> Self {
-        Self { len: self.len.min(1), ..self }
+        Self { step: 1, len: self.len.min(1), ..self }
+    }
+
+    /// Whether it begins and ends at one time: an instant query, what is the same at all steps, a subquery of one
+    /// point where it was asked. There results have an order, and sorting has an effect.
+    pub(crate) fn is_point(self) -> bool {
+        self.step == 1 && self.len == 1
     }
 }
 

@@ -396,12 +396,9 @@ impl<'q> Ctx<'q> {
         place: Place,
         order: impl Fn(&Block, usize, usize) -> Ordering,
     ) -> Result<Stream, Error> {
-        if !self.instant {
+        if !stream.grid.is_point() {
             self.annotate(Annotation::sort_in_range_query(place));
             return stream.unify_after_operator(self);
-        }
-        if stream.grid.len != 1 {
-            return Ok(stream);
         }
         let block = stream.collect(self)?;
         let mut rows: Vec<usize> = (0..block.len()).collect();
@@ -584,6 +581,7 @@ fn subquery_grid(first: i64, last: i64, range: i64, step: i64) -> Result<Grid, E
     let start =
         before.div_euclid(step).checked_add(1).and_then(|n| n.checked_mul(step)).ok_or_else(out_of_range)?;
     let len = if start > last { 0 } else { last.checked_sub(start).ok_or_else(out_of_range)? / step + 1 };
+    let step = if start == last { 1 } else { step };
     Ok(Grid { start, step, len: usize::try_from(len).map_err(|_| out_of_range())? })
 }
 

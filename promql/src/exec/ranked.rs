@@ -238,7 +238,7 @@ fn best(
     }
     let mut order: Vec<usize> = (0..groups.len()).filter(|&g| first[g] != usize::MAX).collect();
     order.sort_by_key(|&g| first[g]);
-    if ctx.instant {
+    if grid.is_point() {
         instant_best(ctx, stream, &mut lanes, &order, worse)
     } else {
         range_best(ctx, stream, &mut lanes, groups.len())
@@ -356,7 +356,7 @@ fn limited(
     })?;
     held.add_samples(block.weight())?;
     block.charge = Some(held);
-    if ctx.instant && grid.len == 1 {
+    if grid.is_point() {
         let order = heap_order(&block, &group_of_row);
         return reordered(ctx, &block, &order);
     }

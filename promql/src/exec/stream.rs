@@ -589,7 +589,11 @@ impl Stream {
 
     /// The check after a function or an operator; nothing to check for an instant query with delayed removal.
     pub(crate) fn unify_after_operator(self, ctx: &Ctx<'_>) -> Result<Self, Error> {
-        if ctx.instant && ctx.delayed_name_removal { Ok(self) } else { self.unify(ctx, Equals::Merge) }
+        if self.grid.is_point() && ctx.delayed_name_removal {
+            Ok(self)
+        } else {
+            self.unify(ctx, Equals::Merge)
+        }
     }
 
     /// Makes sure that no two series have equal labels.

@@ -496,10 +496,17 @@ impl Builder {
 }
 
 /// The labels that `absent` can tell from the matchers of its selector.
+///
+/// Those that only take series away come last, as upstream's store puts them there for everybody to see.
+/// Compat: prometheus `tsdb/querier.go`, `PostingsForMatchers`.
 fn absent_labels(matchers: &[Matcher]) -> model::Labels {
     let mut builder = LabelsBuilder::default();
     let mut seen: Vec<&[u8]> = Vec::new();
-    for matcher in matchers.iter().filter(|m| *m.name != *METRIC_NAME) {
+    let must_be_set = |name: &[u8]| matchers.iter().any(|m| *m.name == *name && !m.matches(b""));
+    let takes_away =
+        |m: &Matcher| !must_be_set(&m.name) || (matches!(m.op, MatchOp::Ne | MatchOp::Nre) && m.matches(b""));
+    let (last, first): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(|m| takes_away(m));
+    for matcher in first.into_iter().chain(last).filter(|m| *m.name != *METRIC_NAME) {
         if matcher.op == MatchOp::Eq && !seen.contains(&&*matcher.name) {
             builder.set(&matcher.name, &matcher.value);
             seen.push(&matcher.name);

@@ -59,11 +59,16 @@ impl Querier for DbQuerier {
             TimeRange::new(range.mint.max(self.range.mint), range.maxt.min(self.range.maxt))
         });
         let mut sets: Vec<Box<dyn SeriesSet>> = Vec::new();
-        for block in Self::overlapping(&self.blocks.list(), range) {
-            sets.push(Box::new(block.select(matchers, range).map_err(Error::new)?));
+        // Series come in one order from the whole view, whichever part of it a selector needs.
+        let mut is_sorted = hints.sorted;
+        for block in Self::overlapping(&self.blocks.list(), self.range) {
+            is_sorted = true;
+            if block.range().overlaps(range) {
+                sets.push(Box::new(block.select(matchers, range).map_err(Error::new)?));
+            }
         }
         match head {
-            Some(head) if sets.is_empty() && !hints.sorted => return Ok(head),
+            Some(head) if sets.is_empty() && !is_sorted => return Ok(head),
             Some(head) => sets.push(head),
             None if sets.len() == 1 => return Ok(sets.remove(0)),
             None => {}

@@ -169,7 +169,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         // An instant query with delayed removal may keep equal label sets until the end.
-        let keeps_equals = self.ctx.instant && self.ctx.delayed_name_removal;
+        let keeps_equals = self.many.grid.is_point() && self.ctx.delayed_name_removal;
         let row = match self.rows[output as usize] {
             Some(row) if !keeps_equals => row,
             _ => {
