@@ -513,13 +513,7 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
     }
     let mut matrix: Vec<MatrixSeries> = (0..block.len())
         .map(|row| {
-            let mut samples = SampleBatch::default();
-            let points = bits::count(block.present(row));
-            samples.ts.reserve_exact(points);
-            samples.vs.reserve_exact(points);
-            for step in bits::ones(block.present(row)) {
-                samples.push(grid.time(step), block.values(row)[step]);
-            }
+            let mut samples = floats_of(&block, row);
             let histograms = block.histograms(row).iter();
             samples.histograms =
                 histograms.map(|(step, h)| sample_of(grid.time(step), Arc::clone(h))).collect();
@@ -528,6 +522,21 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
         .collect();
     matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(Value::Matrix(matrix))
+}
+
+/// The floats of a row with their times.
+fn floats_of(block: &Block, row: usize) -> SampleBatch {
+    let (grid, values, present) = (block.grid, block.values(row), block.present(row));
+    let mut samples = SampleBatch::default();
+    let points = bits::count(present);
+    samples.ts.reserve_exact(points);
+    samples.vs.reserve_exact(points);
+    // Most rows have all steps, or gaps of many.
+    for run in bits::runs(present) {
+        samples.ts.extend(run.clone().map(|step| grid.time(step)));
+        samples.vs.extend_from_slice(&values[run]);
+    }
+    samples
 }
 
 fn final_labels(series: &Series) -> Labels {

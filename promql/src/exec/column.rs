@@ -402,6 +402,28 @@ pub(crate) mod bits {
         })
     }
 
+    /// The set bits as runs of steps.
+    pub(crate) fn runs(words: &[u64]) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        let mut at = 0;
+        // The first step from `from` on whose bit is `is_set`, or the end of the bitmap.
+        let find = |from: usize, is_set: bool| {
+            let (first, len) = (from / 64, words.len());
+            for (w, &word) in words.iter().enumerate().skip(first) {
+                let sought = if is_set { word } else { !word };
+                let sought = if w == first { sought & (!0 << (from % 64)) } else { sought };
+                if sought != 0 {
+                    return w * 64 + sought.trailing_zeros() as usize;
+                }
+            }
+            len * 64
+        };
+        std::iter::from_fn(move || {
+            let start = find(at, true);
+            at = find(start, false);
+            (start < at).then_some(start..at)
+        })
+    }
+
     pub(crate) fn ones(words: &[u64]) -> impl Iterator<Item = usize> + '_ {
         words.iter().enumerate().flat_map(|(w, &word)| ones_of(word).map(move |b| w * 64 + b))
     }
@@ -419,6 +441,10 @@ mod tests {
         }
         assert_eq!(bits::ones(&words).collect::<Vec<_>>(), [0, 63, 64, 130]);
         assert_eq!(bits::count(&words), 4);
+        assert_eq!(bits::runs(&words).collect::<Vec<_>>(), [0..1, 63..65, 130..131]);
+        assert_eq!(bits::runs(&[0, !0, !0, 0, 1 << 63]).collect::<Vec<_>>(), [64..192, 319..320]);
+        assert_eq!(bits::runs(&[!0]).collect::<Vec<_>>(), [0..64]);
+        assert_eq!(bits::runs(&[]).count() + bits::runs(&[0, 0]).count(), 0);
         bits::fill(&mut words, 130);
         assert_eq!(bits::count(&words), 130);
         assert!(!bits::get(&words, 130));

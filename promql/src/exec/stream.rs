@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use model::histogram::CounterResetHint;
 use model::labels::METRIC_NAME;
-use model::{FloatHistogram, Labels, SampleBatch, TimeRange, Timestamp, is_stale};
+use model::{FloatHistogram, Labels, STALE_NAN, SampleBatch, TimeRange, Timestamp, is_stale};
 use rayon::prelude::*;
 
 use super::Ctx;
@@ -636,6 +636,36 @@ pub(crate) fn unify_block(block: &mut Block, equals: Equals) -> Result<(), Error
     Ok(())
 }
 
+/// As [`select_last`] for a series without histograms; `show` makes a value of a sample.
+#[inline]
+fn select_floats(
+    ts: &[Timestamp],
+    vs: &[f64],
+    grid: Grid,
+    selector: Selector,
+    lookback: i64,
+    row: &mut Row<'_>,
+    show: impl Fn(Timestamp, f64) -> f64,
+) {
+    let mut rest = ts.iter().zip(vs).map(|(&t, &v)| (t, v)).peekable();
+    let (mut last_t, mut last) = (Timestamp::MIN, STALE_NAN);
+    let mut reference = grid.start.saturating_sub(selector.offset);
+    for (slots, word) in row.values.chunks_mut(64).zip(&mut *row.present) {
+        let mut shown = 0;
+        for (bit, slot) in slots.iter_mut().enumerate() {
+            while let Some((t, v)) = rest.next_if(|&(t, _)| t <= reference) {
+                (last_t, last) = (t, v);
+            }
+            // What a slot holds whose bit is clear does not matter.
+            *slot = show(last_t, last);
+            let is_shown = last_t > reference.saturating_sub(lookback) && !is_stale(last);
+            shown |= u64::from(is_shown) << bit;
+            reference = reference.saturating_add(grid.step);
+        }
+        *word |= shown;
+    }
+}
+
 /// For each step the last sample in the lookback window, unless it is a stale marker.
 fn select_last(
     samples: &Samples,
@@ -670,21 +700,16 @@ fn select_last(
         }
         return;
     }
-    let (mut next, mut next_histogram) = (0, 0);
-    let mut reference = grid.start.saturating_sub(selector.offset);
     if histograms.is_empty() && pick != Pick::Start {
-        for (step, slot) in row.values.iter_mut().enumerate() {
-            while next < ts.len() && ts[next] <= reference {
-                next += 1;
-            }
-            if next > 0 && ts[next - 1] > reference.saturating_sub(lookback) && !is_stale(vs[next - 1]) {
-                *slot = if pick == Pick::Time { seconds(ts[next - 1]) } else { vs[next - 1] };
-                bits::set(row.present, step);
-            }
-            reference = reference.saturating_add(grid.step);
+        if pick == Pick::Time {
+            select_floats(ts, vs, grid, selector, lookback, &mut row, |t, _| seconds(t));
+        } else {
+            select_floats(ts, vs, grid, selector, lookback, &mut row, |_, v| v);
         }
         return;
     }
+    let (mut next, mut next_histogram) = (0, 0);
+    let mut reference = grid.start.saturating_sub(selector.offset);
     for step in 0..grid.len {
         while next < ts.len() && ts[next] <= reference {
             next += 1;

@@ -88,7 +88,27 @@ impl Labels {
     /// The set without the labels for which `drop` says so.
     #[must_use]
     pub fn without(&self, drop: impl Fn(&[u8]) -> bool) -> Self {
-        Self::from_sorted(self.iter().filter(|&(name, _)| !drop(name)))
+        // Mostly one label falls and what stays is in one piece, which is copied as it is.
+        let (mut kept, mut n_pieces) = (0..0, 0);
+        let mut pairs = self.iter();
+        let mut start = 0;
+        while let Some((name, _)) = pairs.next() {
+            let end = self.0.len() - pairs.rest().len();
+            if !drop(name) {
+                if n_pieces == 0 || kept.end != start {
+                    n_pieces += 1;
+                    kept = start..end;
+                }
+                kept.end = end;
+            }
+            start = end;
+        }
+        match n_pieces {
+            0 => Self::empty(),
+            1 if kept.len() == self.0.len() => self.clone(),
+            1 => Self(self.0[kept].into()),
+            _ => Self::from_sorted(self.iter().filter(|&(name, _)| !drop(name))),
+        }
     }
 
     /// The bytes of the encoded set: equal sets have equal bytes, their order means nothing.

@@ -74,4 +74,14 @@ proptest::proptest! {
         }
         proptest::prop_assert_eq!(set_a.len(), a.len());
     }
+
+    #[test]
+    fn labels_fall_as_from_a_map(
+        a in proptest::collection::btree_map("[a-f]", "[xy]{1,300}", 0..6),
+        dropped in proptest::collection::btree_set("[a-f]", 0..5),
+    ) {
+        let left = Labels::from_pairs(&a).without(|name| dropped.iter().any(|d| d.as_bytes() == name));
+        let expected = Labels::from_pairs(a.iter().filter(|(name, _)| !dropped.contains(*name)));
+        proptest::prop_assert_eq!(left, expected);
+    }
 }
