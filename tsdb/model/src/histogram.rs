@@ -109,6 +109,9 @@ impl<C, B> Buckets<C, B> {
 
 /// What is kept per bucket: a count, or the difference to the one before.
 pub trait BucketCount: Copy + Debug + Default + PartialOrd {
+    /// Whether it is a count itself.
+    const IS_COUNT: bool;
+
     /// Buckets as counts.
     fn absolute(buckets: &[Self]) -> Cow<'_, [Self]>;
 
@@ -125,6 +128,8 @@ pub trait BucketCount: Copy + Debug + Default + PartialOrd {
 }
 
 impl BucketCount for i64 {
+    const IS_COUNT: bool = false;
+
     fn absolute(buckets: &[Self]) -> Cow<'_, [Self]> {
         let sums = buckets.iter().scan(0_i64, |sum, &bucket| {
             *sum = bucket.count_after(*sum);
@@ -151,6 +156,8 @@ impl BucketCount for i64 {
 }
 
 impl BucketCount for f64 {
+    const IS_COUNT: bool = true;
+
     fn absolute(buckets: &[Self]) -> Cow<'_, [Self]> {
         Cow::Borrowed(buckets)
     }

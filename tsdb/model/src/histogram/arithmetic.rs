@@ -6,7 +6,7 @@
 //! spans. Nothing is compacted.
 
 use super::custom::{Reconciled, common_bounds};
-use super::union::Union;
+use super::union::{Runs, common_runs, merge_runs};
 use super::{CounterResetHint, FloatHistogram, Span, bounds, shape};
 use crate::elementary::kahan_add;
 
@@ -223,18 +223,25 @@ impl FloatHistogram {
         if other.schema < self.schema {
             let shift = self.schema.abs_diff(other.schema);
             for (spans, buckets) in self.sides_mut() {
-                shape::reduce(spans, buckets, shift);
+                (*spans, *buckets) = shape::reduced(spans, buckets, shift);
             }
             self.schema = other.schema;
             return None;
         }
         let shift = self.schema.abs_diff(other.schema);
         (shift > 0).then(|| {
-            let mut copy = other.clone();
-            for (spans, buckets) in copy.sides_mut() {
-                shape::reduce(spans, buckets, shift);
+            let (positive_spans, positive_buckets) =
+                shape::reduced(&other.positive_spans, &other.positive_buckets, shift);
+            let (negative_spans, negative_buckets) =
+                shape::reduced(&other.negative_spans, &other.negative_buckets, shift);
+            Self {
+                positive_spans,
+                positive_buckets,
+                negative_spans,
+                negative_buckets,
+                custom_values: Vec::new(),
+                ..*other
             }
-            copy
         })
     }
 
@@ -321,17 +328,14 @@ fn add_side<const SUBTRACT: bool>(
         let from = skipped.min(buckets.len());
         return add(&mut buckets[from..], &theirs[skipped..]);
     }
-    let union = Union::new((spans, buckets.len()), (their_spans, theirs.len()), skipped);
-    if union.is_first() {
-        for piece in union {
-            if let (Some(a), Some(b)) = (piece.first, piece.second) {
-                add(&mut buckets[a..a + piece.len], &theirs[b..b + piece.len]);
-            }
-        }
+    let first = Runs::new(spans, buckets.len());
+    let second = Runs::new(their_spans, theirs.len()).skip(skipped);
+    if common_runs(first.clone(), second.clone(), |_, _, _| {}) {
+        common_runs(first, second, |a, b, n| add(&mut buckets[a..a + n], &theirs[b..b + n]));
         return;
     }
     let mut sum = Vec::with_capacity(buckets.len() + theirs.len());
-    for piece in union.clone() {
+    let all = merge_runs(first, second, |piece| {
         let from = sum.len();
         match (piece.first, piece.second) {
             (Some(a), second) => {
@@ -343,8 +347,7 @@ fn add_side<const SUBTRACT: bool>(
             (None, Some(b)) => sum.extend(theirs[b..b + piece.len].iter().map(|&v| signed(v))),
             (None, None) => {}
         }
-    }
-    let all = union.spans();
+    });
     (*spans, *buckets) = (all, sum);
 }
 
@@ -375,20 +378,18 @@ fn kahan_add_side(
         add(&mut buckets[from..], &mut cs[from..], skipped);
         return add_cs(&mut buckets[from..], &mut cs[from..], skipped);
     }
-    let union = Union::new((spans, buckets.len()), (their_spans, theirs.len()), skipped);
-    if union.is_first() {
-        for piece in union {
-            if let (Some(a), Some(b)) = (piece.first, piece.second) {
-                let cells = a..a + piece.len;
-                add(&mut buckets[cells.clone()], &mut cs[cells.clone()], b);
-                add_cs(&mut buckets[cells.clone()], &mut cs[cells], b);
-            }
-        }
+    let first = Runs::new(spans, buckets.len().min(cs.len()));
+    let second = Runs::new(their_spans, theirs.len()).skip(skipped);
+    if common_runs(first.clone(), second.clone(), |_, _, _| {}) {
+        common_runs(first, second, |a, b, n| {
+            add(&mut buckets[a..a + n], &mut cs[a..a + n], b);
+            add_cs(&mut buckets[a..a + n], &mut cs[a..a + n], b);
+        });
         return;
     }
     let capacity = buckets.len() + theirs.len();
     let (mut sum, mut lost) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
-    for piece in union.clone() {
+    let all = merge_runs(first, second, |piece| {
         let from = sum.len();
         match (piece.first, piece.second) {
             (Some(a), second) => {
@@ -408,7 +409,6 @@ fn kahan_add_side(
             }
             (None, None) => {}
         }
-    }
-    let all = union.spans();
+    });
     (*spans, *buckets, *cs) = (all, sum, lost);
 }

@@ -39,16 +39,20 @@ impl Interval {
         self.lower <= 0.0 && self.upper >= 0.0
     }
 
-    /// The share of the observations that is up to `v`, which lies inside and both bounds are finite.
+    /// The share of the observations that is up to `v`, which lies inside; both bounds are finite.
     ///
     /// Linear in buckets of listed bounds and around zero, logarithmic in others.
     pub fn share_below(&self, v: f64, linear: bool) -> f64 {
-        if linear {
-            return (v - self.lower) / (self.upper - self.lower);
-        }
-        let [lower, upper, v_log] = [self.lower, self.upper, v].map(|bound| log2(bound.abs()));
-        if v > 0.0 { (v_log - lower) / (upper - lower) } else { 1.0 - ((v_log - upper) / (lower - upper)) }
+        share_below(self.lower, self.upper, v, linear)
     }
+}
+
+pub(super) fn share_below(lower: f64, upper: f64, v: f64, linear: bool) -> f64 {
+    if linear {
+        return (v - lower) / (upper - lower);
+    }
+    let [lower, upper, v_log] = [lower, upper, v].map(|bound| log2(bound.abs()));
+    if v > 0.0 { (v_log - lower) / (upper - lower) } else { 1.0 - ((v_log - upper) / (lower - upper)) }
 }
 
 impl FloatHistogram {

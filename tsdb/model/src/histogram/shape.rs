@@ -120,8 +120,52 @@ fn assemble<B: BucketCount>(counted: &[(i64, B)]) -> (Vec<Span>, Vec<B>) {
     (spans, B::from_absolute(counted.iter().map(|&(_, count)| count).collect()))
 }
 
+/// The indices that were pushed, as spans.
+#[derive(Default)]
+struct Spans {
+    spans: Vec<Span>,
+    next: i64,
+}
+
+impl Spans {
+    fn push(&mut self, index: i64) {
+        if let Some(span) = self.spans.last_mut().filter(|_| index == self.next) {
+            span.length += 1;
+        } else {
+            let offset = i32::try_from(index - self.next).unwrap_or(i32::MAX);
+            self.spans.push(Span { offset, length: 1 });
+        }
+        self.next = index + 1;
+    }
+}
+
+/// The counts of one side in the buckets of a schema coarser by `shift`.
+pub(super) fn reduced(spans: &[Span], counts: &[f64], shift: u32) -> (Vec<Span>, Vec<f64>) {
+    let mut merged: Vec<f64> = Vec::with_capacity((counts.len() >> shift.min(8)) + 2 * spans.len() + 1);
+    let mut targets = Spans::default();
+    let mut index = 0;
+    let mut rest = counts;
+    for span in spans {
+        index += i64::from(span.offset);
+        let (run, behind) = rest.split_at((span.length as usize).min(rest.len()));
+        rest = behind;
+        for &count in run {
+            let target = coarser(index, shift);
+            match merged.last_mut() {
+                Some(sum) if target + 1 == targets.next => *sum += count,
+                _ => {
+                    merged.push(count);
+                    targets.push(target);
+                }
+            }
+            index += 1;
+        }
+    }
+    (targets.spans, merged)
+}
+
 /// Merges the buckets of one side to those of a schema coarser by `shift`.
-pub(super) fn reduce<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, shift: u32) {
+fn reduce<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, shift: u32) {
     let mut merged: Vec<(i64, B)> = Vec::with_capacity(buckets.len());
     for (index, count) in counted(spans, buckets) {
         let target = coarser(index, shift);
@@ -168,6 +212,9 @@ fn compact<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, empty_ma
     if is_compact(spans, &B::absolute(buckets), empty_max) {
         return;
     }
+    if empty_max == 0 && B::IS_COUNT {
+        return cut_empty(spans, buckets);
+    }
     let mut kept: Vec<(i64, B)> = Vec::with_capacity(buckets.len());
     // Empty buckets since the last one that was kept: they stay as they are if nothing is missing between them.
     let mut empty: Vec<(i64, B)> = Vec::new();
@@ -189,6 +236,26 @@ fn compact<B: BucketCount>(spans: &mut Vec<Span>, buckets: &mut Vec<B>, empty_ma
         kept.push((index, count));
     }
     (*spans, *buckets) = assemble(&kept);
+}
+
+/// Cuts all empty buckets out of counts, in place.
+fn cut_empty<B: BucketCount>(spans: &mut Vec<Span>, counts: &mut Vec<B>) {
+    let mut kept = Spans::default();
+    let (mut index, mut from, mut to) = (0, 0, 0);
+    for span in &*spans {
+        index += i64::from(span.offset);
+        for _ in 0..(span.length as usize).min(counts.len() - from) {
+            if counts[from] != B::default() {
+                counts[to] = counts[from];
+                to += 1;
+                kept.push(index);
+            }
+            from += 1;
+            index += 1;
+        }
+    }
+    counts.truncate(to);
+    *spans = kept.spans;
 }
 
 /// Whether there is nothing to cut out and nothing to fill.

@@ -2,7 +2,8 @@
 //!
 //! Compat: prometheus `model/histogram`, `FloatHistogram.TrimBuckets`.
 
-use super::{FloatHistogram, Interval, Place};
+use super::FloatHistogram;
+use super::buckets::share_below;
 
 /// The side of the bound that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +43,22 @@ impl FloatHistogram {
             let n = if is_positive { self.positive_buckets.len() } else { self.negative_buckets.len() };
             let mut indices = if is_positive { self.positive_counts() } else { self.negative_counts() };
             let mut kept_counts = Vec::new();
+            // Neighbours share a bound.
+            let mut known: Option<(i32, f64)> = None;
             for at in 0..n {
                 let Some((index, found)) = indices.next() else { break };
                 if found == 0.0 {
                     continue;
                 }
                 has[side] = true;
-                let place = if is_positive { Place::Positive(index) } else { Place::Negative(index) };
-                match self.trimmed(&self.interval(place), found, bound, keep, is_positive) {
+                let near = match known {
+                    Some((before, end)) if index.checked_sub(1) == Some(before) => end,
+                    _ => self.bound(index.saturating_sub(1)),
+                };
+                let far = self.bound(index);
+                known = Some((index, far));
+                let (lower, upper) = if is_positive { (near, far) } else { (-far, -near) };
+                match self.trimmed(lower, upper, found, bound, keep, is_positive) {
                     Trimmed::Whole(kept) => add(kept),
                     Trimmed::Part(kept) => {
                         add(kept);
@@ -81,14 +90,14 @@ impl FloatHistogram {
     /// What is kept of an ordinary bucket.
     fn trimmed(
         &self,
-        interval: &Interval,
+        lower: f64,
+        upper: f64,
         count: f64,
         bound: f64,
         keep: TrimSide,
         is_positive: bool,
     ) -> Trimmed {
         let linear = self.uses_custom_buckets();
-        let Interval { lower, upper, .. } = *interval;
         let (is_kept, is_cut) = match keep {
             TrimSide::Below => (upper <= bound, lower < bound),
             TrimSide::Above => (lower >= bound, upper > bound),
@@ -100,14 +109,14 @@ impl FloatHistogram {
             return Trimmed::Nothing;
         }
         if lower == f64::NEG_INFINITY || upper == f64::INFINITY {
-            return Trimmed::Part(open_end(interval, count, bound, keep));
+            return Trimmed::Part(open_end(lower, upper, count, bound, keep));
         }
         let below = if bound <= lower {
             0.0
         } else if bound >= upper {
             count
         } else {
-            count * interval.share_below(bound, linear)
+            count * share_below(lower, upper, bound, linear)
         };
         Trimmed::Part(match keep {
             TrimSide::Below => Kept { count: below, value: middle(lower, bound, is_positive, linear) },
@@ -145,8 +154,7 @@ impl FloatHistogram {
 
 /// A bucket without an end, which only custom bounds have, cut at `bound`: how observations lie in it is not known,
 /// but that a first bucket with a positive bound is taken to begin at zero.
-fn open_end(interval: &Interval, count: f64, bound: f64, keep: TrimSide) -> Kept {
-    let Interval { lower, upper, .. } = *interval;
+fn open_end(lower: f64, upper: f64, count: f64, bound: f64, keep: TrimSide) -> Kept {
     let finite_or_zero = |v: f64| if v.is_infinite() { 0.0 } else { v };
     if lower == f64::NEG_INFINITY {
         let (count, value) = match keep {

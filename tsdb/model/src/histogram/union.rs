@@ -1,6 +1,7 @@
 //! The buckets of two sides, laid over each other: which runs of indices are in one, in the other or in both.
 //!
-//! Works on spans and asks for no memory, so that a sum into a layout that already has all buckets asks for none.
+//! Works on spans, bucket by bucket only where counts are touched. A sum into a layout that already has all buckets asks
+//! for no memory.
 //!
 //! Compat: prometheus `model/histogram`, `addBuckets`: the spans that come out are the same, adjacent ones included.
 
@@ -9,134 +10,135 @@ use super::Span;
 /// Buckets that follow each other, in the first side, the second or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    index: i64,
     pub(super) len: usize,
     /// Where its buckets are.
     pub(super) first: Option<usize>,
     pub(super) second: Option<usize>,
-    /// Whether a span of the first side begins with it.
-    starts: bool,
 }
 
-/// The pieces of two sides, indices ascending.
-#[derive(Clone)]
-pub(super) struct Union<'a> {
-    first: Runs<'a>,
-    second: Runs<'a>,
+/// Calls `f` with the places of the buckets that both sides have, run by run: in the first, in the second, how many.
+/// `false`, and not with all, if the first lacks one of the second.
+#[inline]
+pub(super) fn common_runs(
+    mut first: Runs<'_>,
+    mut second: Runs<'_>,
+    mut f: impl FnMut(usize, usize, usize),
+) -> bool {
+    while second.len > 0 {
+        while first.len > 0 && first.end() <= second.index {
+            first.advance(first.len);
+        }
+        if first.len == 0 || first.index > second.index {
+            return false;
+        }
+        first.advance(usize::try_from(second.index - first.index).unwrap_or(usize::MAX).min(first.len));
+        let n = first.len.min(second.len);
+        f(first.at, second.at, n);
+        first.advance(n);
+        second.advance(n);
+    }
+    true
 }
 
-impl<'a> Union<'a> {
-    /// The sides as spans and number of buckets; the first `skipped` buckets of the second are not there.
-    pub(super) fn new(first: (&'a [Span], usize), second: (&'a [Span], usize), skipped: usize) -> Self {
-        let mut second = Runs::new(second.0, second.1);
-        second.skip(skipped);
-        Self { first: Runs::new(first.0, first.1), second }
-    }
-
-    /// Whether the first side has all buckets of the second.
-    pub(super) fn is_first(&self) -> bool {
-        self.clone().all(|piece| piece.first.is_some())
-    }
-
-    /// The spans of all pieces: those of the first side stay apart even where they touch now, what is new prolongs
-    /// the span before it, else begins the one behind it.
-    pub(super) fn spans(&self) -> Vec<Span> {
-        let mut spans: Vec<Span> = Vec::new();
-        let mut end = 0;
-        // Whether the last span is one new bucket that may still become the beginning of the next span.
-        let mut alone = false;
-        for piece in self.clone() {
-            let touches = !spans.is_empty() && piece.index == end;
-            let continues = if piece.first.is_some() { !piece.starts || (touches && alone) } else { touches };
-            let length = u32::try_from(piece.len).unwrap_or(u32::MAX);
-            if let Some(span) = spans.last_mut().filter(|_| continues) {
-                span.length += length;
-                alone = false;
+/// Calls `f` with the pieces of both sides, indices ascending, and gives the spans of all: those of the first side stay
+/// apart even where they touch now; what is new prolongs the span before it, else begins the one behind it.
+pub(super) fn merge_runs(mut first: Runs<'_>, mut second: Runs<'_>, mut f: impl FnMut(Piece)) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::with_capacity(first.spans.len() + second.spans.len() + 2);
+    let mut end = 0;
+    // Whether the last span is one new bucket that may still become the beginning of the next span.
+    let mut alone = false;
+    while first.len > 0 || second.len > 0 {
+        let in_first = first.len > 0 && (second.len == 0 || first.index <= second.index);
+        let in_second = second.len > 0 && (first.len == 0 || second.index <= first.index);
+        let until = |other: &Runs<'_>, from: i64| {
+            if other.len == 0 {
+                usize::MAX
             } else {
-                let offset = i32::try_from(piece.index - end).unwrap_or(i32::MAX);
-                spans.push(Span { offset, length });
-                alone = piece.first.is_none() && piece.len == 1;
+                usize::try_from(other.index - from).unwrap_or(usize::MAX)
             }
-            end = piece.index + i64::try_from(piece.len).unwrap_or(i64::MAX);
+        };
+        let (index, len) = match (in_first, in_second) {
+            (true, true) => (first.index, first.len.min(second.len)),
+            (true, false) => (first.index, first.len.min(until(&second, first.index))),
+            _ => (second.index, second.len.min(until(&first, second.index))),
+        };
+        let touches = !spans.is_empty() && index == end;
+        let continues = if in_first { !first.starts || (touches && alone) } else { touches };
+        let length = u32::try_from(len).unwrap_or(u32::MAX);
+        if let Some(span) = spans.last_mut().filter(|_| continues) {
+            span.length += length;
+            alone = false;
+        } else {
+            spans.push(Span { offset: i32::try_from(index - end).unwrap_or(i32::MAX), length });
+            alone = !in_first && len == 1;
         }
-        spans
+        end = index + i64::try_from(len).unwrap_or(i64::MAX);
+        f(Piece { len, first: in_first.then_some(first.at), second: in_second.then_some(second.at) });
+        if in_first {
+            first.advance(len);
+        }
+        if in_second {
+            second.advance(len);
+        }
     }
+    spans
 }
 
-impl Iterator for Union<'_> {
-    type Item = Piece;
-
-    fn next(&mut self) -> Option<Piece> {
-        let until = |other: Option<Run>, from: i64| {
-            other.map_or(usize::MAX, |run| usize::try_from(run.index - from).unwrap_or(usize::MAX))
-        };
-        let (first, second) = (self.first.peek(), self.second.peek());
-        let (index, len) = match (first, second) {
-            (None, None) => return None,
-            (Some(a), b) if b.is_none_or(|b| a.index < b.index) => (a.index, a.len.min(until(b, a.index))),
-            (Some(a), Some(b)) if a.index == b.index => (a.index, a.len.min(b.len)),
-            (a, Some(b)) => (b.index, b.len.min(until(a, b.index))),
-            (Some(_), None) => unreachable!("taken by the second arm"),
-        };
-        let at = |run: Option<Run>| run.filter(|run| run.index == index).map(|run| run.at);
-        let piece = Piece {
-            index,
-            len,
-            first: at(first),
-            second: at(second),
-            starts: first.is_some_and(|a| a.starts),
-        };
-        if piece.first.is_some() {
-            self.first.skip(len);
-        }
-        if piece.second.is_some() {
-            self.second.skip(len);
-        }
-        Some(piece)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Run {
+/// The runs of one side: spans without the empty ones, no further than there are buckets.
+#[derive(Clone)]
+pub(super) struct Runs<'a> {
+    spans: &'a [Span],
+    /// The run in front, with nothing in it behind the last one.
     index: i64,
     at: usize,
     len: usize,
     /// Whether its span begins with it.
     starts: bool,
-}
-
-/// The runs of one side: spans without the empty ones, no further than there are buckets.
-#[derive(Clone)]
-struct Runs<'a> {
-    spans: std::slice::Iter<'a, Span>,
-    /// The run in front; empty when used up.
-    run: Run,
     n_buckets: usize,
 }
 
 impl<'a> Runs<'a> {
-    fn new(spans: &'a [Span], n_buckets: usize) -> Self {
-        Self { spans: spans.iter(), run: Run { index: 0, at: 0, len: 0, starts: true }, n_buckets }
+    pub(super) fn new(spans: &'a [Span], n_buckets: usize) -> Self {
+        let mut runs = Self { spans, index: 0, at: 0, len: 0, starts: true, n_buckets };
+        runs.load();
+        runs
     }
 
-    fn peek(&mut self) -> Option<Run> {
-        while self.run.len == 0 {
-            let span = self.spans.next()?;
-            self.run.index += i64::from(span.offset);
-            self.run.len = (span.length as usize).min(self.n_buckets - self.run.at);
-            self.run.starts = true;
+    fn end(&self) -> i64 {
+        self.index + i64::try_from(self.len).unwrap_or(i64::MAX)
+    }
+
+    fn load(&mut self) {
+        while self.len == 0
+            && let Some((span, rest)) = self.spans.split_first()
+        {
+            self.spans = rest;
+            self.index += i64::from(span.offset);
+            self.len = (span.length as usize).min(self.n_buckets - self.at);
+            self.starts = true;
         }
-        Some(self.run)
     }
 
-    fn skip(&mut self, mut n: usize) {
-        while n > 0 && self.peek().is_some() {
-            let taken = n.min(self.run.len);
-            self.run.index += i64::try_from(taken).unwrap_or(i64::MAX);
-            self.run.at += taken;
-            self.run.len -= taken;
-            self.run.starts = false;
+    /// Leaves `n` buckets of the run in front behind.
+    #[inline]
+    fn advance(&mut self, n: usize) {
+        debug_assert!(n <= self.len, "no further than the run");
+        self.index += i64::try_from(n).unwrap_or(i64::MAX);
+        self.at += n;
+        self.len -= n;
+        self.starts = self.starts && n == 0;
+        if self.len == 0 {
+            self.load();
+        }
+    }
+
+    /// Leaves `n` buckets behind.
+    pub(super) fn skip(mut self, mut n: usize) -> Self {
+        while n > 0 && self.len > 0 {
+            let taken = n.min(self.len);
+            self.advance(taken);
             n -= taken;
         }
+        self
     }
 }

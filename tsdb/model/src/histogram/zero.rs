@@ -56,7 +56,7 @@ impl FloatHistogram {
         None
     }
 
-    fn bound(&self, index: i32) -> f64 {
+    pub(super) fn bound(&self, index: i32) -> f64 {
         bounds::upper(index, self.schema, &self.custom_values)
     }
 
