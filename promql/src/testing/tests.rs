@@ -25,7 +25,7 @@ pub(crate) fn engine(threads: usize) -> Engine {
     })
 }
 
-fn scripts(dir: &Path) -> BTreeMap<String, String> {
+pub(crate) fn scripts(dir: &Path) -> BTreeMap<String, String> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return BTreeMap::new();
     };
@@ -54,7 +54,7 @@ fn shown() -> usize {
 }
 
 /// Runs all scripts on every engine and fails if any evaluation does; a failing one hides no other.
-fn assert_clean(scripts: &BTreeMap<String, String>, engines: &[Engine]) {
+pub(crate) fn assert_clean(scripts: &BTreeMap<String, String>, engines: &[Engine]) {
     let mut total = Report::default();
     for (name, text) in scripts {
         for engine in engines {

@@ -12,7 +12,7 @@ use crate::exec::stream::HistogramPoint;
 /// What is known of the histograms of a series, so that windows need not look at each of theirs.
 pub(super) struct Run<'a> {
     pub(super) points: &'a [HistogramPoint],
-    /// Of which schema all are, if they are of one.
+    /// Whether all are of one schema.
     is_uniform: bool,
     has_gauges: bool,
 }
@@ -94,6 +94,10 @@ impl<'a> Run<'a> {
     /// The difference between the first and the last of `lo..hi`, at least two, of a gauge.
     pub(super) fn delta(&self, (lo, hi): (usize, usize), remarks: &mut Remarks) -> Option<FloatHistogram> {
         let (first, last) = (&*self.points[lo].value, &*self.points[hi - 1].value);
+        if first.uses_custom_buckets() != last.uses_custom_buckets() {
+            remarks.add(Remarks::MIXED_SCHEMAS);
+            return None;
+        }
         let mut delta = last.to_schema(first.schema.min(last.schema));
         let Ok(taken) = delta.sub_assign(first) else {
             remarks.add(Remarks::MIXED_SCHEMAS);
