@@ -420,6 +420,7 @@ impl Engine {
         let (querier, selected) = select(storage, &plan, range.step_ms)?;
         let ctx = Ctx {
             selected,
+            querier,
             budget,
             pool: self.pool.as_ref(),
             threads: self.threads,
@@ -442,7 +443,6 @@ impl Engine {
         };
         let evaluated = now();
         let value = assemble(&ctx, &plan.root, grid)?;
-        drop(querier);
         let stats = Stats {
             total_queryable_samples: ctx.stats.queryable.into_inner(),
             samples_read: ctx.stats.samples_read.into_inner(),
@@ -464,6 +464,7 @@ fn select(storage: &dyn Queryable, plan: &Plan, step_ms: i64) -> Result<Fetched,
         .selects
         .iter()
         .map(|s| s.range)
+        .chain(plan.info_range)
         .reduce(|a, b| TimeRange::new(a.mint.min(b.mint), a.maxt.max(b.maxt)));
     let Some(hull) = hull else {
         return Ok((None, Vec::new()));

@@ -12,6 +12,7 @@ pub(crate) mod column;
 mod distribution;
 mod element;
 mod histogram;
+mod info;
 mod join;
 mod labels;
 pub(crate) mod math;
@@ -53,6 +54,8 @@ pub(crate) enum Output {
 /// What all operators of one query share.
 pub(crate) struct Ctx<'q> {
     pub(crate) selected: Vec<Selected>,
+    /// The view of the store, for what cannot be selected before the query runs; `None` without selectors.
+    pub(crate) querier: Option<Box<dyn model::storage::Querier>>,
     pub(crate) budget: Arc<Budget>,
     /// `None` with one thread: everything runs where it is called.
     pub(crate) pool: Option<&'q rayon::ThreadPool>,
@@ -235,6 +238,10 @@ impl<'q> Ctx<'q> {
                 stream.ops.push(RowOp::OfHistograms(*func));
                 stream.drop_only_names(self);
                 stream.unify_after_operator(self)?
+            }
+            Node::Info { arg, selector } => {
+                let base = self.stream(arg, grid)?.collect(self)?;
+                info::run(self, &base, selector)?
             }
             Node::NothingOf(arg) => {
                 self.stream(arg, grid)?.collect(self)?;

@@ -7,7 +7,8 @@ use model::{LabelsBuilder, MatchOp, Matcher, Regex, TimeRange, Timestamp};
 
 use super::duration::{Outer, millis};
 use super::{
-    Grouping, HistogramFn, Input, MapFn, Node, Plan, RangeFn, ScalarFn, Select, Selector, Strategy, Window,
+    Grouping, HistogramFn, InfoSelector, Input, MapFn, Node, Plan, RangeFn, ScalarFn, Select, Selector,
+    Strategy, Window,
 };
 use crate::annotations::Place;
 use crate::engine::Error;
@@ -38,9 +39,10 @@ pub(crate) fn build(expr: &Expr, scope: Scope) -> Result<Plan, Error> {
         step: if single { 0.0 } else { scope.step as f64 / 1000.0 },
         range: (scope.end.saturating_sub(scope.start)) as f64 / 1000.0,
     };
-    let mut builder = Builder { scope, outer, selects: Vec::new() };
+    let mut builder = Builder { scope, outer, selects: Vec::new(), info_range: None };
     let root = builder.wrapped(expr, Enclosing::default(), false)?;
-    Ok(Plan { root, selects: builder.selects, strategy: Strategy::default() })
+    let Builder { selects, info_range, .. } = builder;
+    Ok(Plan { root, selects, strategy: Strategy::default(), info_range })
 }
 
 /// What there is between the root and a selector.
@@ -74,6 +76,7 @@ struct Builder {
     scope: Scope,
     outer: Outer,
     selects: Vec<Select>,
+    info_range: Option<TimeRange>,
 }
 
 /// Functions whose value depends on the step even when their arguments do not.
@@ -193,6 +196,19 @@ impl Builder {
         (back, ahead): (i64, i64),
         around: Enclosing,
     ) -> usize {
+        let range = self.needed(at, offset, (back, ahead), around);
+        self.selects.push(Select { matchers: matchers.to_vec(), range });
+        self.selects.len() - 1
+    }
+
+    /// The samples from `back` before the first reference time to `ahead` after the last.
+    fn needed(
+        &self,
+        at: Option<i64>,
+        offset: i64,
+        (back, ahead): (i64, i64),
+        around: Enclosing,
+    ) -> TimeRange {
         let (mut start, mut end) = (self.scope.start, self.scope.end);
         if let Some(at) = around.at {
             (start, end) = (at, at);
@@ -205,8 +221,7 @@ impl Builder {
         }
         start = start.saturating_sub(back.max(0)).saturating_sub(offset);
         end = end.saturating_add(ahead).saturating_sub(offset);
-        self.selects.push(Select { matchers: matchers.to_vec(), range: TimeRange::new(start, end) });
-        self.selects.len() - 1
+        TimeRange::new(start, end)
     }
 
     fn window(&mut self, expr: &Expr, around: Enclosing, function: &str) -> Result<Window, Error> {
@@ -463,8 +478,37 @@ impl Builder {
                 arg: self.boxed(arg(2)?, around, inside)?,
                 place: shown(arg(2)?),
             },
+            "info" => self.info(e, around, inside)?,
             other => return Err(unsupported(&format!("function {other}()"))),
         })
+    }
+
+    /// The info series are looked at when the first selector of the operand looks at its own.
+    fn info(&mut self, e: &Call, around: Enclosing, inside: bool) -> Result<Node, Error> {
+        let arg = e.args.first().ok_or_else(|| missing_argument("info"))?;
+        let mut path = Vec::new();
+        let (mut at, mut offset) = match first_selector(arg, &mut path) {
+            Some(selector) => self.modifiers(&selector.modifiers)?,
+            None => (None, 0),
+        };
+        while at.is_none()
+            && let Some(subquery) = path.pop()
+        {
+            let (pinned, more) = self.modifiers(&subquery.modifiers)?;
+            (at, offset) = (pinned, offset.saturating_add(more));
+        }
+        let matchers = match e.args.get(1).map(without_parens) {
+            Some(Expr::Vector(selector)) => Some(selector.matchers.clone()),
+            Some(_) => return Err(missing_argument("info")),
+            None => None,
+        };
+        let range = self.needed(at, offset, (self.scope.lookback - 1, 0), around);
+        let hull = self
+            .info_range
+            .map_or(range, |known| TimeRange::new(known.mint.min(range.mint), known.maxt.max(range.maxt)));
+        self.info_range = Some(hull);
+        let arg = self.boxed(arg, around, inside)?;
+        Ok(Node::Info { arg, selector: InfoSelector { matchers, at, offset, range } })
     }
 
     fn nodes(&mut self, exprs: &[Expr], around: Enclosing, inside: bool) -> Result<Vec<Node>, Error> {
@@ -515,6 +559,30 @@ fn absent_labels(matchers: &[Matcher]) -> model::Labels {
         }
     }
     builder.build()
+}
+
+/// The selector of `expr` that comes first, and the subqueries around it.
+fn first_selector<'e>(expr: &'e Expr, path: &mut Vec<&'e Subquery>) -> Option<&'e VectorSelector> {
+    match expr {
+        Expr::Number(_) | Expr::String(_) => None,
+        Expr::Vector(e) => Some(e),
+        Expr::Matrix(e) => Some(&e.selector),
+        Expr::Subquery(e) => {
+            path.push(e);
+            let found = first_selector(&e.expr, path);
+            if found.is_none() {
+                path.pop();
+            }
+            found
+        }
+        Expr::Call(e) => e.args.iter().find_map(|arg| first_selector(arg, path)),
+        Expr::Aggregate(e) => {
+            first_selector(&e.expr, path).or_else(|| first_selector(e.param.as_deref()?, path))
+        }
+        Expr::Binary(e) => first_selector(&e.lhs, path).or_else(|| first_selector(&e.rhs, path)),
+        Expr::Unary(e) => first_selector(&e.expr, path),
+        Expr::Paren(e) => first_selector(&e.expr, path),
+    }
 }
 
 fn is_valid_label(name: &[u8]) -> bool {

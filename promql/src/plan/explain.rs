@@ -78,6 +78,9 @@ pub(crate) fn told(node: &Node) -> String {
         Node::Quantiles { .. } => "quantiles of histograms".to_owned(),
         Node::Fraction { .. } => "fractions of histograms".to_owned(),
         Node::HistogramFn { func, .. } => format!("{} of histograms", name(func)),
+        Node::Info { selector, .. } => {
+            format!("add labels of info metrics{}", moved(selector.at, selector.offset))
+        }
         Node::NothingOf(_) => "nothing".to_owned(),
         Node::Negate(_) => "negate".to_owned(),
         Node::ScalarBinary { op, .. } => format!("scalar {}", op.as_str()),

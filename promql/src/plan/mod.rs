@@ -25,6 +25,18 @@ pub(crate) struct Plan {
     /// What is asked from the store, for each selector; the passes join equal ones.
     pub(crate) selects: Vec<Select>,
     pub(crate) strategy: Strategy,
+    /// The hull of what `info()` selects while the query runs.
+    pub(crate) info_range: Option<TimeRange>,
+}
+
+/// What `info()` looks for, and when.
+#[derive(Debug)]
+pub(crate) struct InfoSelector {
+    /// `None` without a second argument.
+    pub(crate) matchers: Option<Vec<Matcher>>,
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) offset: i64,
+    pub(crate) range: TimeRange,
 }
 
 /// How to evaluate, where there is a choice that no result shows. All off in a plain plan.
@@ -146,6 +158,10 @@ pub(crate) enum Node {
         func: HistogramFn,
         arg: Box<Node>,
     },
+    Info {
+        arg: Box<Node>,
+        selector: InfoSelector,
+    },
     /// A function of native histograms only: floats yield nothing.
     NothingOf(Box<Node>),
     Negate(Box<Node>),
@@ -207,6 +223,7 @@ impl Node {
             | Self::ToScalar(arg)
             | Self::ToVector(arg)
             | Self::HistogramFn { arg, func: _ }
+            | Self::Info { arg, selector: _ }
             | Self::NothingOf(arg)
             | Self::Negate(arg)
             | Self::Absent { arg, labels: _ }
