@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use super::known::Known;
+
 /// Sums that were added up in another order may differ by so much, relative to the larger one.
 const ROUNDING: f64 = 1e-12;
 
@@ -34,7 +36,15 @@ impl Verdict {
     }
 }
 
-pub(crate) fn compare(theirs: &Answer, ours: &Answer) -> Verdict {
+impl Answer {
+    /// The text of the error; of any other answer all of it.
+    pub(crate) fn told(&self) -> String {
+        let error = parse(&self.body).and_then(|body| Some(body["error"].as_str()?.to_owned()));
+        error.unwrap_or_else(|| self.body.clone())
+    }
+}
+
+pub(crate) fn compare(theirs: &Answer, ours: &Answer, known: &Known) -> Verdict {
     if theirs == ours {
         return Verdict::Same;
     }
@@ -53,7 +63,7 @@ pub(crate) fn compare(theirs: &Answer, ours: &Answer) -> Verdict {
         }
     }
     for what in ["warnings", "infos"] {
-        if annotations(&theirs[what]) != annotations(&ours[what]) {
+        if annotations(&theirs[what], known) != annotations(&ours[what], known) {
             return Verdict::Different(what);
         }
     }
@@ -77,12 +87,14 @@ fn parse(body: &str) -> Option<Value> {
 }
 
 /// The texts in order. If some were left out, which ones is the map's choice, and only how many counts.
-fn annotations(texts: &Value) -> Vec<&str> {
-    let mut texts: Vec<_> = texts.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if let Some(omitted) = texts.iter().copied().find(|text| text.ends_with("annotations omitted")) {
-        return vec![omitted];
+fn annotations(texts: &Value, known: &Known) -> Vec<String> {
+    let texts = texts.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut texts: Vec<_> = texts.map(|text| known.compared(text)).collect();
+    if let Some(omitted) = texts.iter().find(|text| text.ends_with("annotations omitted")) {
+        return vec![omitted.clone()];
     }
     texts.sort_unstable();
+    texts.dedup();
     texts
 }
 
@@ -112,12 +124,12 @@ fn series(theirs: &[Value], ours: &[Value]) -> Verdict {
 }
 
 /// Of two answers that differ in `what`, the parts that show it.
-pub(crate) fn contrast(theirs: &Answer, ours: &Answer, what: Verdict) -> [String; 2] {
+pub(crate) fn contrast(theirs: &Answer, ours: &Answer, what: Verdict, known: &Known) -> [String; 2] {
     let whole = [theirs, ours].map(|answer| answer.body.clone());
     let (Some(theirs), Some(ours)) = (parse(&theirs.body), parse(&ours.body)) else { return whole };
     match what {
         Verdict::Different(what @ ("warnings" | "infos")) => {
-            let (a, b) = (annotations(&theirs[what]), annotations(&ours[what]));
+            let (a, b) = (annotations(&theirs[what], known), annotations(&ours[what], known));
             [(&a, &b), (&b, &a)].map(|(all, others)| {
                 let own: Vec<_> = all.iter().filter(|text| !others.contains(text)).collect();
                 format!("{what} {own:#?}")
@@ -219,7 +231,7 @@ mod tests {
 
     fn of(theirs: &str, ours: &str) -> Verdict {
         let answer = |body: &str| Answer { status: 200, body: body.replace('\'', "\"") };
-        compare(&answer(theirs), &answer(ours))
+        compare(&answer(theirs), &answer(ours), &Known::default())
     }
 
     fn vector(series: &str) -> String {

@@ -262,7 +262,7 @@ impl Generator<'_> {
     fn modifiers(&mut self) -> String {
         let mut modifiers = Vec::new();
         if self.chance(14) {
-            let offset = if self.chance(6) {
+            let offset = if self.language.is_new && self.chance(6) {
                 self.pick(&[
                     "step()",
                     "-step()",
@@ -306,7 +306,7 @@ impl Generator<'_> {
     }
 
     fn duration(&mut self) -> String {
-        if self.chance(5) {
+        if self.language.is_new && self.chance(5) {
             return self
                 .pick(&[
                     "1m + 4m",

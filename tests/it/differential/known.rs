@@ -15,30 +15,54 @@ struct Entry {
     /// Only beside 3.5.
     #[serde(default)]
     is_old: bool,
-    /// Patterns, each found somewhere in the query, in Prometheus' answer, in ours.
+    /// Patterns, each found somewhere in the query, in the error (or else the whole answer) of Prometheus, in ours.
     query: Option<String>,
     theirs: Option<String>,
     ours: Option<String>,
+    /// Of an annotation that has this text, what follows up to the position is not compared.
+    cut_annotations_at: Option<String>,
+}
+
+/// All that is known.
+#[derive(Default)]
+pub(crate) struct Known {
+    reasons: Vec<Reason>,
+    /// See [`Entry::cut_annotations_at`].
+    cuts: Vec<String>,
 }
 
 /// A reason why answers may differ.
-pub(crate) struct Known {
-    pub(crate) because: String,
+struct Reason {
+    because: String,
     query: Option<Regex>,
     theirs: Option<Regex>,
     ours: Option<Regex>,
 }
 
 impl Known {
-    pub(crate) fn covers(&self, request: &Request, theirs: &Answer, ours: &Answer) -> bool {
+    /// Why these answers may differ.
+    pub(crate) fn reason(&self, request: &Request, theirs: &Answer, ours: &Answer) -> Option<&str> {
         let fits = |pattern: &Option<Regex>, text: &str| {
             pattern.as_ref().is_none_or(|p| p.is_match(text.as_bytes()))
         };
-        fits(&self.query, request.query()) && fits(&self.theirs, &theirs.body) && fits(&self.ours, &ours.body)
+        let (theirs, ours) = (theirs.told(), ours.told());
+        let covers = |reason: &&Reason| {
+            fits(&reason.query, request.query()) && fits(&reason.theirs, &theirs) && fits(&reason.ours, &ours)
+        };
+        self.reasons.iter().find(covers).map(|reason| &*reason.because)
+    }
+
+    /// The part of an annotation that is compared.
+    pub(crate) fn compared(&self, annotation: &str) -> String {
+        let Some(at) = self.cuts.iter().filter_map(|cut| annotation.find(cut)).min() else {
+            return annotation.to_owned();
+        };
+        let position = annotation.rfind(" (").unwrap_or(annotation.len());
+        format!("{}{}", &annotation[..at], &annotation[position.max(at)..])
     }
 }
 
-pub(crate) fn load(is_new: bool) -> Vec<Known> {
+pub(crate) fn load(is_new: bool) -> Known {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat/differential.yaml");
     let entries: Vec<Entry> = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let compile = |pattern: Option<String>| {
@@ -46,10 +70,20 @@ pub(crate) fn load(is_new: bool) -> Vec<Known> {
             Regex::unanchored(format!("(?s:{p})").as_bytes()).unwrap_or_else(|e| panic!("{p}: {}", e.0))
         })
     };
-    let known = |entry: Entry| {
-        let Entry { because, query, theirs, ours, .. } = entry;
+    let mut known = Known::default();
+    for entry in entries.into_iter().filter(|entry| !entry.is_old || !is_new) {
+        let Entry { because, query, theirs, ours, cut_annotations_at, .. } = entry;
+        if let Some(cut) = cut_annotations_at {
+            known.cuts.push(cut);
+            continue;
+        }
         assert!(query.is_some() || theirs.is_some() || ours.is_some(), "{because}: covers everything");
-        Known { because, query: compile(query), theirs: compile(theirs), ours: compile(ours) }
-    };
-    entries.into_iter().filter(|entry| !entry.is_old || !is_new).map(known).collect()
+        known.reasons.push(Reason {
+            because,
+            query: compile(query),
+            theirs: compile(theirs),
+            ours: compile(ours),
+        });
+    }
+    known
 }

@@ -151,6 +151,7 @@ enum Steadiness {
 
 async fn steadiness(
     pair: &Pair,
+    known: &Known,
     request: &Request,
     theirs: &Answer,
     ours: &Answer,
@@ -164,10 +165,10 @@ async fn steadiness(
     let mut steady = true;
     for _ in 0..repeats {
         let again = ask(&pair.theirs, request).await;
-        if compare(&again, ours).is_fine() {
+        if compare(&again, ours, known).is_fine() {
             return Steadiness::Unsteady { is_ours_among: true };
         }
-        steady &= compare(theirs, &again).is_fine();
+        steady &= compare(theirs, &again, known).is_fine();
     }
     if steady { Steadiness::Steady } else { Steadiness::Unsteady { is_ours_among: false } }
 }
@@ -183,7 +184,7 @@ struct Difference {
 }
 
 /// Leaves out what can be left out while the answers differ in the same respect.
-async fn shrink(pair: &Pair, difference: &mut Difference) {
+async fn shrink(pair: &Pair, known: &Known, difference: &mut Difference) {
     let mut left = SHRINK_REQUESTS;
     'again: while let Some(expr) = difference.shrunk.expr.clone() {
         for smaller in expr.smaller() {
@@ -193,9 +194,12 @@ async fn shrink(pair: &Pair, difference: &mut Difference) {
             left -= 1;
             let request = difference.shrunk.with_expr(smaller);
             let (theirs, ours) = ask_both(pair, &request).await;
-            let verdict = compare(&theirs, &ours);
+            let verdict = compare(&theirs, &ours, known);
             let is_kept = verdict == difference.what
-                && matches!(steadiness(pair, &request, &theirs, &ours, verdict).await, Steadiness::Steady);
+                && matches!(
+                    steadiness(pair, known, &request, &theirs, &ours, verdict).await,
+                    Steadiness::Steady
+                );
             if is_kept {
                 (difference.shrunk, difference.theirs, difference.ours) = (request, theirs, ours);
                 continue 'again;
@@ -220,16 +224,10 @@ struct Counts {
     known: BTreeMap<String, usize>,
     different: Vec<Difference>,
     /// Some of those that are no difference and yet not the same.
-    noted: Vec<String>,
+    noted: Vec<Difference>,
 }
 
-async fn run(
-    pair: &Pair,
-    setup: &'static Setup,
-    requests: Vec<Request>,
-    known: &[Known],
-    counts: &mut Counts,
-) {
+async fn run(pair: &Pair, setup: &'static Setup, requests: Vec<Request>, known: &Known, counts: &mut Counts) {
     let asked = futures_util::stream::iter(requests.iter().map(|request| ask_both(pair, request)));
     let mut answers = asked.buffered(CONCURRENCY);
     let mut at = 0;
@@ -240,7 +238,7 @@ async fn run(
         counts.refused += usize::from(theirs.status != 200 && ours.status != 200);
         counts.empty +=
             usize::from(theirs.body.contains("\"result\":[]") && ours.body.contains("\"result\":[]"));
-        let what = compare(&theirs, &ours);
+        let what = compare(&theirs, &ours, known);
         match what {
             Verdict::Same => counts.same += 1,
             Verdict::Rounded | Verdict::Ties => {
@@ -248,7 +246,7 @@ async fn run(
                 counts.note(setup.name, what, request, &theirs, &ours);
             }
             Verdict::Form | Verdict::Different(_) => {
-                match steadiness(pair, request, &theirs, &ours, what).await {
+                match steadiness(pair, known, request, &theirs, &ours, what).await {
                     Steadiness::Unsteady { is_ours_among: true } => {
                         counts.unsteady_among += 1;
                         continue;
@@ -260,8 +258,8 @@ async fn run(
                     }
                     Steadiness::Steady => {}
                 }
-                if let Some(known) = known.iter().find(|known| known.covers(request, &theirs, &ours)) {
-                    *counts.known.entry(known.because.clone()).or_default() += 1;
+                if let Some(because) = known.reason(request, &theirs, &ours) {
+                    *counts.known.entry(because.to_owned()).or_default() += 1;
                     continue;
                 }
                 let mut difference = Difference {
@@ -273,7 +271,7 @@ async fn run(
                     ours,
                 };
                 if counts.different.len() < SHRUNK {
-                    shrink(pair, &mut difference).await;
+                    shrink(pair, known, &mut difference).await;
                 }
                 counts.different.push(difference);
             }
@@ -287,8 +285,8 @@ fn cut(text: &str) -> String {
 }
 
 impl Difference {
-    fn report(&self) -> String {
-        let [theirs, ours] = contrast(&self.theirs, &self.ours, self.what);
+    fn report(&self, known: &Known) -> String {
+        let [theirs, ours] = contrast(&self.theirs, &self.ours, self.what, known);
         format!(
             "[{}] {:?}\n  asked      {}\n  smaller    {}\n  prometheus {} {}\n  ferula     {} {}\n",
             self.setup,
@@ -308,7 +306,7 @@ impl Counts {
         if self.noted.len() < NOTED {
             let (asked, shrunk) = (asked.clone(), asked.clone());
             let (theirs, ours) = (theirs.clone(), ours.clone());
-            self.noted.push(Difference { setup, what, asked, shrunk, theirs, ours }.report());
+            self.noted.push(Difference { setup, what, asked, shrunk, theirs, ours });
         }
     }
 
@@ -366,19 +364,17 @@ fn queries_at_random_are_answered_as_the_reference_server_answers_them() {
     }
     let summary = format!("seed {seed}, {n_series} series, {:.0?}, {}", started.elapsed(), counts.summary());
     say(&summary);
-    let report: Vec<String> = counts.different.iter().map(Difference::report).collect();
+    let report = |list: &[Difference]| -> Vec<String> { list.iter().map(|d| d.report(&known)).collect() };
+    let different = report(&counts.different);
     if let Ok(path) = std::env::var("FERULA_DIFFERENTIAL_REPORT") {
-        std::fs::write(
-            &path,
-            format!(
-                "{summary}\n\n{}\n\nno differences, and yet not the same:\n\n{}",
-                report.join("\n"),
-                counts.noted.join("\n")
-            ),
-        )
-        .unwrap();
+        let noted = report(&counts.noted).join("\n");
+        let text = format!(
+            "{summary}\n\n{}\n\nno differences, and yet not the same:\n\n{noted}",
+            different.join("\n")
+        );
+        std::fs::write(&path, text).unwrap();
     }
-    assert!(report.is_empty(), "{summary}\n\n{}", report[..report.len().min(SHOWN)].join("\n"));
+    assert!(different.is_empty(), "{summary}\n\n{}", different[..different.len().min(SHOWN)].join("\n"));
 }
 
 /// Says it although the test passes.
