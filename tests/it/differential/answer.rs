@@ -57,10 +57,12 @@ pub(crate) fn compare(theirs: &Answer, ours: &Answer, known: &Known) -> Verdict 
     if theirs == ours {
         return Verdict::Form;
     }
-    for what in ["status", "errorType", "error"] {
-        if theirs[what] != ours[what] {
-            return Verdict::Different("error");
-        }
+    let error = |body: &Value| body["error"].as_str().map(|error| known.compared_error(error));
+    if theirs["status"] != ours["status"]
+        || theirs["errorType"] != ours["errorType"]
+        || error(&theirs) != error(&ours)
+    {
+        return Verdict::Different("error");
     }
     for what in ["warnings", "infos"] {
         if annotations(&theirs[what], known) != annotations(&ours[what], known) {

@@ -21,6 +21,8 @@ struct Entry {
     ours: Option<String>,
     /// Of an annotation that has this text, what follows up to the position is not compared.
     cut_annotations_at: Option<String>,
+    /// Series listed behind this text in an error are compared in any order.
+    unordered_behind: Option<String>,
 }
 
 /// All that is known.
@@ -29,6 +31,8 @@ pub(crate) struct Known {
     reasons: Vec<Reason>,
     /// See [`Entry::cut_annotations_at`].
     cuts: Vec<String>,
+    /// See [`Entry::unordered_behind`].
+    lists: Vec<String>,
 }
 
 /// A reason why answers may differ.
@@ -52,6 +56,18 @@ impl Known {
         self.reasons.iter().find(covers).map(|reason| &*reason.because)
     }
 
+    /// An error as it is compared.
+    pub(crate) fn compared_error(&self, error: &str) -> String {
+        let list = self.lists.iter().find_map(|list| Some(error.find(list)? + list.len()));
+        let Some(end) = list.and_then(|from| Some(from + error[from..].find("}]")?)) else {
+            return error.to_owned();
+        };
+        let from = list.unwrap_or(end);
+        let mut series: Vec<_> = error[from..end].split("}, {").collect();
+        series.sort_unstable();
+        format!("{}{}{}", &error[..from], series.join("}, {"), &error[end..])
+    }
+
     /// The part of an annotation that is compared.
     pub(crate) fn compared(&self, annotation: &str) -> String {
         let Some(at) = self.cuts.iter().filter_map(|cut| annotation.find(cut)).min() else {
@@ -72,9 +88,10 @@ pub(crate) fn load(is_new: bool) -> Known {
     };
     let mut known = Known::default();
     for entry in entries.into_iter().filter(|entry| !entry.is_old || !is_new) {
-        let Entry { because, query, theirs, ours, cut_annotations_at, .. } = entry;
-        if let Some(cut) = cut_annotations_at {
-            known.cuts.push(cut);
+        let Entry { because, query, theirs, ours, cut_annotations_at, unordered_behind, .. } = entry;
+        if cut_annotations_at.is_some() || unordered_behind.is_some() {
+            known.cuts.extend(cut_annotations_at);
+            known.lists.extend(unordered_behind);
             continue;
         }
         assert!(query.is_some() || theirs.is_some() || ours.is_some(), "{because}: covers everything");
