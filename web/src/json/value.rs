@@ -2,9 +2,9 @@
 //!
 //! Compat: prometheus `web/api/v1/json_codec.go`.
 
-use model::Timestamp;
 use model::exemplar::SeriesExemplars;
 use model::number::{append_f_into, append_json_into};
+use model::{AnyHistogram, FloatHistogram, Timestamp};
 use promql::{SampleValue, Value};
 
 use super::{write_escaped, write_labels, write_list};
@@ -39,9 +39,18 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
         Value::Vector(samples) => write_list(out, samples, |out, sample| {
             out.extend_from_slice(b"{\"metric\":");
             write_labels(out, &sample.labels);
-            if let SampleValue::Float(v) = sample.value {
-                out.extend_from_slice(b",\"value\":");
-                write_point(out, sample.t, v);
+            match &sample.value {
+                SampleValue::Float(v) => {
+                    out.extend_from_slice(b",\"value\":");
+                    write_point(out, sample.t, *v);
+                }
+                SampleValue::Histogram(histogram) => {
+                    out.extend_from_slice(b",\"histogram\":[");
+                    write_timestamp(out, sample.t);
+                    out.push(b',');
+                    write_histogram(out, histogram);
+                    out.push(b']');
+                }
             }
             out.push(b'}');
         }),
@@ -50,17 +59,65 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
             write_list(out, series, |out, series| {
                 out.extend_from_slice(b"{\"metric\":");
                 write_labels(out, &series.labels);
-                out.extend_from_slice(b",\"values\":");
-                times.rewind();
-                write_list(out, series.samples.iter(), |out, sample| {
-                    out.push(b'[');
-                    times.write(out, sample.t);
-                    write_point_value(out, sample.v);
-                });
+                // A series of histograms alone has no list of floats, one without anything has neither.
+                if !series.samples.is_empty() {
+                    out.extend_from_slice(b",\"values\":");
+                    times.rewind();
+                    write_list(out, series.samples.iter(), |out, sample| {
+                        out.push(b'[');
+                        times.write(out, sample.t);
+                        write_point_value(out, sample.v);
+                    });
+                }
+                if !series.samples.histograms.is_empty() {
+                    out.extend_from_slice(b",\"histograms\":");
+                    times.rewind();
+                    write_list(out, &series.samples.histograms, |out, sample| {
+                        out.push(b'[');
+                        times.write(out, sample.t);
+                        out.push(b',');
+                        match &sample.histogram {
+                            AnyHistogram::Int(histogram) => write_histogram(out, &histogram.to_float()),
+                            AnyHistogram::Float(histogram) => write_histogram(out, histogram),
+                        }
+                        out.push(b']');
+                    });
+                }
                 out.push(b'}');
             });
         }
     }
+}
+
+/// Totals and the buckets that hold something, each as `[which bounds belong to it, lower, upper, count]`.
+///
+/// Compat: prometheus `util/jsonutil`, `MarshalHistogram`.
+fn write_histogram(out: &mut Vec<u8>, histogram: &FloatHistogram) {
+    let number = |out: &mut Vec<u8>, v: f64| {
+        out.push(b'"');
+        append_json_into(v, out);
+        out.push(b'"');
+    };
+    out.extend_from_slice(b"{\"count\":");
+    number(out, histogram.count);
+    out.extend_from_slice(b",\"sum\":");
+    number(out, histogram.sum);
+    let mut opening: &[u8] = b",\"buckets\":[";
+    for (place, count) in histogram.buckets().filter(|(_, count)| *count != 0.0) {
+        let interval = histogram.clipped_interval(place);
+        out.extend_from_slice(std::mem::replace(&mut opening, b","));
+        out.extend_from_slice(&[b'[', b'0' + interval.code(), b',']);
+        number(out, interval.lower);
+        out.push(b',');
+        number(out, interval.upper);
+        out.push(b',');
+        number(out, count);
+        out.push(b']');
+    }
+    if opening == b"," {
+        out.push(b']');
+    }
+    out.push(b'}');
 }
 
 /// Appends the exemplars of one series.
