@@ -1,15 +1,16 @@
 //! The engine: from a text and a store to a result, inside limits.
 //!
-//! One engine serves all queries of a process, ad-hoc ones and rules alike: one pool of threads, one gate on
-//! concurrency, the same limits. It is synchronous; a caller with an event loop calls it from a thread.
+//! One engine serves all queries of a process. Ad-hoc ones and rules have a lane each, with a pool of threads and a gate on
+//! concurrency of its own, so that rules are on time whatever people ask; the limits are the same. It is synchronous; a caller with an event loop calls it from a thread.
 //!
 //! Compat: prometheus `promql/engine.go`, `Engine`, `NewInstantQuery`, `NewRangeQuery` (3.14).
 
 mod metrics;
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use model::storage::{Queryable, SelectHints};
@@ -20,7 +21,9 @@ use crate::annotations::Annotations;
 pub use crate::exec::budget::CancelFlag;
 use crate::exec::budget::{Budget, Total, now};
 use crate::exec::column::{Block, Grid, Scalars, Series, bits};
-use crate::exec::{self, Ctx, Equals, Output, Selected, duplicates, is_metadata, sample_of, unify_block};
+use crate::exec::costs::Costs;
+use crate::exec::profile::Profile;
+use crate::exec::{Ctx, Equals, Output, Selected, duplicates, is_metadata, sample_of, unify_block};
 use crate::parse::ast::{Expr, ValueType};
 use crate::parse::{self, ParseError, Parser};
 use crate::plan::passes::{self, Passes};
@@ -69,6 +72,8 @@ pub struct Features {
     pub parser: parse::Options,
     /// `promql-delayed-name-removal`
     pub delayed_name_removal: bool,
+    /// `promql-per-step-stats`
+    pub per_step_stats: bool,
     /// `use-start-timestamps`: refused where a query would need them, since expressions do not use them yet.
     pub start_timestamps: bool,
 }
@@ -99,6 +104,56 @@ pub struct QueryOptions {
     /// At most the engine's.
     pub timeout: Option<Duration>,
     pub cancel: CancelFlag,
+    pub lane: Lane,
+    pub detail: Detail,
+    /// Told to the [`Observer`].
+    pub origin: Option<Origin>,
+}
+
+/// Where a query waits and works. Neither lane ever waits for the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lane {
+    #[default]
+    AdHoc,
+    Rules,
+}
+
+/// How much [`Stats`] tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    #[default]
+    Totals,
+    /// Every operator, and every step if [`Features::per_step_stats`] is set; costs time.
+    All,
+}
+
+/// Who asked a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Http { client: String, method: String, path: String },
+    Rules { file: String, group: String },
+}
+
+/// Hears of queries: the way to logs, which the engine knows nothing of.
+pub trait Observer: Send + Sync {
+    /// A query has its turn. What is returned is dropped when it is over.
+    fn begun(&self, text: &str) -> Box<dyn Send + '_>;
+
+    /// Whether [`Observer::ended`] is of use now.
+    fn listens(&self) -> bool;
+
+    /// A query is over, however it ended.
+    fn ended(&self, query: &Ended<'_>);
+}
+
+/// A query that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'q> {
+    pub text: &'q str,
+    pub range: RangeParams,
+    pub origin: Option<&'q Origin>,
+    pub stats: &'q Stats,
+    pub error: Option<&'q Error>,
 }
 
 /// The steps of a range query: `start`, `start + step_ms` and so on, not beyond `end`.
@@ -117,11 +172,11 @@ pub struct QueryResult {
 }
 
 /// Costs of a query.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// The samples that selectors and windows saw, at every step anew.
     pub total_queryable_samples: usize,
-    /// The samples that were decoded.
+    /// The same, each sample of overlapping windows once.
     pub samples_read: usize,
     /// The most that were held at once.
     pub peak_samples: usize,
@@ -129,8 +184,37 @@ pub struct Stats {
     pub queue_time: Duration,
     /// Spent finding series.
     pub prepare_time: Duration,
-    /// Spent evaluating.
+    /// Spent evaluating, without the sorting.
     pub eval_time: Duration,
+    /// Spent sorting the result of a range query.
+    pub sort_time: Duration,
+    /// If asked for.
+    pub steps: Vec<StepStats>,
+    /// If asked for: the operators of the plan, the root first, each before its operands.
+    pub operators: Vec<OperatorStats>,
+}
+
+/// What one step saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepStats {
+    pub t: Timestamp,
+    pub queryable_samples: usize,
+    pub samples_read: usize,
+}
+
+/// What one operator took.
+#[derive(Clone, Debug)]
+pub struct OperatorStats {
+    /// As an explained plan shows it.
+    pub operator: String,
+    /// Below the root.
+    pub depth: usize,
+    /// Operands included, summed over all threads.
+    pub time: Duration,
+    pub series: usize,
+    pub samples: usize,
+    /// Of memory that it held when it was done.
+    pub bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -193,9 +277,9 @@ pub enum Error {
 /// See the module's page.
 pub struct Engine {
     options: EngineOptions,
-    pool: Option<rayon::ThreadPool>,
-    threads: usize,
-    gate: Gate,
+    ad_hoc: Way,
+    rules: Way,
+    observer: OnceLock<Arc<dyn Observer>>,
     total: Arc<Total>,
     metrics: metrics::Metrics,
     default_subquery_step_ms: AtomicI64,
@@ -207,7 +291,7 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
             .field("options", &self.options)
-            .field("threads", &self.threads)
+            .field("threads", &self.ad_hoc.threads)
             .finish_non_exhaustive()
     }
 }
@@ -225,21 +309,12 @@ impl Engine {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
-        // Without a pool the queries run on their callers' threads, which is slower but never wrong.
-        let build = || {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|i| format!("promql-{i}"))
-                .build()
-                .ok()
-        };
-        let pool = if threads > 1 { build() } else { None };
         Self {
             metrics: metrics::Metrics::default(),
             total: Total::new(options.max_total_bytes),
-            gate: Gate { max: options.max_concurrency, running: Mutex::new(0), freed: Condvar::new() },
-            threads: if pool.is_some() { threads } else { 1 },
-            pool,
+            ad_hoc: Way::new("promql", threads, options.max_concurrency),
+            rules: Way::new("promql-rules", threads.div_ceil(2), options.max_concurrency),
+            observer: OnceLock::new(),
             options,
             default_subquery_step_ms: AtomicI64::new(60_000),
             morsel_rows: MORSEL_ROWS,
@@ -258,6 +333,19 @@ impl Engine {
 
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// Tells `observer` of queries from now on; the first one stays.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        // A second one has nobody to hear for.
+        let _ = self.observer.set(observer);
+    }
+
+    fn way(&self, lane: Lane) -> &Way {
+        match lane {
+            Lane::AdHoc => &self.ad_hoc,
+            Lane::Rules => &self.rules,
+        }
     }
 
     /// Sets the step of subqueries that name none; the server's `evaluation_interval`.
@@ -284,7 +372,8 @@ impl Engine {
         t: Timestamp,
         opts: &QueryOptions,
     ) -> Result<QueryResult, Error> {
-        self.instant_expr(storage, &self.parse(text)?, t, opts)
+        let range = RangeParams { start: t, end: t, step_ms: 0 };
+        self.guarded(storage, &self.parse(text)?, Some(text), range, opts)
     }
 
     /// Evaluates `text` at every step of `range`.
@@ -298,7 +387,7 @@ impl Engine {
         range: RangeParams,
         opts: &QueryOptions,
     ) -> Result<QueryResult, Error> {
-        self.range_expr(storage, &self.parse(text)?, range, opts)
+        self.range(storage, &self.parse(text)?, Some(text), range, opts)
     }
 
     /// Evaluates an expression at `t`: rules hold them parsed.
@@ -312,7 +401,7 @@ impl Engine {
         t: Timestamp,
         opts: &QueryOptions,
     ) -> Result<QueryResult, Error> {
-        self.guarded(storage, expr, RangeParams { start: t, end: t, step_ms: 0 }, opts)
+        self.guarded(storage, expr, None, RangeParams { start: t, end: t, step_ms: 0 }, opts)
     }
 
     /// Evaluates an expression at every step of `range`.
@@ -326,13 +415,24 @@ impl Engine {
         range: RangeParams,
         opts: &QueryOptions,
     ) -> Result<QueryResult, Error> {
+        self.range(storage, expr, None, range, opts)
+    }
+
+    fn range(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        text: Option<&str>,
+        range: RangeParams,
+        opts: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
         let kind = expr.value_type();
         if !matches!(kind, ValueType::Vector | ValueType::Scalar) {
             return Err(Error::InvalidType(format!(
                 "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
             )));
         }
-        self.guarded(storage, expr, RangeParams { step_ms: range.step_ms.max(1), ..range }, opts)
+        self.guarded(storage, expr, text, RangeParams { step_ms: range.step_ms.max(1), ..range }, opts)
     }
 
     /// The plan of a query as text, and what the passes did to it; nothing is evaluated.
@@ -347,23 +447,53 @@ impl Engine {
         })
     }
 
-    /// Runs a query behind the gate, on a stack that is deep enough; a panic becomes an error.
+    /// Runs a query and tells the observer of it.
     fn guarded(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        text: Option<&str>,
+        range: RangeParams,
+        opts: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
+        let _current = self.metrics.begin();
+        let Some(observer) = self.observer.get() else {
+            return self.queued(storage, expr, range, opts, || ());
+        };
+        let text = text.map_or_else(|| Cow::Owned(expr.to_string()), Cow::Borrowed);
+        let result = self.queued(storage, expr, range, opts, || observer.begun(&text));
+        if observer.listens() {
+            let none = Stats::default();
+            observer.ended(&Ended {
+                text: &text,
+                range,
+                origin: opts.origin.as_ref(),
+                stats: result.as_ref().map_or(&none, |result| &result.stats),
+                error: result.as_ref().err(),
+            });
+        }
+        result
+    }
+
+    /// Runs a query behind the gate of its lane, on a stack that is deep enough; a panic becomes an error. What `begin`
+    /// returns lives as long as the query has its turn.
+    fn queued<T>(
         &self,
         storage: &dyn Queryable,
         expr: &Expr,
         range: RangeParams,
         opts: &QueryOptions,
+        begin: impl FnOnce() -> T,
     ) -> Result<QueryResult, Error> {
         let started = now();
         let timeout = opts.timeout.unwrap_or(self.options.timeout).min(self.options.timeout);
         let deadline =
             started.checked_add(timeout).unwrap_or_else(|| started + Duration::from_hours(24 * 365));
-        let _current = self.metrics.begin();
-        let turn = self.gate.enter(deadline, &opts.cancel);
+        let turn = self.way(opts.lane).gate.enter(deadline, &opts.cancel);
         let queue_time = started.elapsed();
         self.metrics.queued(queue_time);
         let _turn = turn?;
+        let _begun = begin();
         let run = || {
             catch_unwind(AssertUnwindSafe(|| self.run(storage, expr, range, opts, deadline))).unwrap_or_else(
                 |panic| Err(Error::Internal(format!("unexpected error: {}", text_of(&*panic)))),
@@ -371,7 +501,7 @@ impl Engine {
         };
         let mut result = on_deep_stack(expr, run)?;
         result.stats.queue_time = queue_time;
-        self.metrics.ended(&result.stats);
+        self.metrics.ended(&result.stats, range.step_ms > 0);
         Ok(result)
     }
 
@@ -411,19 +541,29 @@ impl Engine {
     ) -> Result<QueryResult, Error> {
         let prepared = now();
         let lookback = self.lookback(opts);
-        let (plan, _) = self.plan(expr, range, lookback)?;
+        let (mut plan, _) = self.plan(expr, range, lookback)?;
         let samples_max = self.options.max_samples;
         let bytes_max = samples_max.saturating_mul(BYTES_PER_SAMPLE).max(BYTES_MIN);
         let total = Arc::clone(&self.total);
         let budget = Budget::new(deadline, opts.cancel.clone(), samples_max, bytes_max, total);
         budget.check()?;
         let (querier, selected) = select(storage, &plan, range.step_ms)?;
+        let grid = if range.step_ms == 0 {
+            Grid { start: range.start, step: 1, len: 1 }
+        } else {
+            let steps = range.end.saturating_sub(range.start).div_euclid(range.step_ms).saturating_add(1);
+            let step = if range.start == range.end { 1 } else { range.step_ms };
+            Grid { start: range.start, step, len: usize::try_from(steps).unwrap_or(0) }
+        };
+        let wants_all = opts.detail == Detail::All;
+        let wants_steps = wants_all && self.options.features.per_step_stats && grid.len > 0;
+        let way = self.way(opts.lane);
         let ctx = Ctx {
             selected,
             querier,
             budget,
-            pool: self.pool.as_ref(),
-            threads: self.threads,
+            pool: way.pool.as_ref(),
+            threads: way.threads,
             morsel_rows: self.morsel_rows,
             inline_work_max: self.inline_work_max.or((!plan.strategy.inlines_small).then_some(0)),
             strategy: plan.strategy,
@@ -432,26 +572,33 @@ impl Engine {
             start_timestamps: self.options.features.start_timestamps,
             instant: range.step_ms == 0,
             annotations: Mutex::default(),
-            stats: exec::Counters::default(),
-        };
-        let grid = if range.step_ms == 0 {
-            Grid { start: range.start, step: 1, len: 1 }
-        } else {
-            let steps = range.end.saturating_sub(range.start).div_euclid(range.step_ms).saturating_add(1);
-            let step = if range.start == range.end { 1 } else { range.step_ms };
-            Grid { start: range.start, step, len: usize::try_from(steps).unwrap_or(0) }
+            costs: if wants_steps { Costs::per_step(grid.len) } else { Costs::default() },
+            profile: wants_all.then(Profile::default),
         };
         let evaluated = now();
-        let value = assemble(&ctx, &plan.root, grid)?;
+        let mut value = assemble(&ctx, &plan.root, grid)?;
+        let sorted = now();
+        if let Value::Matrix(matrix) = &mut value {
+            matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        let Ctx { costs, budget, profile, annotations, .. } = ctx;
+        let step_of = |(step, (queryable_samples, samples_read))| StepStats {
+            t: grid.time(step),
+            queryable_samples,
+            samples_read,
+        };
         let stats = Stats {
-            total_queryable_samples: ctx.stats.queryable.into_inner(),
-            samples_read: ctx.stats.samples_read.into_inner(),
-            peak_samples: ctx.budget.samples_peak(),
+            total_queryable_samples: costs.queryable(),
+            samples_read: costs.read(),
+            peak_samples: budget.samples_peak(),
             queue_time: Duration::ZERO,
             prepare_time: evaluated - prepared,
-            eval_time: evaluated.elapsed(),
+            eval_time: sorted - evaluated,
+            sort_time: sorted.elapsed(),
+            steps: costs.steps().into_iter().enumerate().map(step_of).collect(),
+            operators: profile.map_or_else(Vec::new, |profile| profile.report(&mut plan)),
         };
-        Ok(QueryResult { value, annotations: ctx.annotations.into_inner(), stats })
+        Ok(QueryResult { value, annotations: annotations.into_inner(), stats })
     }
 }
 
@@ -512,7 +659,7 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
         };
         return Ok(Value::Vector((0..block.len()).map(sample).collect()));
     }
-    let mut matrix: Vec<MatrixSeries> = (0..block.len())
+    let matrix = (0..block.len())
         .map(|row| {
             let mut samples = floats_of(&block, row);
             let histograms = block.histograms(row).iter();
@@ -521,7 +668,6 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
             MatrixSeries { labels: block.series[row].labels.clone(), samples }
         })
         .collect();
-    matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(Value::Matrix(matrix))
 }
 
@@ -624,6 +770,30 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
     match panic.downcast_ref::<&str>() {
         Some(text) => text,
         None => panic.downcast_ref::<String>().map_or("panic", String::as_str),
+    }
+}
+
+/// Where the queries of one lane wait, and the threads that help them.
+struct Way {
+    gate: Gate,
+    /// `None` with one thread: the queries run on their callers' threads.
+    pool: Option<rayon::ThreadPool>,
+    threads: usize,
+}
+
+impl Way {
+    fn new(name: &'static str, threads: usize, max_concurrency: usize) -> Self {
+        // Without a pool a query is slower but never wrong.
+        let build = || {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(move |i| format!("{name}-{i}"))
+                .build()
+                .ok()
+        };
+        let pool = if threads > 1 { build() } else { None };
+        let gate = Gate { max: max_concurrency, running: Mutex::new(0), freed: Condvar::new() };
+        Self { gate, threads: if pool.is_some() { threads } else { 1 }, pool }
     }
 }
 

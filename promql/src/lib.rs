@@ -15,7 +15,8 @@ pub mod testing;
 
 pub use annotations::{Annotation, Annotations, Severity};
 pub use engine::{
-    CancelFlag, Engine, EngineOptions, Error, Features, MatrixSeries, QueryOptions, QueryResult, RangeParams,
-    SampleValue, Stats, Value, VectorSample,
+    CancelFlag, Detail, Ended, Engine, EngineOptions, Error, Features, Lane, MatrixSeries, Observer,
+    OperatorStats, Origin, QueryOptions, QueryResult, RangeParams, SampleValue, Stats, StepStats, Value,
+    VectorSample,
 };
 pub use plan::passes::Passes;

@@ -325,3 +325,131 @@ fn an_aggregation_needs_no_more_memory_for_more_series() {
     let [some, more] = [200, 1000].map(|n| bytes_needed("m", n));
     assert!(more > 4 * some, "200 series need {some} bytes, 1000 of them {more}");
 }
+
+/// Seen in total, read in total, and both at each step.
+fn seen(text: &str, range: RangeParams) -> (usize, usize, Vec<(usize, usize)>) {
+    let engine = engine(|o| o.features.per_step_stats = true);
+    let opts = QueryOptions { detail: Detail::All, ..QueryOptions::default() };
+    let stats = engine.range_query(&storage(1), text, range, &opts).expect("a valid query").stats;
+    let steps: Vec<_> = stats.steps.iter().map(|step| (step.queryable_samples, step.samples_read)).collect();
+    let ts: Vec<_> = stats.steps.iter().map(|step| step.t).collect();
+    let expected: Vec<_> = (0..steps.len() as i64).map(|i| range.start + i * range.step_ms).collect();
+    assert_eq!(ts, expected, "{text}");
+    (stats.total_queryable_samples, stats.samples_read, steps)
+}
+
+#[test]
+fn samples_are_counted_step_by_step() {
+    // Samples are 10 s apart.
+    let range = RangeParams { start: 100_000, end: 120_000, step_ms: 10_000 };
+    assert_eq!(seen("m", range), (3, 3, vec![(1, 1); 3]));
+    assert_eq!(seen("rate(m[30s])", range), (9, 5, vec![(3, 3), (3, 1), (3, 1)]));
+    // Windows with gaps between them.
+    let wide = RangeParams { start: 100_000, end: 300_000, step_ms: 100_000 };
+    assert_eq!(seen("rate(m[30s])", wide), (9, 9, vec![(3, 3); 3]));
+    // Read once, seen at every step.
+    assert_eq!(seen("m @ 50", range), (3, 1, vec![(1, 1), (1, 0), (1, 0)]));
+    assert_eq!(seen("sum(rate(m[30s])) + m @ 50", range), (12, 6, vec![(4, 4), (4, 1), (4, 1)]));
+    // A subquery's windows are seen, its inside is read.
+    let (total, read, _) = seen("sum_over_time(m[20s:10s])", range);
+    assert_eq!((total, read), (6, 4));
+    assert_eq!(seen("1 + 1", range), (0, 0, vec![(0, 0); 3]));
+}
+
+#[test]
+fn operators_tell_what_they_took() {
+    let engine = engine(|_| {});
+    let storage = storage(100);
+    let all = QueryOptions { detail: Detail::All, ..QueryOptions::default() };
+    let text = "sum(rate(m[1m]) * 2) + on () group_left max_over_time(sum(m)[1m:30s])";
+    let measured = engine.range_query(&storage, text, HOUR, &all).expect("a valid query");
+    let told: Vec<_> = measured.stats.operators.iter().map(|o| (o.depth, &*o.operator, o.series)).collect();
+    assert_eq!(
+        told,
+        [
+            (0, "join + many-to-one on ()", 1),
+            (1, "sum", 1),
+            (2, "vector * scalar", 100),
+            (3, "constant 2", 0),
+            (3, "rate over 1m of #0", 100),
+            (1, "max over 1m in steps of 30s", 1),
+            (2, "sum", 1),
+            (3, "latest sample of #0", 100),
+        ]
+    );
+    let rate = &measured.stats.operators[4];
+    assert_eq!(rate.samples, 100 * 360, "a rate needs two samples");
+    assert!(rate.time > Duration::ZERO && measured.stats.operators[0].time >= Duration::ZERO);
+    assert!(measured.stats.operators[1].bytes >= 361 * 8, "the sum holds its row");
+    // Measuring changes nothing else, and is not done unless asked for.
+    let plain = engine.range_query(&storage, text, HOUR, &QueryOptions::default()).expect("a valid query");
+    assert!(plain.stats.operators.is_empty() && plain.stats.steps.is_empty());
+    assert_eq!(format!("{:?}", plain.value), format!("{:?}", measured.value));
+    assert_eq!(format!("{:?}", plain.annotations), format!("{:?}", measured.annotations));
+    assert_eq!(plain.stats.total_queryable_samples, measured.stats.total_queryable_samples);
+}
+
+/// Keeps what it hears.
+#[derive(Default)]
+struct Ear(Arc<Mutex<Vec<String>>>);
+
+struct Over(Arc<Mutex<Vec<String>>>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.lock().push("over".to_owned());
+    }
+}
+
+impl Observer for Ear {
+    fn begun(&self, text: &str) -> Box<dyn Send + '_> {
+        self.0.lock().push(format!("begun {text}"));
+        Box::new(Over(Arc::clone(&self.0)))
+    }
+
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn ended(&self, query: &Ended<'_>) {
+        let error = query.error.map(ToString::to_string);
+        self.0.lock().push(format!("ended {} {:?} {error:?}", query.text, query.origin));
+    }
+}
+
+#[test]
+fn an_observer_hears_of_every_query() {
+    let engine = engine(|_| {});
+    let heard = Arc::default();
+    engine.observe(Arc::new(Ear(Arc::clone(&heard))));
+    let origin = Origin::Rules { file: "f".to_owned(), group: "g".to_owned() };
+    let opts = QueryOptions { origin: Some(origin), lane: Lane::Rules, ..QueryOptions::default() };
+    let expr = engine.parse("1+1").expect("valid");
+    engine.instant_expr(&Storage::default(), &expr, 0, &opts).expect("a valid query");
+    let opts = QueryOptions::default();
+    engine.instant_query(&storage(2), "m + on () m", 0, &opts).expect_err("many on both sides");
+    engine.instant_query(&Storage::default(), "1 +", 0, &opts).expect_err("no query at all");
+    let heard = heard.lock().clone();
+    assert_eq!(
+        heard[..3],
+        ["begun 1 + 1", "over", "ended 1 + 1 Some(Rules { file: \"f\", group: \"g\" }) None"]
+    );
+    assert_eq!(heard[3..5], ["begun m + on () m", "over"]);
+    assert!(heard[5].starts_with("ended m + on () m None Some(\"found duplicate series"), "{}", heard[5]);
+    assert_eq!(heard.len(), 6, "what does not parse is no query");
+}
+
+#[test]
+fn rules_do_not_wait_for_others() {
+    let engine = engine(|o| o.max_concurrency = 1);
+    // Holds the only turn of its lane until it is told to stop.
+    let cancel = CancelFlag::new();
+    let turn = engine.ad_hoc.gate.enter(now() + Duration::from_mins(1), &cancel).expect("the gate is free");
+    let opts = QueryOptions { timeout: Some(Duration::from_millis(50)), ..QueryOptions::default() };
+    let e = engine.instant_query(&storage(1), "m", 0, &opts).expect_err("there is no turn left");
+    assert_eq!(e.to_string(), "query timed out in query queue");
+    let rules = QueryOptions { lane: Lane::Rules, ..QueryOptions::default() };
+    engine.instant_query(&storage(1), "m", 0, &rules).expect("rules have turns of their own");
+    drop(turn);
+    engine.instant_query(&storage(1), "m", 0, &opts).expect("the turn is free again");
+}

@@ -117,6 +117,11 @@ impl Budget {
         Ok(())
     }
 
+    /// What the query holds now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn samples_peak(&self) -> usize {
         self.samples_peak.load(Ordering::Relaxed)
     }

@@ -107,7 +107,7 @@ fn fetch(
         }
         samples.clear();
         selected.samples_into(i, selector.range, &mut samples)?;
-        ctx.stats.samples_read.fetch_add(samples.weight(), std::sync::atomic::Ordering::Relaxed);
+        ctx.costs.taken(samples.weight());
         let from = infos.times.len();
         infos._charge.absorb(ctx.budget.charge(grid.len * size_of::<i64>())?);
         if !push_times(&samples, grid, selector, ctx.lookback, &mut infos.times) {

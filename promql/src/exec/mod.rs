@@ -9,6 +9,7 @@ pub(crate) mod aggregate;
 pub(crate) mod budget;
 pub(crate) mod calendar;
 pub(crate) mod column;
+pub(crate) mod costs;
 mod distribution;
 mod element;
 mod histogram;
@@ -16,6 +17,7 @@ mod info;
 mod join;
 mod labels;
 pub(crate) mod math;
+pub(crate) mod profile;
 mod range;
 mod ranked;
 mod sets;
@@ -24,7 +26,7 @@ mod stream;
 pub(crate) mod xxhash;
 
 use std::cmp::Ordering;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Memory};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use model::storage::SeriesSet;
@@ -38,7 +40,9 @@ use crate::parse::ast::{AggregateOp, BinaryOp};
 use crate::plan::{Grouping, Input, Node, RangeFn, ScalarFn, Strategy, Window};
 use budget::Budget;
 use column::{Block, Grid, Row, Scalars, Series, bits};
+use costs::Costs;
 use join::Join;
+use profile::Profile;
 use range::remarks::Notes;
 pub(crate) use stream::{Equals, Scratch, duplicates, is_metadata, sample_of, unify_block};
 use stream::{HistogramPoint, Note, Pick, RangeInput, RangeSource, RowOp, Samples, Source, Stream};
@@ -70,13 +74,9 @@ pub(crate) struct Ctx<'q> {
     pub(crate) start_timestamps: bool,
     pub(crate) instant: bool,
     pub(crate) annotations: Mutex<Annotations>,
-    pub(crate) stats: Counters,
-}
-
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) samples_read: AtomicUsize,
-    pub(crate) queryable: AtomicUsize,
+    pub(crate) costs: Costs,
+    /// `None` where nobody asked.
+    pub(crate) profile: Option<Profile>,
 }
 
 /// The answer of the store to one select.
@@ -118,6 +118,13 @@ impl<'q> Ctx<'q> {
 
     /// Evaluates `node` at every step of `grid`.
     pub(crate) fn eval(&self, node: &'q Node, grid: Grid) -> Result<Output, Error> {
+        match &self.profile {
+            None => self.eval_node(node, grid),
+            Some(profile) => profile.measure(self, node, || self.eval_node(node, grid)),
+        }
+    }
+
+    fn eval_node(&self, node: &'q Node, grid: Grid) -> Result<Output, Error> {
         self.budget.check()?;
         Ok(Output::Stream(match node {
             Node::Const(v) => return Ok(Output::Scalars(Scalars::Const(*v))),
@@ -148,16 +155,18 @@ impl<'q> Ctx<'q> {
                     if self.delayed_name_removal { stream } else { stream.unify(self, Equals::Merge)? }
                 }
             },
-            Node::Invariant(inner) => match self.eval(inner, grid.first_step())? {
-                Output::Scalars(scalars) if grid.len > 0 => {
+            Node::Invariant(inner) => match (self.costs.mark(), self.eval(inner, grid.first_step())?) {
+                (mark, Output::Scalars(scalars)) if grid.len > 0 => {
+                    self.costs.repeat(mark, grid.len);
                     return Ok(Output::Scalars(Scalars::Const(scalars.at(0))));
                 }
-                Output::Stream(stream) if grid.len > 1 => {
+                (mark, Output::Stream(stream)) if grid.len > 1 => {
                     let block = stream.collect(self)?;
+                    self.costs.repeat(mark, grid.len);
                     let series = block.series.clone();
                     Stream { series, grid, source: Source::Broadcast(block), ops: Vec::new(), notes: None }
                 }
-                other => return Ok(other),
+                (_, other) => return Ok(other),
             },
             Node::Selector(selector) => self.instant(*selector, Pick::Value, grid),
             Node::SelectorTimes(selector) | Node::SelectorStarts(selector) => {
@@ -316,7 +325,7 @@ impl<'q> Ctx<'q> {
                 let inner = subquery_grid(first, last, window.range, *step)?;
                 // The row that each worker keeps.
                 let charge = self.charge_block(self.threads, inner)?;
-                let stream = match self.eval(expr, inner)? {
+                let stream = match self.costs.inside(|| self.eval(expr, inner))? {
                     Output::Stream(stream) => stream,
                     Output::Scalars(scalars) => self.constant(&scalars, inner)?,
                     Output::Text(_) => {
@@ -570,8 +579,7 @@ impl<'q> Ctx<'q> {
                 let weight = scratch.samples.weight();
                 charge.add_samples(weight)?;
                 if matches!(source.input, RangeInput::Select(_)) {
-                    self.stats.queryable.fetch_add(weight, Memory::Relaxed);
-                    self.stats.samples_read.fetch_add(weight, Memory::Relaxed);
+                    self.costs.taken(weight);
                 }
                 out.push((series.clone(), std::mem::take(&mut scratch.samples).into_batch()));
             }

@@ -19,6 +19,7 @@ use super::Ctx;
 use super::budget::Charge;
 use super::column::{Block, Grid, Histograms, Row, RowView, Scalars, Series, bits};
 use super::join::Pairs;
+use super::profile::Measured;
 use super::range::remarks::{Notes, Remarks};
 use super::range::{At, Outcome, boundary};
 use super::sets::Masked;
@@ -37,6 +38,9 @@ pub(crate) const WAVE_CELLS: usize = 64 * 1024;
 
 /// What a row costs besides its steps, in the same unit: the samples of a chunk.
 const ROW_WORK: usize = 120;
+
+/// Cells that may be computed before a look at the clock and the client.
+const CELLS_UNCHECKED_MAX: usize = 4096;
 
 pub(crate) struct Stream {
     pub(crate) series: Vec<Series>,
@@ -57,6 +61,7 @@ pub(crate) enum Source {
         pick: Pick,
     },
     Range(Box<RangeSource>),
+    Measured(Box<Measured>),
     /// Rows of two streams, paired once per query.
     Pairs(Box<Pairs>),
     /// Rows at the steps that another stream allows.
@@ -166,6 +171,14 @@ impl Samples {
         self.floats.len() + self.histograms.iter().map(|p| super::column::weight(&p.value)).sum::<usize>()
     }
 
+    /// What those after `start` and up to `end` count.
+    pub(crate) fn weight_in(&self, start: Timestamp, end: Timestamp) -> usize {
+        let ts = &self.floats.ts;
+        let floats = ts.partition_point(|&t| t <= end).saturating_sub(ts.partition_point(|&t| t <= start));
+        let seen = self.histograms.iter().filter(|p| p.t > start && p.t <= end);
+        floats + seen.map(|p| super::column::weight(&p.value)).sum::<usize>()
+    }
+
     /// As the result of a query holds them.
     pub(crate) fn into_batch(self) -> SampleBatch {
         let mut batch = self.floats;
@@ -190,6 +203,8 @@ pub(crate) struct Scratch {
     histograms: Histograms,
     /// For the rows of a subquery's inner expression.
     inner: Option<Box<Self>>,
+    /// Whether this is such an inner one.
+    is_inside: bool,
     /// For the second rows of joins, which may be nested.
     rows: Vec<OwnedRow>,
 }
@@ -308,6 +323,7 @@ impl Stream {
             Source::Instant { selector, pick } => {
                 self.select_row(ctx, i, (*selector, *pick), scratch, row.reborrow())?;
             }
+            Source::Measured(measured) => measured.fill_row(ctx, i, scratch, row.reborrow())?,
             Source::Range(source) => {
                 let outcome = source.fill_row(ctx, self.grid, i, scratch, row.reborrow())?;
                 if let Some(notes) = &self.notes {
@@ -367,9 +383,7 @@ impl Stream {
         } else {
             select_last(samples, self.grid, selector, ctx.lookback, pick, row.reborrow());
         }
-        let weight = row.weight();
-        ctx.stats.samples_read.fetch_add(weight, Ordering::Relaxed);
-        ctx.stats.queryable.fetch_add(weight, Ordering::Relaxed);
+        ctx.costs.selected(&row, scratch.is_inside);
         Ok(())
     }
 
@@ -403,11 +417,14 @@ impl Stream {
         }
         let morsel = ctx.morsel_rows;
         let points = AtomicUsize::new(0);
+        let unchecked = (CELLS_UNCHECKED_MAX / steps).max(1);
         let work = |scratch: &mut Scratch, (m, ((values, present), histograms)): (usize, Morsel<'_>)| {
-            ctx.budget.check()?;
             let columns = values.chunks_exact_mut(steps).zip(present.chunks_exact_mut(words));
             let mut weight = 0;
             for (r, ((values, present), histograms)) in columns.zip(histograms).enumerate() {
+                if r % unchecked == 0 {
+                    ctx.budget.check()?;
+                }
                 let mut row = Row { values, present, histograms };
                 self.fill_row(ctx, listed(m * morsel + r), scratch, row.reborrow())?;
                 weight += row.weight();
@@ -532,6 +549,7 @@ impl Stream {
                 Source::Block(_) | Source::Broadcast(_) | Source::Instant { .. } => false,
                 Source::Range(_) | Source::Pairs(_) => true,
                 Source::Masked(masked) => masked.input.may_remark(),
+                Source::Measured(measured) => measured.stream.may_remark(),
                 Source::Chain(both) => both.0.may_remark() || both.1.may_remark(),
             }
     }
@@ -558,6 +576,7 @@ impl Stream {
             },
             Source::Pairs(pairs) => pairs.raise_notes(ctx),
             Source::Masked(masked) => masked.input.raise_notes(ctx),
+            Source::Measured(measured) => measured.stream.raise_notes(ctx),
             Source::Chain(both) => {
                 both.0.raise_notes(ctx)?;
                 both.1.raise_notes(ctx)
@@ -760,10 +779,8 @@ impl RangeSource {
         }
         let call = range::Call { func: self.func, span: self.span, params: &self.params };
         let outcome = range::apply(call, samples, grid, range, row)?;
-        ctx.stats.queryable.fetch_add(outcome.seen.windows, Ordering::Relaxed);
-        if is_selector {
-            ctx.stats.samples_read.fetch_add(outcome.seen.read, Ordering::Relaxed);
-        }
+        let read = if is_selector { outcome.seen.read } else { 0 };
+        ctx.costs.windows(samples, self.span, grid, (outcome.seen.windows, read), scratch.is_inside);
         Ok(outcome)
     }
 
@@ -793,6 +810,7 @@ impl RangeSource {
                 present.resize(grid.words(), 0);
                 histograms.clear();
                 let inner = inner.get_or_insert_with(Box::default);
+                inner.is_inside = true;
                 stream.fill_row(ctx, i, inner, Row { values, present, histograms })?;
                 for step in bits::ones(present) {
                     samples.floats.push(grid.time(step), values[step]);

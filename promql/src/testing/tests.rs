@@ -13,8 +13,12 @@ use crate::parse;
 
 /// The engine that upstream's scripts are written for.
 pub(crate) fn engine(threads: usize) -> Engine {
-    let features =
-        Features { parser: parse::Options::ALL, delayed_name_removal: true, start_timestamps: true };
+    let features = Features {
+        parser: parse::Options::ALL,
+        delayed_name_removal: true,
+        start_timestamps: true,
+        ..Features::default()
+    };
     Engine::new(EngineOptions {
         timeout: Duration::from_secs(100),
         max_samples: 10_000,

@@ -190,6 +190,7 @@ impl Case {
             parser: parse::Options::ALL,
             delayed_name_removal: random.once_in(2),
             start_timestamps: random.once_in(2),
+            ..Features::default()
         };
         let ranges = [
             RangeParams { start: 500_000, end: 500_000, step_ms: 0 },
