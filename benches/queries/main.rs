@@ -32,7 +32,7 @@ static ALLOCATOR: measure::Counting = measure::Counting;
 
 #[derive(Parser)]
 struct Args {
-    /// Only queries whose name contains one of these.
+    /// Only queries whose name contains one of these, or ends with it if it begins with `=`.
     #[arg(long)]
     filter: Vec<String>,
     /// The figures of upstream: what `go test -bench . -benchmem` printed; may be given several times.
@@ -78,8 +78,12 @@ fn main() -> anyhow::Result<()> {
         upstream::parse(&text, &mut known);
     }
     let cases = list::all();
+    let passes = |name: &str, filter: &str| match filter.strip_prefix('=') {
+        Some(end) => name.ends_with(end),
+        None => name.contains(filter),
+    };
     let is_wanted =
-        |case: &Case| args.filter.is_empty() || args.filter.iter().any(|f| case.name.contains(&**f));
+        |case: &Case| args.filter.is_empty() || args.filter.iter().any(|filter| passes(&case.name, filter));
     let mut out = std::io::stdout().lock();
     if args.list {
         return Ok(cases.iter().filter(|case| is_wanted(case)).try_for_each(|case| list(&mut out, case))?);
@@ -166,9 +170,11 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// How many times faster than upstream.
+    /// How many times faster than upstream: by the processor's time where that of upstream is known, since the clock is
+    /// wrong for both on a machine with other things to do.
     fn ratio(&self) -> Option<f64> {
-        self.base.map(|base| base.ns / self.cost.least_ns)
+        let base = self.base?;
+        Some(base.cpu_ns.map_or(base.ns / self.cost.least_ns, |cpu_ns| cpu_ns / self.cost.cpu_ns))
     }
 
     fn print(&self, out: &mut impl Write, is_miss: bool) -> std::io::Result<()> {
@@ -180,8 +186,8 @@ impl Row<'_> {
             "{:<96} |{:>12} |{least_ns:>12.0} |{median_ns:>12.0} |{cpu_ns:>12.0} |{:>5} |{:>5} |{bytes:>12} |{:>8} |{peak_bytes:>12} |{allocations:>7} |{:>7}{}",
             self.case.name,
             or_dash(base.map(|b| b.ns), 0),
-            or_dash(self.ratio(), 1),
-            or_dash(base.map(|b| b.ns / cpu_ns), 1),
+            or_dash(base.map(|b| b.ns / least_ns), 1),
+            or_dash(base.and_then(|b| b.cpu_ns).map(|base| base / cpu_ns), 1),
             or_dash(base.map(|b| b.bytes / bytes.max(1) as f64), 1),
             or_dash(base.map(|b| b.allocations), 0),
             if is_miss { "  < aim" } else { "" },

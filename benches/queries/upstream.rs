@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 /// One line of it, the best of several of the same name.
 pub(crate) struct Figures {
     pub(crate) ns: f64,
+    /// Time of the processor, if it was reported as `cpu-ns/op`.
+    pub(crate) cpu_ns: Option<f64>,
     pub(crate) bytes: f64,
     pub(crate) allocations: f64,
 }
@@ -27,11 +29,13 @@ pub(crate) fn parse(text: &str, known: &mut BTreeMap<String, Figures>) {
         let Some(ns) = of("ns/op") else { continue };
         let new = Figures {
             ns,
+            cpu_ns: of("cpu-ns/op"),
             bytes: of("B/op").unwrap_or(f64::NAN),
             allocations: of("allocs/op").unwrap_or(f64::NAN),
         };
         let best = known.entry(name.to_owned()).or_insert(Figures { ..new });
         best.ns = best.ns.min(new.ns);
+        best.cpu_ns = [best.cpu_ns, new.cpu_ns].into_iter().flatten().reduce(f64::min);
         best.bytes = best.bytes.min(new.bytes);
         best.allocations = best.allocations.min(new.allocations);
     }
