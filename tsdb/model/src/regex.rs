@@ -59,6 +59,11 @@ impl Regex {
     ///
     /// Compat: prometheus `model/labels`, `NewFastRegexMatcher`.
     pub fn anchored(pattern: &[u8]) -> Result<Self, Error> {
+        // Literals are not read as a pattern upstream either, so they may be any bytes and any number.
+        if let Some(branches) = literal::branches(pattern) {
+            let hir = Hir::alternation(branches.iter().map(|branch| Hir::literal(*branch)).collect());
+            return Ok(Self::shaped(hir, Shape::of_strings(branches)));
+        }
         Self::whole(syntax::parse(pattern, Dialect::Matcher)?, pattern)
     }
 
@@ -92,13 +97,17 @@ impl Regex {
 
     fn whole(hir: Hir, pattern: &[u8]) -> Result<Self, Error> {
         let shape = Shape::of(&hir);
-        let hir = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
         let needs_program = matches!(shape, Shape::Prefix(_));
-        let regex = Self { hir, program: OnceLock::new(), shape: Some(shape) };
+        let regex = Self::shaped(hir, shape);
         if needs_program {
             regex.compile(pattern)?;
         }
         Ok(regex)
+    }
+
+    fn shaped(hir: Hir, shape: Shape) -> Self {
+        let hir = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
+        Self { hir, program: OnceLock::new(), shape: Some(shape) }
     }
 
     fn part(hir: Hir, pattern: &[u8]) -> Result<Self, Error> {
@@ -132,7 +141,7 @@ impl Regex {
         Input::new(value).anchored(anchored)
     }
 
-    /// The strings that an anchored pattern matches, sorted, if they are few (at most 256) and known.
+    /// The strings that an anchored pattern matches, sorted, if it spells them out or they are few (at most 256).
     pub fn set_matches(&self) -> Option<&[Box<[u8]>]> {
         match &self.shape {
             Some(Shape::Set(set)) => Some(set),

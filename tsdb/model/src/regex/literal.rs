@@ -31,7 +31,25 @@ pub(super) enum Gap {
     Something,
 }
 
+/// The branches of a pattern that is made of nothing but literals: `foo|bar`.
+///
+/// Compat: prometheus `model/labels`, `optimizeAlternatingLiterals`.
+pub(super) fn branches(pattern: &[u8]) -> Option<Vec<&[u8]>> {
+    let is_special = |b: &u8| br"\.+*?()[]{}^$".contains(b);
+    if pattern.iter().any(is_special) {
+        return None;
+    }
+    Some(pattern.split(|&b| b == b'|').collect())
+}
+
 impl Shape {
+    /// The shape of a pattern that matches these strings and nothing else.
+    pub(super) fn of_strings(mut strings: Vec<&[u8]>) -> Self {
+        strings.sort_unstable();
+        strings.dedup();
+        Self::Set(strings.into_iter().map(Into::into).collect())
+    }
+
     /// The shape of a pattern that must match a whole value.
     pub(super) fn of(hir: &Hir) -> Self {
         let parts = without_anchors(hir);
