@@ -41,8 +41,8 @@ const MORSEL_ROWS: usize = 64;
 /// A tree higher than this is evaluated on a thread with a stack of its own.
 const HEIGHT_INLINE_MAX: usize = 64;
 
-/// Room for the highest tree that the parser lets through, in a build without optimisation too.
-const DEEP_STACK_BYTES: usize = 256 << 20;
+/// Room for each level of such a tree, several times what it takes. Pages that are not used cost nothing.
+const DEEP_STACK_BYTES_PER_LEVEL: usize = if cfg!(debug_assertions) { 256 << 10 } else { 32 << 10 };
 
 /// How long a query in the queue sleeps before it looks at its cancellation again.
 const QUEUE_POLL: Duration = Duration::from_millis(20);
@@ -733,33 +733,19 @@ fn scalar_matrix(scalars: &Scalars, grid: Grid) -> Vec<MatrixSeries> {
 
 /// Calls `work` with room enough for a recursion over `expr`.
 fn on_deep_stack<T: Send>(expr: &Expr, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
-    if !is_higher_than(expr, HEIGHT_INLINE_MAX) {
+    let height = expr.height();
+    if height <= HEIGHT_INLINE_MAX {
         return work();
     }
     std::thread::scope(|scope| {
-        let builder = std::thread::Builder::new().name("promql-deep".to_owned()).stack_size(DEEP_STACK_BYTES);
+        let builder = std::thread::Builder::new()
+            .name("promql-deep".to_owned())
+            .stack_size(height * DEEP_STACK_BYTES_PER_LEVEL);
         let thread = builder
             .spawn_scoped(scope, work)
             .map_err(|e| Error::Internal(format!("unexpected error: no thread for a deep query: {e}")))?;
         thread.join().unwrap_or_else(|panic| Err(Error::Internal(text_of(&*panic).to_owned())))
     })
-}
-
-fn is_higher_than(expr: &Expr, height: usize) -> bool {
-    let Some(below) = height.checked_sub(1) else {
-        return true;
-    };
-    match expr {
-        Expr::Number(_) | Expr::String(_) | Expr::Vector(_) | Expr::Matrix(_) => false,
-        Expr::Subquery(e) => is_higher_than(&e.expr, below),
-        Expr::Call(e) => e.args.iter().any(|arg| is_higher_than(arg, below)),
-        Expr::Aggregate(e) => {
-            is_higher_than(&e.expr, below) || e.param.as_ref().is_some_and(|p| is_higher_than(p, below))
-        }
-        Expr::Binary(e) => is_higher_than(&e.lhs, below) || is_higher_than(&e.rhs, below),
-        Expr::Unary(e) => is_higher_than(&e.expr, below),
-        Expr::Paren(e) => is_higher_than(&e.expr, below),
-    }
 }
 
 fn millis(duration: Duration) -> i64 {

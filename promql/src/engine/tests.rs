@@ -222,14 +222,24 @@ fn the_gate_makes_queries_wait_and_time_out() {
 #[test]
 fn the_highest_tree_fits_on_the_stack() {
     let engine = engine(|_| {});
-    let sum = vec!["m"; crate::parse::HEIGHT_MAX - 2].join(" + ");
+    let terms = 2000;
+    let sum = vec!["m"; terms].join(" + ");
     let result =
         engine.instant_query(&storage(1), &sum, 10_000, &QueryOptions::default()).expect("deep but valid");
     let Value::Vector(samples) = result.value else { panic!("{:?}", result.value) };
     let SampleValue::Float(v) = samples[0].value else { panic!("a float") };
-    assert_eq!(v, (crate::parse::HEIGHT_MAX - 2) as f64);
-    let nested = format!("{}m{}", "abs(".repeat(90), ")".repeat(90));
-    engine.instant_query(&storage(1), &nested, 10_000, &QueryOptions::default()).expect("deep but valid");
+    assert_eq!(v, terms as f64);
+    for (open, close, levels) in [
+        ("abs(", ")", 10_000),
+        ("(", ")", crate::parse::HEIGHT_MAX - 1),
+        ("-", "", crate::parse::HEIGHT_MAX - 1),
+        ("sum by (x) (", ")", 1000),
+        ("m * on() group_left () (", ")", 500),
+        ("max_over_time(", "[1s:])", crate::parse::SUBQUERIES_MAX),
+    ] {
+        let nested = format!("{}m{}", open.repeat(levels), close.repeat(levels));
+        engine.instant_query(&storage(1), &nested, 10_000, &QueryOptions::default()).expect("deep but valid");
+    }
 }
 
 #[test]

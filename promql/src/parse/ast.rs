@@ -1,6 +1,8 @@
 //! The tree of an expression, every node with the byte range it was written in.
 //!
 //! Holds what the user wrote and nothing that evaluation derives: no resolved times, no plan.
+//! A tree may be higher than a stack allows to recurse: [`Expr::walk`] visits it, and dropping takes it apart node
+//! by node. Cloning and comparing do recurse.
 //!
 //! Compat: prometheus `promql/parser/ast.go`.
 
@@ -414,7 +416,11 @@ impl DurationExpr {
     pub fn literal_ns(&self) -> Option<i64> {
         match self {
             #[expect(clippy::cast_possible_truncation, reason = "the parser refuses what is out of range")]
-            Self::Literal(literal) => Some((literal.value * 1e9).round() as i64),
+            Self::Literal(literal) => Some(match (literal.value * 1e9).round() {
+                // What upstream's conversion yields on the processors it mostly runs on.
+                ns if ns.is_nan() => i64::MIN,
+                ns => ns as i64,
+            }),
             _ => None,
         }
     }
@@ -438,18 +444,174 @@ impl Expr {
 
     /// What the expression yields; meaningful for a checked tree.
     pub fn value_type(&self) -> ValueType {
-        match self {
-            Self::Number(_) => ValueType::Scalar,
-            Self::String(_) => ValueType::String,
-            Self::Vector(_) | Self::Aggregate(_) => ValueType::Vector,
-            Self::Matrix(_) | Self::Subquery(_) => ValueType::Matrix,
-            Self::Call(e) => e.func.return_type,
-            Self::Binary(e) => match (e.lhs.value_type(), e.rhs.value_type()) {
-                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-                _ => ValueType::Vector,
-            },
-            Self::Unary(e) => e.expr.value_type(),
-            Self::Paren(e) => e.expr.value_type(),
+        let mut expr = self;
+        loop {
+            return match expr {
+                Self::Number(_) => ValueType::Scalar,
+                Self::String(_) => ValueType::String,
+                Self::Binary(e) if e.is_scalar() => ValueType::Scalar,
+                Self::Vector(_) | Self::Aggregate(_) | Self::Binary(_) => ValueType::Vector,
+                Self::Matrix(_) | Self::Subquery(_) => ValueType::Matrix,
+                Self::Call(e) => e.func.return_type,
+                Self::Unary(e) => {
+                    expr = &e.expr;
+                    continue;
+                }
+                Self::Paren(e) => {
+                    expr = &e.expr;
+                    continue;
+                }
+            };
         }
+    }
+
+    /// Visits the expression and all that is in it, each node before its parts and these in the order of the text.
+    pub fn walk<'e>(&'e self, mut visit: impl FnMut(&'e Self)) {
+        let mut pending = vec![self];
+        while let Some(expr) = pending.pop() {
+            visit(expr);
+            let first = pending.len();
+            expr.for_each_part(|part| pending.push(part));
+            pending[first..].reverse();
+        }
+    }
+
+    /// How many nodes lie on the longest way from this one to a leaf, both counted.
+    pub fn height(&self) -> usize {
+        let (mut pending, mut highest) = (vec![(self, 1)], 0);
+        while let Some((expr, height)) = pending.pop() {
+            highest = highest.max(height);
+            expr.for_each_part(|part| pending.push((part, height + 1)));
+        }
+        highest
+    }
+
+    /// The nodes right below this one.
+    fn for_each_part<'e>(&'e self, mut take: impl FnMut(&'e Self)) {
+        match self {
+            Self::Number(_) | Self::String(_) | Self::Vector(_) | Self::Matrix(_) => {}
+            Self::Subquery(e) => take(&e.expr),
+            Self::Call(e) => e.args.iter().for_each(take),
+            Self::Aggregate(e) => {
+                e.param.as_deref().into_iter().for_each(&mut take);
+                take(&e.expr);
+            }
+            Self::Binary(e) => {
+                take(&e.lhs);
+                take(&e.rhs);
+            }
+            Self::Unary(e) => take(&e.expr),
+            Self::Paren(e) => take(&e.expr),
+        }
+    }
+
+    /// What takes the place of a part that was taken out.
+    const fn nothing() -> Self {
+        Self::Number(NumberLiteral { value: 0.0, is_duration: false, span: Span { start: 0, end: 0 } })
+    }
+
+    /// Moves what has parts of its own to the list of what is yet to be dropped.
+    fn bury(&mut self, pending: &mut Vec<Self>) {
+        if !matches!(self, Self::Number(_) | Self::String(_) | Self::Vector(_) | Self::Matrix(_)) {
+            pending.push(std::mem::replace(self, Self::nothing()));
+        }
+    }
+
+    fn bury_parts(&mut self, pending: &mut Vec<Self>) {
+        match self {
+            Self::Number(_) | Self::String(_) | Self::Vector(_) | Self::Matrix(_) => {}
+            Self::Subquery(e) => e.expr.bury(pending),
+            Self::Call(e) => e.args.iter_mut().for_each(|arg| arg.bury(pending)),
+            Self::Aggregate(e) => {
+                e.expr.bury(pending);
+                e.param.iter_mut().for_each(|param| param.bury(pending));
+            }
+            Self::Binary(e) => {
+                e.lhs.bury(pending);
+                e.rhs.bury(pending);
+            }
+            Self::Unary(e) => e.expr.bury(pending),
+            Self::Paren(e) => e.expr.bury(pending),
+        }
+    }
+
+    /// Drops a list of trees, none of which finds parts to recurse into.
+    fn drop_all(mut pending: Vec<Self>) {
+        while let Some(mut expr) = pending.pop() {
+            expr.bury_parts(&mut pending);
+        }
+    }
+}
+
+impl Binary {
+    /// Whether both operands are scalars. In a checked tree only operators between vectors have a matching.
+    fn is_scalar(&self) -> bool {
+        if self.matching.is_some() {
+            return false;
+        }
+        let mut pending: Vec<&Expr> = vec![&self.lhs, &self.rhs];
+        while let Some(expr) = pending.pop() {
+            match expr {
+                Expr::Binary(e) if e.matching.is_some() => return false,
+                Expr::Binary(e) => pending.extend([&*e.lhs, &*e.rhs]),
+                Expr::Unary(e) => pending.push(&e.expr),
+                Expr::Paren(e) => pending.push(&e.expr),
+                other if other.value_type() == ValueType::Scalar => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+// Without these a tree would be dropped by recursion. A tree of leaves only costs no list.
+
+impl Drop for Subquery {
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.expr.bury(&mut pending);
+        Expr::drop_all(pending);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.args.iter_mut().for_each(|arg| arg.bury(&mut pending));
+        Expr::drop_all(pending);
+    }
+}
+
+impl Drop for Aggregate {
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.expr.bury(&mut pending);
+        self.param.iter_mut().for_each(|param| param.bury(&mut pending));
+        Expr::drop_all(pending);
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.lhs.bury(&mut pending);
+        self.rhs.bury(&mut pending);
+        Expr::drop_all(pending);
+    }
+}
+
+impl Drop for Unary {
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.expr.bury(&mut pending);
+        Expr::drop_all(pending);
+    }
+}
+
+impl Drop for Paren {
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.expr.bury(&mut pending);
+        Expr::drop_all(pending);
     }
 }

@@ -28,59 +28,82 @@ impl fmt::Display for DurationExpr {
     }
 }
 
+/// A piece of text that is yet to be written. A list of them takes the place of recursion.
+enum Part<'e> {
+    Expr(&'e Expr),
+    Text(&'static str),
+    Operator(&'e Binary),
+    SubquerySuffix(&'e Subquery),
+}
+
 pub(super) fn write_expr(out: &mut dyn Write, expr: &Expr) -> fmt::Result {
+    write_parts(out, expr, usize::MAX)
+}
+
+/// As [`write_expr`], but fails as soon as more than `pending_max` pieces are open, each of at least a byte.
+pub(super) fn write_parts(out: &mut dyn Write, expr: &Expr, pending_max: usize) -> fmt::Result {
+    let mut parts = vec![Part::Expr(expr)];
+    while let Some(part) = parts.pop() {
+        match part {
+            Part::Expr(expr) => write_node(out, expr, &mut parts)?,
+            Part::Text(text) => out.write_str(text)?,
+            Part::Operator(binary) => {
+                out.write_char(' ')?;
+                write_operator(out, binary)?;
+                out.write_char(' ')?;
+            }
+            Part::SubquerySuffix(subquery) => write_subquery_suffix(out, subquery)?,
+        }
+        if parts.len() > pending_max {
+            return Err(fmt::Error);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the start of a node and puts the rest onto the list, the last piece first.
+fn write_node<'e>(out: &mut dyn Write, expr: &'e Expr, parts: &mut Vec<Part<'e>>) -> fmt::Result {
     match expr {
-        Expr::Number(e) => write_number(out, e),
-        Expr::String(e) => out.write_str(&go_quote(&e.value)),
+        Expr::Number(e) => return write_number(out, e),
+        Expr::String(e) => return out.write_str(&go_quote(&e.value)),
         Expr::Vector(e) => {
             write_selector_body(out, e)?;
             write_at(out, &e.modifiers)?;
             write_boundary(out, e.boundary)?;
-            write_offset(out, &e.modifiers)
+            return write_offset(out, &e.modifiers);
         }
-        Expr::Matrix(e) => write_matrix(out, e),
-        Expr::Subquery(e) => {
-            write_expr(out, &e.expr)?;
-            write_subquery_suffix(out, e)
-        }
+        Expr::Matrix(e) => return write_matrix(out, e),
+        Expr::Subquery(e) => parts.extend([Part::SubquerySuffix(e), Part::Expr(&e.expr)]),
         Expr::Call(e) => {
             out.write_str(e.func.name)?;
             out.write_char('(')?;
-            for (i, arg) in e.args.iter().enumerate() {
+            parts.push(Part::Text(")"));
+            for (i, arg) in e.args.iter().enumerate().rev() {
+                parts.push(Part::Expr(arg));
                 if i > 0 {
-                    out.write_str(", ")?;
+                    parts.push(Part::Text(", "));
                 }
-                write_expr(out, arg)?;
             }
-            out.write_char(')')
         }
         Expr::Aggregate(e) => {
             write_aggregate_head(out, e)?;
             out.write_char('(')?;
+            parts.extend([Part::Text(")"), Part::Expr(&e.expr)]);
             if let Some(param) = &e.param {
-                write_expr(out, param)?;
-                out.write_str(", ")?;
+                parts.extend([Part::Text(", "), Part::Expr(param)]);
             }
-            write_expr(out, &e.expr)?;
-            out.write_char(')')
         }
-        Expr::Binary(e) => {
-            write_expr(out, &e.lhs)?;
-            out.write_char(' ')?;
-            write_operator(out, e)?;
-            out.write_char(' ')?;
-            write_expr(out, &e.rhs)
-        }
+        Expr::Binary(e) => parts.extend([Part::Expr(&e.rhs), Part::Operator(e), Part::Expr(&e.lhs)]),
         Expr::Unary(e) => {
             out.write_char(if e.negative { '-' } else { '+' })?;
-            write_expr(out, &e.expr)
+            parts.push(Part::Expr(&e.expr));
         }
         Expr::Paren(e) => {
             out.write_char('(')?;
-            write_expr(out, &e.expr)?;
-            out.write_char(')')
+            parts.extend([Part::Text(")"), Part::Expr(&e.expr)]);
         }
     }
+    Ok(())
 }
 
 fn write_number(out: &mut dyn Write, literal: &NumberLiteral) -> fmt::Result {
@@ -177,7 +200,7 @@ fn write_offset(out: &mut dyn Write, modifiers: &Modifiers) -> fmt::Result {
             if ns < 0 {
                 out.write_char('-')?;
             }
-            write_duration_ns(out, ns.saturating_abs())
+            write_duration_ns(out, ns.wrapping_abs())
         }
         None => write_duration_expr(out, offset),
     }

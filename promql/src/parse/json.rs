@@ -8,12 +8,52 @@ use model::Matcher;
 use model::number::{append_json_into, format_f};
 
 use super::ast::{
-    Aggregate, At, Binary, Boundary, Call, DurationExpr, Expr, Modifiers, NumberLiteral, Subquery,
+    Aggregate, At, Binary, Boundary, Call, DurationExpr, Expr, Modifiers, NumberLiteral, Subquery, Unary,
     VectorSelector,
 };
 
+/// Something yet to be written; a list takes the place of recursion.
+enum Piece<'e> {
+    Expr(&'e Expr),
+    Text(&'static str),
+    /// What stands behind the first part of a node.
+    AfterArgs(&'e Call),
+    AfterOperand(&'e Aggregate),
+    AfterParam(&'e Aggregate),
+    AfterLhs(&'e Binary),
+    AfterSubquery(&'e Subquery),
+    AfterUnary(&'e Unary),
+}
+
 /// Appends the expression as a JSON object.
 pub fn write(expr: &Expr, out: &mut Vec<u8>) {
+    let mut pieces = vec![Piece::Expr(expr)];
+    while let Some(piece) = pieces.pop() {
+        match piece {
+            Piece::Expr(expr) => write_start(expr, &mut pieces, out),
+            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::AfterArgs(call) => write_call_end(call, out),
+            Piece::AfterOperand(aggregate) => write_aggregate_middle(aggregate, &mut pieces, out),
+            Piece::AfterParam(aggregate) => {
+                let mut object = Object::resume(out);
+                object.key("type").string("aggregation");
+                object.key("without").bool(aggregate.without);
+                object.close();
+            }
+            Piece::AfterLhs(binary) => write_binary_middle(binary, &mut pieces, out),
+            Piece::AfterSubquery(subquery) => write_subquery_end(subquery, out),
+            Piece::AfterUnary(unary) => {
+                let mut object = Object::resume(out);
+                object.key("op").string(if unary.negative { "-" } else { "+" });
+                object.key("type").string("unaryExpr");
+                object.close();
+            }
+        }
+    }
+}
+
+/// Writes a node up to its first part and puts the rest onto the list, the last piece first.
+fn write_start<'e>(expr: &'e Expr, pieces: &mut Vec<Piece<'e>>, out: &mut Vec<u8>) {
     match expr {
         Expr::Number(e) => {
             let mut object = Object::open(out);
@@ -27,25 +67,41 @@ pub fn write(expr: &Expr, out: &mut Vec<u8>) {
             object.key("val").string(&e.value);
             object.close();
         }
-        Expr::Paren(e) => {
-            let mut object = Object::open(out);
-            object.key("expr").expr(&e.expr);
-            object.key("type").string("parenExpr");
-            object.close();
-        }
-        Expr::Unary(e) => {
-            let mut object = Object::open(out);
-            object.key("expr").expr(&e.expr);
-            object.key("op").string(if e.negative { "-" } else { "+" });
-            object.key("type").string("unaryExpr");
-            object.close();
-        }
         Expr::Vector(e) => write_selector(e, None, out),
         Expr::Matrix(e) => write_selector(&e.selector, Some(&e.range), out),
-        Expr::Subquery(e) => write_subquery(e, out),
-        Expr::Call(e) => write_call(e, out),
-        Expr::Aggregate(e) => write_aggregate(e, out),
-        Expr::Binary(e) => write_binary(e, out),
+        Expr::Paren(e) => {
+            Object::open(out).key("expr");
+            pieces.extend([Piece::Text(",\"type\":\"parenExpr\"}"), Piece::Expr(&e.expr)]);
+        }
+        Expr::Unary(e) => {
+            Object::open(out).key("expr");
+            pieces.extend([Piece::AfterUnary(e), Piece::Expr(&e.expr)]);
+        }
+        Expr::Subquery(e) => {
+            Object::open(out).key("expr");
+            pieces.extend([Piece::AfterSubquery(e), Piece::Expr(&e.expr)]);
+        }
+        Expr::Call(e) => {
+            Object::open(out).key("args");
+            out.push(b'[');
+            pieces.push(Piece::AfterArgs(e));
+            for (i, arg) in e.args.iter().enumerate().rev() {
+                pieces.push(Piece::Expr(arg));
+                if i > 0 {
+                    pieces.push(Piece::Text(","));
+                }
+            }
+        }
+        Expr::Aggregate(e) => {
+            Object::open(out).key("expr");
+            pieces.extend([Piece::AfterOperand(e), Piece::Expr(&e.expr)]);
+        }
+        Expr::Binary(e) => {
+            let mut object = Object::open(out);
+            object.key("bool").bool(e.return_bool);
+            object.key("lhs");
+            pieces.extend([Piece::AfterLhs(e), Piece::Expr(&e.lhs)]);
+        }
     }
 }
 
@@ -74,9 +130,8 @@ fn write_matcher(matcher: &Matcher, out: &mut Vec<u8>) {
     object.close();
 }
 
-fn write_subquery(subquery: &Subquery, out: &mut Vec<u8>) {
-    let mut object = Object::open(out);
-    object.key("expr").expr(&subquery.expr);
+fn write_subquery_end(subquery: &Subquery, out: &mut Vec<u8>) {
+    let mut object = Object::resume(out);
     object.offset(&subquery.modifiers);
     object.key("range").milliseconds(Some(&subquery.range));
     object.key("rangeExpr").duration_unless_literal(Some(&subquery.range));
@@ -89,9 +144,9 @@ fn write_subquery(subquery: &Subquery, out: &mut Vec<u8>) {
     object.close();
 }
 
-fn write_call(call: &Call, out: &mut Vec<u8>) {
-    let mut object = Object::open(out);
-    object.key("args").array(&call.args, write);
+fn write_call_end(call: &Call, out: &mut Vec<u8>) {
+    out.push(b']');
+    let mut object = Object::resume(out);
     let mut func = object.key("func").object();
     func.key("argTypes").array(call.func.args, |ty, out| Value(out).string(ty.as_str()));
     func.key("name").string(call.func.name);
@@ -102,24 +157,20 @@ fn write_call(call: &Call, out: &mut Vec<u8>) {
     object.close();
 }
 
-fn write_aggregate(aggregate: &Aggregate, out: &mut Vec<u8>) {
-    let mut object = Object::open(out);
-    object.key("expr").expr(&aggregate.expr);
+fn write_aggregate_middle<'e>(aggregate: &'e Aggregate, pieces: &mut Vec<Piece<'e>>, out: &mut Vec<u8>) {
+    let mut object = Object::resume(out);
     object.key("grouping").strings(&aggregate.grouping);
     object.key("op").string(aggregate.op.as_str());
+    let param = object.key("param");
+    pieces.push(Piece::AfterParam(aggregate));
     match &aggregate.param {
-        Some(param) => object.key("param").expr(param),
-        None => object.key("param").null(),
+        Some(expr) => pieces.push(Piece::Expr(expr)),
+        None => param.null(),
     }
-    object.key("type").string("aggregation");
-    object.key("without").bool(aggregate.without);
-    object.close();
 }
 
-fn write_binary(binary: &Binary, out: &mut Vec<u8>) {
-    let mut object = Object::open(out);
-    object.key("bool").bool(binary.return_bool);
-    object.key("lhs").expr(&binary.lhs);
+fn write_binary_middle<'e>(binary: &'e Binary, pieces: &mut Vec<Piece<'e>>, out: &mut Vec<u8>) {
+    let mut object = Object::resume(out);
     match &binary.matching {
         None => object.key("matching").null(),
         Some(matching) => {
@@ -136,9 +187,8 @@ fn write_binary(binary: &Binary, out: &mut Vec<u8>) {
         }
     }
     object.key("op").string(binary.op.as_str());
-    object.key("rhs").expr(&binary.rhs);
-    object.key("type").string("binaryExpr");
-    object.close();
+    object.key("rhs");
+    pieces.extend([Piece::Text(",\"type\":\"binaryExpr\"}"), Piece::Expr(&binary.rhs)]);
 }
 
 /// A duration expression; parentheses are a mark of what they enclose.
@@ -207,6 +257,11 @@ impl<'a> Object<'a> {
     fn open(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out, is_empty: true }
+    }
+
+    /// Behind the first value of an object.
+    fn resume(out: &'a mut Vec<u8>) -> Self {
+        Self { out, is_empty: false }
     }
 
     fn key(&mut self, key: &str) -> Value<'_> {
@@ -286,10 +341,6 @@ impl<'a> Value<'a> {
 
     fn strings(self, items: &[Arc<[u8]>]) {
         self.array(items, |item, out| Value(out).string(item));
-    }
-
-    fn expr(self, expr: &Expr) {
-        write(expr, self.0);
     }
 
     fn duration(self, expr: Option<&DurationExpr>) {

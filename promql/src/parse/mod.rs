@@ -3,9 +3,10 @@
 //! [`parse`] is the way in; [`Parser`] is the same with switches. A tree displays in upstream's canonical
 //! form, [`pretty::format`] breaks it into lines, [`json::write`] spells it out for the tree view.
 //!
-//! Hostile input is an error and never a stack overflow: a text is at most [`TEXT_BYTES_MAX`] long, a tree
-//! at most [`HEIGHT_MAX`] high and [`NESTING_MAX`] deep in parentheses, so everything that walks one may
-//! recurse.
+//! Hostile input is an error and never a stack overflow: a text is at most [`TEXT_BYTES_MAX`] long, a tree at most
+//! [`HEIGHT_MAX`] high. That is too high to recurse on a thread of usual size, so parsing, checking, printing and
+//! dropping do not; whoever walks a tree uses [`ast::Expr::walk`] or sees to a deep stack. Durations are kept low
+//! enough to recurse.
 //!
 //! Compat: prometheus `promql/parser`.
 
@@ -31,12 +32,19 @@ use ast::{Expr, Span};
 /// The longest text that is parsed.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
-/// The highest tree that is built, in nodes from root to leaf; `a + b + c` grows it as parentheses do.
-pub const HEIGHT_MAX: usize = 500;
+/// The highest tree that is built, in nodes from root to leaf; `a + b + c` grows it as parentheses do. More than
+/// the ten thousand levels that upstream is known to answer.
+pub const HEIGHT_MAX: usize = 1 << 14;
 
-/// The most constructs that may be open at once, each a recursion of the parser: parentheses, calls,
-/// right operands.
-pub const NESTING_MAX: usize = 100;
+/// The most subqueries that may lie in each other. Each is evaluated at every step of the one around it, so a server
+/// that answers for so many has never been seen.
+pub const SUBQUERIES_MAX: usize = 100;
+
+/// The highest tree of a duration.
+pub const DURATION_HEIGHT_MAX: usize = 500;
+
+/// The most parentheses, signs and right operands that may be open in a duration, each a recursion of the parser.
+pub const DURATION_NESTING_MAX: usize = 100;
 
 /// Which parts of the language are switched on. The default is that of a server without feature flags.
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, named as upstream's")]
@@ -92,9 +100,7 @@ impl Parser {
         within_limits(text)?;
         let mut parser = parser::Parser::new(lex::Lexer::new(text), self.options);
         let parsed = parser.whole_expression();
-        let mut expr = parser.into_result(parsed)?;
-        check::check(&mut expr, text)?;
-        Ok(expr)
+        parser.into_checked(parsed)
     }
 }
 

@@ -1,4 +1,7 @@
-//! Tokens to tree: recursive descent with precedence climbing, one token of lookahead.
+//! Tokens to tree: precedence climbing with one token of lookahead.
+//!
+//! What is open around the current place stands in a list ([`Open`]), not on the stack of calls, so nesting costs
+//! memory that [`HEIGHT_MAX`] bounds. Types are checked as nodes are made (see [`super::check`]).
 //!
 //! The first error wins, so its kind and place are upstream's only if errors arise in upstream's order:
 //! the lookahead is read exactly where upstream's generated parser needs one to decide, and what an
@@ -16,11 +19,15 @@ use model::quote::go_quote;
 
 use super::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Boundary, Call, Cardinality, DurationExpr, DurationOp,
-    Expr, MatrixSelector, Modifiers, NumberLiteral, Paren, Span, StringLiteral, Subquery, Unary,
+    Expr, MatrixSelector, Modifiers, NumberLiteral, Paren, Span, StringLiteral, Subquery, Unary, ValueType,
     VectorMatching, VectorSelector,
 };
-use super::lex::{Keyword, Kind, Lexer, Preprocessor, Token};
-use super::{HEIGHT_MAX, NESTING_MAX, Options, ParseError, functions, literal};
+use super::functions::Function;
+use super::lex::{Keyword, Kind, Lexer, Preprocessor, Token, is_space};
+use super::{
+    DURATION_HEIGHT_MAX, DURATION_NESTING_MAX, HEIGHT_MAX, Options, ParseError, SUBQUERIES_MAX, check,
+    functions, literal,
+};
 
 /// An error was recorded; there is nothing more to parse.
 pub(super) struct Halt;
@@ -84,10 +91,71 @@ impl Context {
     }
 }
 
-/// A subtree and its height in nodes, which is limited so that every later walk may recurse.
+/// A checked subtree.
 struct Tree {
     expr: Expr,
-    height: usize,
+    height: Height,
+    ty: ValueType,
+}
+
+/// How much a tree holds in each other, which is limited.
+#[derive(Clone, Copy, Default)]
+struct Height {
+    nodes: usize,
+    subqueries: usize,
+}
+
+impl Height {
+    const LEAF: Self = Self { nodes: 1, subqueries: 0 };
+
+    fn max(self, other: Self) -> Self {
+        let (nodes, subqueries) = (self.nodes.max(other.nodes), self.subqueries.max(other.subqueries));
+        Self { nodes, subqueries }
+    }
+}
+
+/// A construct that waits for the expression behind it.
+enum Open {
+    Paren(Span),
+    Sign {
+        negative: bool,
+        start: u32,
+    },
+    /// An operator with its left operand.
+    Binary {
+        op: BinaryOp,
+        modifiers: BinaryModifiers,
+        lhs: Tree,
+    },
+    Call(OpenCall),
+    Aggregate(OpenAggregate),
+}
+
+struct OpenCall {
+    name: Token,
+    func: Option<&'static Function>,
+    args: Arguments,
+}
+
+struct OpenAggregate {
+    op: AggregateOp,
+    token: Token,
+    modifier: Option<Grouping>,
+    args: Arguments,
+    /// To be restored behind it.
+    context: Context,
+}
+
+/// What is known of the arguments so far, and the complaints about types kept apart for upstream's order.
+#[derive(Default)]
+struct Arguments {
+    exprs: Vec<Expr>,
+    types: Vec<ValueType>,
+    height: Height,
+    /// The complaint that stood before the construct began, which wins.
+    before: Option<Box<check::Complaint>>,
+    /// One for each argument, as soon as there is any.
+    complaints: Vec<Option<Box<check::Complaint>>>,
 }
 
 struct DurationTree {
@@ -109,6 +177,7 @@ struct BinaryModifiers {
 }
 
 /// The level of `+` and `-` signs is that of `*`, so that only `^` binds tighter.
+const SIGN_LEVEL: u8 = 5;
 const POW_LEVEL: u8 = 6;
 
 const fn level(op: BinaryOp) -> u8 {
@@ -163,9 +232,11 @@ pub(super) struct Parser<'a> {
     /// The end of the last token read that may close a node.
     last_closing: u32,
     context: Context,
-    /// How many constructs are open around the current one.
+    /// How many durations are open around the current one.
     depth: usize,
     error: Option<ParseError>,
+    /// The first complaint about types, which counts if there is no error.
+    complaint: Option<Box<check::Complaint>>,
 }
 
 impl<'a> Parser<'a> {
@@ -179,6 +250,7 @@ impl<'a> Parser<'a> {
             context: Context::None,
             depth: 0,
             error: None,
+            complaint: None,
         }
     }
 
@@ -191,12 +263,22 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// As [`Parser::into_result`], for an expression, whose types count too.
+    pub(super) fn into_checked(mut self, parsed: Parsed<Expr>) -> Result<Expr, ParseError> {
+        let (text, complaint) = (self.lexer.text(), self.complaint.take());
+        let expr = self.into_result(parsed)?;
+        match complaint {
+            Some(complaint) => Err(ParseError::new(text, complaint.span, complaint.message)),
+            None => Ok(expr),
+        }
+    }
+
     /// A whole expression up to the end of the input.
     pub(super) fn whole_expression(&mut self) -> Parsed<Expr> {
         if self.peek() == Kind::Eof {
             return self.fail(Span::default(), "no expression found in input");
         }
-        let tree = self.expression(0)?;
+        let tree = self.expression()?;
         self.end_of_input()?;
         Ok(tree.expr)
     }
@@ -312,18 +394,10 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Counts one more open construct.
-    fn open(&mut self) -> Parsed<()> {
-        self.depth += 1;
-        if self.depth > NESTING_MAX {
-            return self.too_deep(NESTING_MAX);
-        }
-        Ok(())
-    }
-
-    /// Refuses a tree that is too high.
-    fn limit(&mut self, height: usize) -> Parsed<usize> {
-        if height > HEIGHT_MAX {
+    /// The height of a node with parts of such a height; refuses a tree that is too high.
+    fn above(&mut self, parts: Height) -> Parsed<Height> {
+        let height = Height { nodes: 1 + parts.nodes, ..parts };
+        if height.nodes > HEIGHT_MAX {
             return self.too_deep(HEIGHT_MAX);
         }
         Ok(height)
@@ -334,23 +408,72 @@ impl<'a> Parser<'a> {
         self.fail(span, format!("expression is nested too deeply, the limit is {limit} levels"))
     }
 
+    /// Keeps the first complaint about types.
+    fn complain(&mut self, checked: check::Checked) {
+        if let Err(complaint) = checked
+            && self.complaint.is_none()
+        {
+            self.complaint = Some(complaint);
+        }
+    }
+
     // === Expressions ===
 
-    /// An expression whose binary operators stand at `level_min` or above.
-    fn expression(&mut self, level_min: u8) -> Parsed<Tree> {
-        self.open()?;
-        let mut lhs = self.operand()?;
-        while let Kind::Op(op) = self.peek() {
-            if level(op) < level_min {
-                break;
+    fn expression(&mut self) -> Parsed<Tree> {
+        let mut open = Vec::new();
+        let mut operand = self.operand(&mut open)?;
+        loop {
+            let Some(tree) = operand else {
+                operand = self.operand(&mut open)?;
+                continue;
+            };
+            let tree = self.postfix(tree)?;
+            if let Kind::Op(op) = self.peek() {
+                let lhs = self.reduce(&mut open, tree, level(op))?;
+                self.advance();
+                let modifiers = self.binary_modifiers()?;
+                self.open(&mut open, Open::Binary { op, modifiers, lhs })?;
+                operand = None;
+                continue;
             }
-            self.advance();
-            let modifiers = self.binary_modifiers()?;
-            let rhs = self.expression(right_level(op))?;
-            lhs = self.binary(op, modifiers, lhs, rhs)?;
+            let tree = self.reduce(&mut open, tree, 0)?;
+            operand = match open.pop() {
+                None => return Ok(tree),
+                Some(Open::Paren(span)) => Some(self.paren(span, tree)?),
+                Some(Open::Call(call)) => self.argument_of_call(&mut open, call, tree)?,
+                Some(Open::Aggregate(aggregate)) => self.argument_of_aggregate(&mut open, aggregate, tree)?,
+                Some(Open::Sign { .. } | Open::Binary { .. }) => {
+                    unreachable!("BUG: operators are complete before what they stand in is")
+                }
+            };
         }
-        self.depth -= 1;
-        Ok(lhs)
+    }
+
+    /// Opens a construct, of which only so many can be open as a tree may be high.
+    fn open(&mut self, open: &mut Vec<Open>, construct: Open) -> Parsed<()> {
+        if open.len() >= HEIGHT_MAX {
+            return self.too_deep(HEIGHT_MAX);
+        }
+        open.push(construct);
+        Ok(())
+    }
+
+    /// Completes signs and operators that bind the operand `tree` at least as tightly as an operator at `level_next`
+    /// behind it does; `^` alone lets its own kind go first.
+    fn reduce(&mut self, open: &mut Vec<Open>, mut tree: Tree, level_next: u8) -> Parsed<Tree> {
+        loop {
+            match open.last() {
+                Some(Open::Sign { .. }) if SIGN_LEVEL >= level_next => {}
+                Some(Open::Binary { op: BinaryOp::Pow, .. }) if POW_LEVEL > level_next => {}
+                Some(Open::Binary { op, .. }) if *op != BinaryOp::Pow && level(*op) >= level_next => {}
+                _ => return Ok(tree),
+            }
+            tree = match open.pop() {
+                Some(Open::Sign { negative, start }) => self.unary(negative, start, tree)?,
+                Some(Open::Binary { op, modifiers, lhs }) => self.binary(op, modifiers, lhs, tree)?,
+                _ => unreachable!("BUG: the last construct was just seen"),
+            };
+        }
     }
 
     fn binary(&mut self, op: BinaryOp, modifiers: BinaryModifiers, lhs: Tree, rhs: Tree) -> Parsed<Tree> {
@@ -359,97 +482,98 @@ impl<'a> Parser<'a> {
         if !self.options.binop_fill && (matching.fill_left.is_some() || matching.fill_right.is_some()) {
             return self.fail(span, "binop fill modifiers are experimental and not enabled");
         }
-        let height = self.limit(1 + lhs.height.max(rhs.height))?;
-        let expr = Expr::Binary(Binary {
+        let height = self.above(lhs.height.max(rhs.height))?;
+        let mut binary = Binary {
             op,
             lhs: Box::new(lhs.expr),
             rhs: Box::new(rhs.expr),
             return_bool: modifiers.return_bool,
             matching: Some(matching),
             span,
-        });
-        Ok(Tree { expr, height })
-    }
-
-    /// Signs, then something with its modifiers behind it.
-    fn operand(&mut self) -> Parsed<Tree> {
-        let mut signs = Vec::new();
-        while let Kind::Op(op @ (BinaryOp::Add | BinaryOp::Sub)) = self.peek() {
-            signs.push((op == BinaryOp::Sub, self.advance().span.start));
-        }
-        if signs.is_empty() {
-            let tree = self.primary()?;
-            return self.postfix(tree);
-        }
-        let mut tree = self.expression(POW_LEVEL)?;
-        for (negative, start) in signs.into_iter().rev() {
-            tree = self.unary(negative, start, tree)?;
-        }
-        Ok(tree)
+        };
+        let checked = check::binary(&mut binary, lhs.ty, rhs.ty, self.lexer.text());
+        self.complain(checked);
+        let ty = match (lhs.ty, rhs.ty) {
+            (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
+            _ => ValueType::Vector,
+        };
+        Ok(Tree { expr: Expr::Binary(binary), height, ty })
     }
 
     fn unary(&mut self, negative: bool, start: u32, tree: Tree) -> Parsed<Tree> {
-        if let Expr::Number(mut literal) = tree.expr {
+        let Tree { expr, height, ty } = tree;
+        if let Expr::Number(mut literal) = expr {
             if negative {
                 literal.value = -literal.value;
             }
             literal.span.start = start;
-            return Ok(Tree { expr: Expr::Number(literal), height: tree.height });
+            return Ok(Tree { expr: Expr::Number(literal), height, ty });
         }
-        let height = self.limit(1 + tree.height)?;
-        let span = Span { start, end: tree.expr.span().end };
-        Ok(Tree { expr: Expr::Unary(Unary { negative, expr: Box::new(tree.expr), span }), height })
+        let height = self.above(height)?;
+        let span = Span { start, end: expr.span().end };
+        self.complain(check::unary(span, ty));
+        Ok(Tree { expr: Expr::Unary(Unary { negative, expr: Box::new(expr), span }), height, ty })
     }
 
-    fn primary(&mut self) -> Parsed<Tree> {
+    fn paren(&mut self, open: Span, tree: Tree) -> Parsed<Tree> {
+        let close = self.expect(Kind::RightParen)?;
+        let height = self.above(tree.height)?;
+        let span = merge(open, close.span);
+        Ok(Tree { expr: Expr::Paren(Paren { expr: Box::new(tree.expr), span }), height, ty: tree.ty })
+    }
+
+    /// One step toward an operand: a sign or something that opens yields none yet.
+    fn operand(&mut self, open: &mut Vec<Open>) -> Parsed<Option<Tree>> {
         let kind = self.peek();
-        let leaf = |expr| Ok(Tree { expr, height: 1 });
+        let leaf = |expr, ty| Ok(Some(Tree { expr, height: Height::LEAF, ty }));
         match kind {
             Kind::Number | Kind::Duration => {
                 let literal = self.number()?;
-                leaf(Expr::Number(literal))
+                leaf(Expr::Number(literal), ValueType::Scalar)
             }
             Kind::String => {
                 let token = self.advance();
                 let value = self.unquote(token)?;
-                leaf(Expr::String(StringLiteral { value, span: token.span }))
+                leaf(Expr::String(StringLiteral { value, span: token.span }), ValueType::String)
+            }
+            Kind::Op(op @ (BinaryOp::Add | BinaryOp::Sub)) => {
+                let start = self.advance().span.start;
+                self.open(open, Open::Sign { negative: op == BinaryOp::Sub, start })?;
+                Ok(None)
             }
             Kind::LeftParen => {
-                let open = self.advance();
-                let inner = self.expression(0)?;
-                let close = self.expect(Kind::RightParen)?;
-                let height = self.limit(1 + inner.height)?;
-                let span = merge(open.span, close.span);
-                Ok(Tree { expr: Expr::Paren(Paren { expr: Box::new(inner.expr), span }), height })
+                let span = self.advance().span;
+                self.open(open, Open::Paren(span))?;
+                Ok(None)
             }
             Kind::LeftBrace => {
                 let selector = self.selector(None)?;
-                leaf(Expr::Vector(selector))
+                leaf(Expr::Vector(selector), ValueType::Vector)
             }
             Kind::Aggregate(op) => {
                 let token = self.advance();
                 match self.peek() {
                     Kind::LeftParen | Kind::Keyword(Keyword::By | Keyword::Without) => {
-                        self.aggregate(op, token)
+                        self.open_aggregate(open, op, token)
                     }
                     _ => {
                         let selector = self.selector(Some(token))?;
-                        leaf(Expr::Vector(selector))
+                        leaf(Expr::Vector(selector), ValueType::Vector)
                     }
                 }
             }
             Kind::Identifier | Kind::Preprocessor(_) => {
                 let token = self.advance();
                 if self.peek() == Kind::LeftParen {
-                    return self.call(token);
+                    return self.open_call(open, token);
                 }
                 let selector = self.selector(Some(token))?;
-                leaf(Expr::Vector(selector))
+                leaf(Expr::Vector(selector), ValueType::Vector)
             }
             kind if is_metric_name(kind) => {
                 let token = self.advance();
                 let selector = self.selector(Some(token))?;
-                leaf(Expr::Vector(selector))
+                leaf(Expr::Vector(selector), ValueType::Vector)
             }
             _ => self.unexpected(),
         }
@@ -480,57 +604,115 @@ impl<'a> Parser<'a> {
         self.fail(token.span, format!("error unquoting string {quoted}: invalid syntax"))
     }
 
-    /// `(a, b)`: the arguments, the highest of their heights, and the closing parenthesis.
-    fn arguments(&mut self) -> Parsed<(Vec<Expr>, usize, Token)> {
-        self.expect(Kind::LeftParen)?;
-        let (mut args, mut height) = (Vec::new(), 0);
+    fn open_call(&mut self, open: &mut Vec<Open>, name: Token) -> Parsed<Option<Tree>> {
+        let func = functions::lookup(self.text(name.span));
+        let args = self.open_arguments()?;
+        let call = OpenCall { name, func, args };
         if self.peek() == Kind::RightParen {
-            return Ok((args, height, self.advance()));
+            let close = self.advance();
+            return self.call(call, close).map(Some);
         }
-        loop {
-            let arg = self.expression(0)?;
-            height = height.max(arg.height);
-            args.push(arg.expr);
-            if self.peek() != Kind::Comma {
-                break;
-            }
-            let comma = self.advance();
-            let kind = self.peek();
-            if !starts_expression(kind) {
-                return self.fail(comma.span, "trailing commas not allowed in function call args");
-            }
-        }
-        let close = self.expect(Kind::RightParen)?;
-        Ok((args, height, close))
+        self.open(open, Open::Call(call))?;
+        Ok(None)
     }
 
-    fn call(&mut self, name: Token) -> Parsed<Tree> {
-        let (args, height, close) = self.arguments()?;
+    fn open_aggregate(
+        &mut self,
+        open: &mut Vec<Open>,
+        op: AggregateOp,
+        token: Token,
+    ) -> Parsed<Option<Tree>> {
+        let context = self.enter(Context::Aggregation);
+        let modifier = self.aggregate_modifier()?;
+        let args = self.open_arguments()?;
+        let aggregate = OpenAggregate { op, token, modifier, args, context };
+        if self.peek() == Kind::RightParen {
+            let close = self.advance();
+            return self.aggregate(aggregate, close).map(Some);
+        }
+        self.open(open, Open::Aggregate(aggregate))?;
+        Ok(None)
+    }
+
+    fn open_arguments(&mut self) -> Parsed<Arguments> {
+        self.expect(Kind::LeftParen)?;
+        Ok(Arguments { before: self.complaint.take(), ..Arguments::default() })
+    }
+
+    /// Takes a complete argument in; `Some` is the parenthesis that closes the list.
+    fn argument(&mut self, args: &mut Arguments, tree: Tree) -> Parsed<Option<Token>> {
+        let complaint = self.complaint.take();
+        if complaint.is_some() || !args.complaints.is_empty() {
+            args.complaints.resize_with(args.exprs.len(), || None);
+            args.complaints.push(complaint);
+        }
+        args.height = args.height.max(tree.height);
+        args.types.push(tree.ty);
+        args.exprs.push(tree.expr);
+        if self.peek() != Kind::Comma {
+            return self.expect(Kind::RightParen).map(Some);
+        }
+        let comma = self.advance();
+        let kind = self.peek();
+        if !starts_expression(kind) {
+            return self.fail(comma.span, "trailing commas not allowed in function call args");
+        }
+        Ok(None)
+    }
+
+    fn argument_of_call(
+        &mut self,
+        open: &mut Vec<Open>,
+        mut call: OpenCall,
+        tree: Tree,
+    ) -> Parsed<Option<Tree>> {
+        if let Some(close) = self.argument(&mut call.args, tree)? {
+            return self.call(call, close).map(Some);
+        }
+        open.push(Open::Call(call));
+        Ok(None)
+    }
+
+    fn argument_of_aggregate(
+        &mut self,
+        open: &mut Vec<Open>,
+        mut aggregate: OpenAggregate,
+        tree: Tree,
+    ) -> Parsed<Option<Tree>> {
+        if let Some(close) = self.argument(&mut aggregate.args, tree)? {
+            return self.aggregate(aggregate, close).map(Some);
+        }
+        open.push(Open::Aggregate(aggregate));
+        Ok(None)
+    }
+
+    fn call(&mut self, call: OpenCall, close: Token) -> Parsed<Tree> {
+        let OpenCall { name, func, args } = call;
         let text = self.text(name.span);
-        let Some(func) = functions::lookup(text) else {
+        let Some(func) = func else {
             return self.fail(name.span, format!("unknown function with name {}", go_quote(text.as_bytes())));
         };
         if func.experimental && !self.options.experimental_functions {
             return self.fail(name.span, format!("function {} is not enabled", go_quote(text.as_bytes())));
         }
-        let height = self.limit(1 + height)?;
-        Ok(Tree { expr: Expr::Call(Call { func, args, span: merge(name.span, close.span) }), height })
+        let height = self.above(args.height)?;
+        let call = Call { func, args: args.exprs, span: merge(name.span, close.span) };
+        self.complaint = args.before;
+        self.complain(check::call(&call, &args.types, args.complaints));
+        Ok(Tree { expr: Expr::Call(call), height, ty: func.return_type })
     }
 
-    fn aggregate(&mut self, op: AggregateOp, token: Token) -> Parsed<Tree> {
-        let outer = self.enter(Context::Aggregation);
-        let mut modifier = self.aggregate_modifier()?;
-        let (mut args, height, close) = self.arguments()?;
+    fn aggregate(&mut self, aggregate: OpenAggregate, close: Token) -> Parsed<Tree> {
+        let OpenAggregate { op, token, mut modifier, args, context } = aggregate;
         let mut span = merge(token.span, close.span);
         if modifier.is_none() {
             modifier = self.aggregate_modifier()?;
-            if modifier.is_some() {
-                span.end = self.last_closing;
-            }
+            span.end = if modifier.is_some() { self.last_closing } else { self.end_before_lookahead() };
         }
-        self.leave(outer);
+        self.leave(context);
         let Grouping { without, labels: grouping } = modifier.unwrap_or_default();
-        if args.is_empty() {
+        let Arguments { mut exprs, types, height, before, complaints } = args;
+        if exprs.is_empty() {
             return self.fail(span, "no arguments for aggregate expression provided");
         }
         if op.is_experimental() && !self.options.experimental_functions {
@@ -543,8 +725,8 @@ impl<'a> Parser<'a> {
             );
         }
         let expected = if op.param_type().is_some() { 2 } else { 1 };
-        let got = args.len();
-        let (expr, param) = match (args.pop(), args.pop()) {
+        let got = exprs.len();
+        let (expr, param) = match (exprs.pop(), exprs.pop()) {
             (Some(expr), param) if got == expected => (Box::new(expr), param.map(Box::new)),
             _ => {
                 return self.fail(
@@ -555,8 +737,25 @@ impl<'a> Parser<'a> {
                 );
             }
         };
-        let height = self.limit(1 + height)?;
-        Ok(Tree { expr: Expr::Aggregate(Aggregate { op, expr, param, grouping, without, span }), height })
+        let height = self.above(height)?;
+        let aggregate = Aggregate { op, expr, param, grouping, without, span };
+        self.complaint = before;
+        self.complain(check::aggregate(&aggregate, &types, complaints));
+        Ok(Tree { expr: Expr::Aggregate(aggregate), height, ty: ValueType::Vector })
+    }
+
+    /// Where upstream ends an aggregation without a clause behind it: it has read one token more, and if that
+    /// is a parenthesis looks for another one before it, else takes what closed last.
+    fn end_before_lookahead(&self) -> u32 {
+        if self.last.kind != Kind::RightParen {
+            return self.last_closing;
+        }
+        let before = &self.lexer.text()[..self.last.span.start as usize];
+        let trimmed = before.trim_end_matches(is_space);
+        match u32::try_from(trimmed.len()) {
+            Ok(end) if trimmed.ends_with(')') => end,
+            _ => self.last_closing,
+        }
     }
 
     /// `by (..)` or `without (..)`, if one stands here.
@@ -774,9 +973,15 @@ impl<'a> Parser<'a> {
 
     /// Everything that may follow an operand and binds to it: ranges, `offset`, `@`, `anchored`, `smoothed`.
     fn postfix(&mut self, mut tree: Tree) -> Parsed<Tree> {
+        // The type inside a subquery, about which there is a complaint only when its modifiers are complete.
+        let mut inner = None;
         loop {
             match self.peek() {
-                Kind::LeftBracket => tree = self.brackets(tree)?,
+                Kind::LeftBracket => {
+                    self.selected(&tree, inner);
+                    inner = Some(tree.ty);
+                    tree = self.brackets(tree)?;
+                }
                 Kind::Keyword(Keyword::Offset) => self.offset(&mut tree)?,
                 Kind::At => self.at(&mut tree.expr)?,
                 Kind::Keyword(Keyword::Anchored) => {
@@ -785,9 +990,24 @@ impl<'a> Parser<'a> {
                 Kind::Keyword(Keyword::Smoothed) => {
                     self.boundary(&mut tree.expr, Boundary::Smoothed, "smoothed")?;
                 }
-                _ => return Ok(tree),
+                _ => {
+                    if !matches!(tree.expr, Expr::Matrix(_)) {
+                        self.selected(&tree, inner);
+                    }
+                    return Ok(tree);
+                }
             }
         }
+    }
+
+    /// Checks what modifiers may follow, now that none does.
+    fn selected(&mut self, tree: &Tree, inner: Option<ValueType>) {
+        let checked = match (&tree.expr, inner) {
+            (Expr::Vector(selector), _) => check::selector(selector),
+            (Expr::Subquery(subquery), Some(inner)) => check::subquery(subquery.span, inner),
+            _ => return,
+        };
+        self.complain(checked);
     }
 
     /// `[range]` or `[range:step]`.
@@ -810,8 +1030,13 @@ impl<'a> Parser<'a> {
                 };
                 self.context = Context::StepEnd;
                 let close = self.expect(Kind::RightBracket)?;
-                let height = 1 + tree.height.max(range.height).max(step.as_ref().map_or(0, |s| s.height));
-                let height = self.limit(height)?;
+                let mut height = self.above(tree.height)?;
+                height.subqueries += 1;
+                if height.subqueries > SUBQUERIES_MAX {
+                    let message =
+                        format!("subqueries are nested too deeply, the limit is {SUBQUERIES_MAX} levels");
+                    return self.fail(merge(open.span, close.span), message);
+                }
                 let span = merge(tree.expr.span(), close.span);
                 let expr = Expr::Subquery(Subquery {
                     expr: Box::new(tree.expr),
@@ -820,7 +1045,7 @@ impl<'a> Parser<'a> {
                     modifiers: Modifiers::default(),
                     span,
                 });
-                Ok(Tree { expr, height })
+                Ok(Tree { expr, height, ty: ValueType::Matrix })
             }
             _ => self.unexpected(),
         }?;
@@ -838,9 +1063,9 @@ impl<'a> Parser<'a> {
         if selector.modifiers.at.is_some() {
             return self.fail(brackets, "no @ modifiers allowed before range");
         }
-        let height = self.limit(1 + tree.height.max(range.height))?;
         let span = merge(selector.span, brackets);
-        Ok(Tree { expr: Expr::Matrix(MatrixSelector { selector, range: range.expr, span }), height })
+        let expr = Expr::Matrix(MatrixSelector { selector, range: range.expr, span });
+        Ok(Tree { expr, height: Height::LEAF, ty: ValueType::Matrix })
     }
 
     fn offset(&mut self, tree: &mut Tree) -> Parsed<()> {
@@ -862,7 +1087,6 @@ impl<'a> Parser<'a> {
         // An offset of nothing is no offset, as upstream has it.
         modifiers.offset = Some(offset.expr).filter(|offset| offset.literal_ns() != Some(0));
         node_span.end = end;
-        tree.height = self.limit(tree.height.max(1 + offset.height))?;
         Ok(())
     }
 
@@ -949,7 +1173,10 @@ impl<'a> Parser<'a> {
     }
 
     fn duration(&mut self, level_min: u8) -> Parsed<DurationTree> {
-        self.open()?;
+        self.depth += 1;
+        if self.depth > DURATION_NESTING_MAX {
+            return self.too_deep(DURATION_NESTING_MAX);
+        }
         let lhs = self.duration_operand()?;
         let tree = self.duration_from(lhs, level_min)?;
         self.depth -= 1;
@@ -971,7 +1198,7 @@ impl<'a> Parser<'a> {
                 DurationOp::Mod if is_zero => return self.fail(token.span, "modulo by zero"),
                 _ => {}
             }
-            let height = self.limit(1 + lhs.height.max(rhs.height))?;
+            let height = self.limit_duration(1 + lhs.height.max(rhs.height))?;
             let span = merge(lhs.expr.span(), rhs.expr.span());
             let (left, right) = (Box::new(lhs.expr), Box::new(rhs.expr));
             lhs = DurationTree { expr: DurationExpr::Binary { op, lhs: left, rhs: right, span }, height };
@@ -1007,7 +1234,7 @@ impl<'a> Parser<'a> {
                 Ok(DurationTree { expr: DurationExpr::Literal(literal), height: tree.height })
             }
             operand if negative => {
-                let height = self.limit(1 + tree.height)?;
+                let height = self.limit_duration(1 + tree.height)?;
                 let operand = Box::new(operand);
                 Ok(DurationTree { expr: DurationExpr::Unary { op: DurationOp::Sub, operand, span }, height })
             }
@@ -1042,7 +1269,7 @@ impl<'a> Parser<'a> {
             return Ok(inner);
         }
         let span = inner.expr.span();
-        let height = self.limit(1 + inner.height)?;
+        let height = self.limit_duration(1 + inner.height)?;
         Ok(DurationTree { expr: DurationExpr::Paren(Box::new(inner.expr), span), height })
     }
 
@@ -1069,7 +1296,7 @@ impl<'a> Parser<'a> {
         self.expect(Kind::Comma)?;
         let rhs = self.duration(0)?;
         self.expect(Kind::RightParen)?;
-        let height = self.limit(1 + lhs.height.max(rhs.height))?;
+        let height = self.limit_duration(1 + lhs.height.max(rhs.height))?;
         // Upstream reports these from the left operand to the right one.
         let span = merge(lhs.expr.span(), rhs.expr.span());
         let (lhs, rhs) = (Box::new(lhs.expr), Box::new(rhs.expr));
@@ -1106,7 +1333,7 @@ impl<'a> Parser<'a> {
                 let operand = Box::new(tree.expr);
                 let expr = DurationExpr::Unary { op, operand, span };
                 self.duration_expr_enabled(&expr)?;
-                Ok(DurationTree { expr, height: self.limit(1 + tree.height)? })
+                Ok(DurationTree { expr, height: self.limit_duration(1 + tree.height)? })
             }
             Kind::LeftParen => {
                 self.advance();
@@ -1123,6 +1350,14 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Refuses a duration that is too high.
+    fn limit_duration(&mut self, height: usize) -> Parsed<usize> {
+        if height > DURATION_HEIGHT_MAX {
+            return self.too_deep(DURATION_HEIGHT_MAX);
+        }
+        Ok(height)
+    }
+
     fn duration_expr_enabled(&mut self, expr: &DurationExpr) -> Parsed<()> {
         if self.options.duration_expr {
             return Ok(());
@@ -1130,11 +1365,10 @@ impl<'a> Parser<'a> {
         self.fail(expr.span(), "experimental duration expression is not enabled")
     }
 
-    /// Upstream counts nanoseconds in an i64. It also lets NaN pass and then looks some 292 years away;
-    /// that is refused here.
+    /// Upstream counts nanoseconds in an i64. It also lets NaN pass and then looks some 292 years ahead.
     fn duration_in_range(&mut self, seconds: f64, span: Span) -> Parsed<()> {
         const BOUND: f64 = 9_223_372_036_854_775_808.0 / 1e9;
-        if !(-BOUND..=BOUND).contains(&seconds) {
+        if seconds.abs() > BOUND {
             return self.fail(span, "duration out of range");
         }
         Ok(())

@@ -3,6 +3,7 @@ use super::{Options, Parser};
 mod corpus;
 mod generate;
 mod robust;
+mod texts;
 mod upstream;
 
 /// Parses with everything switched on.

@@ -20,8 +20,8 @@ const SECONDS_MAX: f64 = 9_223_372_036.854_775;
 /// `positive` demands more than zero, as ranges and steps do. A plain literal was checked by the parser;
 /// of a literal range below a millisecond an empty window remains.
 pub(crate) fn millis(expr: &DurationExpr, outer: Outer, positive: bool) -> Result<i64, Error> {
-    if let DurationExpr::Literal(literal) = expr {
-        return Ok(truncate(literal.value));
+    if let Some(ns) = expr.literal_ns() {
+        return Ok(ns / 1_000_000);
     }
     let seconds = seconds(expr, outer)?;
     let refuse = |what: &str| Err(failure(expr.span(), what));

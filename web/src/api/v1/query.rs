@@ -204,8 +204,7 @@ pub(super) async fn query_exemplars(State(api): Shared, params: Params) -> Answe
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
     let expr = api.engine.parse(params.get("query")).map_err(|e| ApiError::bad_data(e.to_string()))?;
-    let mut selectors = Vec::new();
-    collect_selectors(&expr, &mut selectors);
+    let selectors = selectors(&expr);
     if selectors.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -220,24 +219,15 @@ pub(super) async fn query_exemplars(State(api): Shared, params: Params) -> Answe
         .map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))?
 }
 
-fn collect_selectors(expr: &Expr, found: &mut Vec<Vec<Matcher>>) {
-    match expr {
-        Expr::Number(_) | Expr::String(_) => {}
+/// The matchers of all selectors.
+fn selectors(expr: &Expr) -> Vec<Vec<Matcher>> {
+    let mut found = Vec::new();
+    expr.walk(|expr| match expr {
         Expr::Vector(selector) => found.push(selector.matchers.clone()),
         Expr::Matrix(e) => found.push(e.selector.matchers.clone()),
-        Expr::Subquery(e) => collect_selectors(&e.expr, found),
-        Expr::Call(e) => e.args.iter().for_each(|arg| collect_selectors(arg, found)),
-        Expr::Aggregate(e) => {
-            collect_selectors(&e.expr, found);
-            e.param.iter().for_each(|param| collect_selectors(param, found));
-        }
-        Expr::Binary(e) => {
-            collect_selectors(&e.lhs, found);
-            collect_selectors(&e.rhs, found);
-        }
-        Expr::Unary(e) => collect_selectors(&e.expr, found),
-        Expr::Paren(e) => collect_selectors(&e.expr, found),
-    }
+        _ => {}
+    });
+    found
 }
 
 pub(super) async fn format_query(State(api): Shared, params: Params) -> Answer {
