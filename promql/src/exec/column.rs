@@ -157,15 +157,9 @@ impl Histograms {
     }
 }
 
-/// What a histogram counts on the account of samples: its size in upstream's memory in units of a float point.
-/// Compat: prometheus `promql`, `HPoint.size`.
+/// What a histogram counts on the account of samples.
 pub(crate) fn weight(h: &FloatHistogram) -> usize {
-    let lists = h.positive_spans.len()
-        + h.negative_spans.len()
-        + h.positive_buckets.len()
-        + h.negative_buckets.len()
-        + h.custom_values.len();
-    (168 + 8 * lists + 8) / 16
+    h.size_in_samples()
 }
 
 /// One row to be filled or changed in place.

@@ -136,7 +136,7 @@ pub(crate) fn change_by_scalar(
         BinaryOp::TrimLower if !scalar_left => |h, bound| h.trim(bound, TrimSide::Above),
         _ => return false,
     };
-    change_each(histograms, |step| scalar.at(step), |h, v| change(h, v));
+    change_each(histograms, |step| scalar.at(step), change);
     true
 }
 

@@ -4,24 +4,13 @@
 //!
 //! Compat: prometheus `promql/functions.go`, `promql/engine.go` `scalarBinop`, `util/kahansum` (3.14).
 
+pub(crate) use model::elementary::kahan_add;
+use model::elementary::{ln, log2, log10};
+
 use super::calendar::Date;
 use super::column::{Scalars, bits};
 use crate::parse::ast::BinaryOp;
 use crate::plan::MapFn;
-
-/// One step of Neumaier's summation: adds `inc` to `(sum, compensation)`.
-#[inline]
-pub(crate) fn kahan_add(inc: f64, sum: f64, c: f64) -> (f64, f64) {
-    let t = sum + inc;
-    let c = if t.is_infinite() {
-        0.0
-    } else if sum.abs() >= inc.abs() {
-        c + ((sum - t) + inc)
-    } else {
-        c + ((inc - t) + sum)
-    };
-    (t, c)
-}
 
 /// The running mean of `avg` and `avg_over_time`: a compensated sum, which becomes an incremental mean
 /// from the value on that would make it overflow.
@@ -269,9 +258,9 @@ pub(crate) fn map_row(func: MapFn, params: &[Scalars], values: &mut [f64], prese
         MapFn::Floor => f64::floor,
         MapFn::Exp => f64::exp,
         MapFn::Sqrt => f64::sqrt,
-        MapFn::Ln => f64::ln,
-        MapFn::Log2 => f64::log2,
-        MapFn::Log10 => f64::log10,
+        MapFn::Ln => ln,
+        MapFn::Log2 => log2,
+        MapFn::Log10 => log10,
         MapFn::Sgn => sgn,
         MapFn::Sin => f64::sin,
         MapFn::Cos => f64::cos,
