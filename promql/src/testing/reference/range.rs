@@ -83,7 +83,10 @@ impl Reference {
                 let v = match ranges.boundary {
                     None => self.one(&call, window)?,
                     Some(Boundary::Anchored) if matches!(name, "changes" | "resets") => {
-                        self.one(&call, &anchored(window, call.end - call.range))?
+                        match anchored(window, call.end - call.range) {
+                            inside if inside.is_empty() => None,
+                            inside => self.one(&call, &inside)?,
+                        }
                     }
                     Some(boundary) => self.extended(&call, window, boundary),
                 };
