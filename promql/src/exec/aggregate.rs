@@ -9,6 +9,8 @@
 //! Compat: prometheus `promql/engine.go`, `aggregation` (3.14).
 
 mod histograms;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -97,10 +97,6 @@ impl Histograms {
         self.points.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.points.len()
-    }
-
     pub(crate) fn clear(&mut self) {
         self.points.clear();
     }

@@ -8,6 +8,8 @@
 //! Compat: prometheus `promql/engine.go`, `VectorBinop`, `resultMetric` (3.14).
 
 mod by_step;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use hashbrown::{HashMap, HashSet};
 use model::labels::METRIC_NAME;

@@ -7,14 +7,21 @@ use std::cmp::Ordering;
 use model::{Labels, LabelsBuilder, Regex};
 
 use super::column::Series;
+use super::join::Map;
 use model::labels::METRIC_NAME;
 
+/// The pattern is tried once per value, of which there are often far fewer than series.
 pub(crate) fn replace(series: &mut [Series], dst: &[u8], replacement: &[u8], src: &[u8], regex: &Regex) {
+    let mut known: Map<Box<[u8]>, Option<Box<[u8]>>> = Map::default();
     for s in series {
         let source = s.labels.get(src).unwrap_or_default();
-        let mut value = Vec::new();
-        if regex.expand(source, replacement, &mut value) {
-            set(s, dst, &value);
+        if !known.contains_key(source) {
+            let mut value = Vec::new();
+            let is_match = regex.expand(source, replacement, &mut value);
+            known.insert(source.into(), is_match.then(|| value.into()));
+        }
+        if let Some(value) = &known[source] {
+            set(s, dst, value);
         }
     }
 }

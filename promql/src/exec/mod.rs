@@ -135,6 +135,10 @@ impl<'q> Ctx<'q> {
             }
             Node::ToScalar(arg) => return Ok(Output::Scalars(self.to_scalar(arg, grid)?)),
             Node::ScalarBinary { op, lhs, rhs } => {
+                if op.is_trim() {
+                    let text = format!("operator \"{}\" not allowed for Scalar operations", op.as_str());
+                    return Err(Error::Execution(text));
+                }
                 let (lhs, rhs) = (self.scalars(lhs, grid)?, self.scalars(rhs, grid)?);
                 return Ok(Output::Scalars(lhs.zip(&rhs, |a, b| math::scalar_binary(*op, a, b))));
             }

@@ -22,7 +22,10 @@ fn known(node: &Node) -> Option<f64> {
     match node {
         Node::Invariant(arg) => constant(arg),
         Node::Negate(arg) => constant(arg).map(|v| -v),
-        Node::ScalarBinary { op, lhs, rhs } => Some(math::scalar_binary(*op, constant(lhs)?, constant(rhs)?)),
+        // Scalars cannot be trimmed, which evaluation refuses.
+        Node::ScalarBinary { op, lhs, rhs } if !op.is_trim() => {
+            Some(math::scalar_binary(*op, constant(lhs)?, constant(rhs)?))
+        }
         Node::ScalarFn { func: ScalarFn::MinOf, lhs, rhs } => {
             Some(math::go_min(constant(lhs)?, constant(rhs)?))
         }
