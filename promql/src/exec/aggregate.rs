@@ -27,7 +27,7 @@ use crate::annotations::Place;
 use crate::engine::Error;
 use crate::parse::ast::AggregateOp;
 use crate::plan::Grouping;
-use histograms::{HistogramFold, Remark};
+use histograms::{HistogramFold, Outcome, Remark};
 
 /// Which group each series belongs to; groups in order of first appearance.
 pub(crate) struct Groups {
@@ -346,12 +346,10 @@ impl Fold {
         let steps = self.steps();
         for step in 0..steps {
             let at = self.from + step;
-            let outcome = self.histograms.finish(group * steps + step, is_mean, bits::get(present, at));
-            if let Some(outcome) = outcome {
-                bits::unset(present, at);
-                if let Some(histogram) = outcome {
-                    out.push(at, histogram);
-                }
+            match self.histograms.finish(group * steps + step, is_mean, bits::get(present, at)) {
+                Outcome::Empty => {}
+                Outcome::Refused => bits::unset(present, at),
+                Outcome::Histogram(histogram) => out.push(at, histogram),
             }
         }
     }

@@ -56,7 +56,7 @@ struct Infos {
     /// Series × steps: the time of the sample that is seen there.
     times: Vec<i64>,
     steps: usize,
-    _charge: super::budget::Charge,
+    charge: super::budget::Charge,
 }
 
 impl Infos {
@@ -76,7 +76,7 @@ fn fetch(
 ) -> Result<Infos, Error> {
     let grid = base.grid;
     let mut infos =
-        Infos { labels: Vec::new(), times: Vec::new(), steps: grid.len, _charge: ctx.budget.charge(0)? };
+        Infos { labels: Vec::new(), times: Vec::new(), steps: grid.len, charge: ctx.budget.charge(0)? };
     let mut matchers: Vec<Matcher> = Vec::new();
     for name in IDENTIFYING {
         let enriched = base.series.iter().zip(untouched).filter(|(_, untouched)| !**untouched);
@@ -109,7 +109,7 @@ fn fetch(
         selected.samples_into(i, selector.range, &mut samples)?;
         ctx.costs.taken(samples.weight());
         let from = infos.times.len();
-        infos._charge.absorb(ctx.budget.charge(grid.len * size_of::<i64>())?);
+        infos.charge.absorb(ctx.budget.charge(grid.len * size_of::<i64>())?);
         if !push_times(&samples, grid, selector, ctx.lookback, &mut infos.times) {
             let text = format!("this should be an info metric, with float samples: {}", series.labels);
             return Err(Error::Execution(text));

@@ -202,8 +202,12 @@ fn best(
     };
     let k_max = (0..grid.len).map(|step| k_of(param.at(step))).max().unwrap_or(0);
     let mut caps = vec![0; groups.len()];
-    groups.of_series.iter().for_each(|&g| caps[g as usize] += 1);
-    caps.iter_mut().for_each(|cap| *cap = k_max.min(*cap));
+    for &group in &groups.of_series {
+        caps[group as usize] += 1;
+    }
+    for cap in &mut caps {
+        *cap = k_max.min(*cap);
+    }
     let heap_bytes = caps.iter().sum::<usize>().saturating_mul(size_of::<Candidate>());
     let cell_bytes = groups.len().saturating_mul(size_of::<u32>()).saturating_add(heap_bytes);
     let mut charge = ctx.budget.charge(cell_bytes.saturating_mul(grid.len))?;
@@ -329,19 +333,16 @@ fn limited(
             let group = groups.of_series[number] as usize;
             mask.copy_from_slice(row.present);
             row.histograms.mark(&mut mask);
-            match op {
-                AggregateOp::Limitk => {
-                    let taken = &mut taken[group * grid.len..][..grid.len];
-                    restrict(&mut mask, |step| {
-                        let is_taken = taken[step] < k_of(param.at(step));
-                        taken[step] += usize::from(is_taken);
-                        is_taken
-                    });
-                }
-                _ => {
-                    let share = share_of(&stream.series[number].labels);
-                    restrict(&mut mask, |step| within(param.at(step).clamp(-1.0, 1.0), share));
-                }
+            if op == AggregateOp::Limitk {
+                let taken = &mut taken[group * grid.len..][..grid.len];
+                restrict(&mut mask, |step| {
+                    let is_taken = taken[step] < k_of(param.at(step));
+                    taken[step] += usize::from(is_taken);
+                    is_taken
+                });
+            } else {
+                let share = share_of(&stream.series[number].labels);
+                restrict(&mut mask, |step| within(param.at(step).clamp(-1.0, 1.0), share));
             }
             if bits::any(&mask) {
                 held.absorb(ctx.charge_block(1, grid)?);

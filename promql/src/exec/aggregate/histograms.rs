@@ -40,21 +40,33 @@ impl Remark {
 #[derive(Default)]
 pub(super) struct HistogramFold {
     /// Groups × steps, once there is any histogram.
-    cells: Vec<Option<Box<Cell>>>,
+    cells: Vec<Cell>,
     /// Each once.
     pub(super) said: Vec<Remark>,
     /// What was allocated since it was last asked for.
     pub(super) bytes: usize,
 }
 
+#[derive(Default)]
 enum Cell {
+    #[default]
+    Empty,
     /// A float came first, so there will be no result.
     AfterFloat,
     /// Schemas did not mix; whether a float had come before.
     Mixed {
         after_float: bool,
     },
-    Sum(Sum),
+    Sum(Box<Sum>),
+}
+
+/// What becomes of a cell.
+pub(super) enum Outcome {
+    /// There was no histogram in it.
+    Empty,
+    /// It mixed what does not mix.
+    Refused,
+    Histogram(Arc<FloatHistogram>),
 }
 
 struct Sum {
@@ -90,25 +102,25 @@ impl HistogramFold {
         name: &dyn Fn() -> &'n [u8],
     ) {
         if self.cells.is_empty() {
-            self.cells.resize_with(cells, || None);
-            self.bytes += cells * size_of::<Option<Box<Cell>>>();
+            self.cells.resize_with(cells, Cell::default);
+            self.bytes += cells * size_of::<Cell>();
         }
         let slot = &mut self.cells[cell];
-        match slot.as_deref_mut() {
-            None if float_seen => *slot = Some(Box::new(Cell::AfterFloat)),
-            None => {
+        match slot {
+            Cell::Empty if float_seen => *slot = Cell::AfterFloat,
+            Cell::Empty => {
                 // The sum and its compensation.
-                self.bytes += 2 * 16 * column::weight(histogram);
-                *slot = Some(Box::new(Cell::Sum(Sum::new(histogram))));
+                self.bytes += size_of::<Sum>() + 2 * 16 * column::weight(histogram);
+                *slot = Cell::Sum(Box::new(Sum::new(histogram)));
             }
-            Some(Cell::AfterFloat | Cell::Mixed { .. }) => {}
-            Some(Cell::Sum(sum)) => {
+            Cell::AfterFloat | Cell::Mixed { .. } => {}
+            Cell::Sum(sum) => {
                 let outcome = if is_mean { sum.add_to_mean(histogram) } else { sum.add(histogram) };
                 match outcome {
                     Ok(false) => {}
                     Ok(true) => self.say(Remark::Reconciled),
                     Err(model::histogram::MixedSchemas) => {
-                        *slot = Some(Box::new(Cell::Mixed { after_float: float_seen }));
+                        *slot = Cell::Mixed { after_float: float_seen };
                         self.say(Remark::MixedSchemas(name().into()));
                     }
                 }
@@ -116,30 +128,25 @@ impl HistogramFold {
         }
     }
 
-    /// The result of a cell, `None` if it had no histogram; the cell is spent. Without a histogram in it there is no
-    /// result at all, because the cell mixed what does not mix.
-    pub(super) fn finish(
-        &mut self,
-        cell: usize,
-        is_mean: bool,
-        float_seen: bool,
-    ) -> Option<Option<Arc<FloatHistogram>>> {
-        let cell = self.cells.get_mut(cell)?.take()?;
-        let has_float = match *cell {
+    /// The result of a cell, which is spent by this.
+    pub(super) fn finish(&mut self, cell: usize, is_mean: bool, float_seen: bool) -> Outcome {
+        let cell = std::mem::take(&mut self.cells[cell]);
+        let has_float = match cell {
+            Cell::Empty => return Outcome::Empty,
             Cell::Mixed { after_float } => after_float,
-            _ => float_seen,
+            Cell::AfterFloat | Cell::Sum(_) => float_seen,
         };
         if has_float {
             self.say(Remark::MixedKinds);
-            return Some(None);
+            return Outcome::Refused;
         }
-        let Cell::Sum(sum) = *cell else {
-            return Some(None);
+        let Cell::Sum(sum) = cell else {
+            return Outcome::Refused;
         };
         if sum.reset_seen && sum.no_reset_seen {
             self.say(Remark::ResetsCollide);
         }
-        Some(Some(Arc::new(sum.finish(is_mean))))
+        Outcome::Histogram(Arc::new(sum.finish(is_mean)))
     }
 }
 

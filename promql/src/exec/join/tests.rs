@@ -1,5 +1,7 @@
 //! Joins and set operators by script, on one thread and on several, with names dropped at once and at the end.
 
+use std::fmt::Write;
+
 use crate::parse::Options;
 use crate::testing::run;
 use crate::{Engine, EngineOptions, Features};
@@ -161,12 +163,12 @@ fn nested_joins_keep_their_rows_apart() {
     let mut script = "load 1m\n".to_owned();
     for i in 1..=20 {
         for name in ["a", "b", "c"] {
-            script += &format!("    {name}{{i=\"{i}\"}} {i} {i}\n");
+            writeln!(script, "    {name}{{i=\"{i}\"}} {i} {i}").unwrap();
         }
     }
     script += "\neval range from 0m to 1m step 1m sum((a + b) * (c - a / b) / on () group_left () sum(c * (a - b + 1)))\n";
     // The sum of 2i (i - 1) over the sum of i.
     let total: f64 = (1..=20).map(|i| f64::from(2 * i * (i - 1))).sum::<f64>() / 210.0;
-    script += &format!("    {{}} {total} {total}\n");
+    writeln!(script, "    {{}} {total} {total}").unwrap();
     check(&script);
 }
