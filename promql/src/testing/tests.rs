@@ -106,6 +106,11 @@ fn upstream_scripts_pass() {
 }
 
 #[test]
+fn our_scripts_pass() {
+    assert_clean(&ours(""), &[engine(1)]);
+}
+
+#[test]
 fn scripts_do_not_depend_on_threads_and_morsels() {
     let mut all = ours("");
     assert!(!all.is_empty(), "our own scripts are part of the sources");

@@ -128,6 +128,13 @@ enum Kind<'a> {
 type Found<'a> = Vec<(Labels, Kind<'a>)>;
 
 impl Reference {
+    /// The name is told where it falls late only.
+    fn push_metric(&self, text: &mut String, metric: &[u8]) {
+        if self.scope.delayed {
+            push_metric(text, metric);
+        }
+    }
+
     fn histograms<'a>(&self, rows: &'a [Row], t: Timestamp) -> Found<'a> {
         let mut natives: Vec<(Labels, &FloatHistogram)> = Vec::new();
         let mut classics: Vec<(Labels, Classic)> = Vec::new();
@@ -142,7 +149,7 @@ impl Reference {
                             "bucket label \"le\" is missing or has a malformed value of {}",
                             go_quote(le)
                         );
-                        push_metric(&mut text, row.labels.metric_name());
+                        self.push_metric(&mut text, row.labels.metric_name());
                         self.warn(text);
                         continue;
                     };
@@ -161,7 +168,7 @@ impl Reference {
             let bare = labels.without(|n| n == b"le");
             if classics.iter().any(|(l, _)| *l == bare) {
                 let mut text = "vector contains a mix of classic and native histograms".to_owned();
-                push_metric(&mut text, labels.metric_name());
+                self.push_metric(&mut text, labels.metric_name());
                 self.warn(text);
                 clashes.push(bare);
             } else {
@@ -207,9 +214,9 @@ impl Reference {
                             let (v, repair) = classic_quantile(q, buckets.clone(), t);
                             if let Some(repair) = repair {
                                 let mut all = self.repairs.borrow_mut();
-                                all.entry(labels.metric_name().to_vec())
-                                    .and_modify(|r| r.merge(repair))
-                                    .or_insert(repair);
+                                let metric = labels.metric_name();
+                                let metric = if self.scope.delayed { metric } else { b"" };
+                                all.entry(metric.to_vec()).and_modify(|r| r.merge(repair)).or_insert(repair);
                             }
                             v
                         }
@@ -311,7 +318,7 @@ impl Reference {
             }
         }
         let mut text = String::new();
-        push_metric(&mut text, metric);
+        self.push_metric(&mut text, metric);
         let below = if below > h.count { h.count } else { below };
         if below < rank {
             if h.sum.is_nan() {
@@ -398,7 +405,7 @@ impl Reference {
                 let mut text = "input to histogram_fraction has NaN observations, which are excluded from \
                                 all fractions"
                     .to_owned();
-                push_metric(&mut text, metric);
+                self.push_metric(&mut text, metric);
                 self.tell(text);
             }
         }
