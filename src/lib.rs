@@ -14,4 +14,5 @@ pub mod scrape;
 
 pub mod alertmanager;
 pub mod notifier;
+pub mod queries;
 pub mod rules;

@@ -32,7 +32,7 @@ pub use files::Files;
 
 use crate::alertmanager::{self, Alertmanager};
 use crate::cli::flags::Flags;
-use crate::{discovery, notifier, rules, scrape, telemetry};
+use crate::{discovery, notifier, queries, rules, scrape, telemetry};
 use reload::Reloads;
 use store::Store;
 
@@ -57,6 +57,7 @@ pub(crate) struct App {
     store: Arc<Store>,
     replay: Arc<ReplayProgress>,
     engine: Arc<Engine>,
+    queries: Arc<queries::Watch>,
     scrape: Arc<scrape::Manager>,
     scrape_discovery: Arc<discovery::Manager>,
     notifier: Arc<notifier::Manager>,
@@ -132,6 +133,8 @@ impl App {
         let external_url = flags.web.external_url.clone().unwrap_or_else(|| default_url(port));
         let store = Arc::new(Store::default());
         let engine = Arc::new(engine(&flags));
+        let queries = Arc::new(queries::Watch::default());
+        engine.observe(Arc::clone(&queries) as Arc<dyn promql::Observer>);
         let alertmanager = match &files.alertmanager {
             Some(config) => {
                 let options = alertmanager::Options {
@@ -174,6 +177,7 @@ impl App {
             reloads: Reloads::default(),
             replay: Arc::default(),
             engine,
+            queries,
             scrape: Arc::new(scrape_manager(&flags, Arc::clone(&store), stop.child_token())?),
             scrape_discovery: Arc::new(discovery::Manager::new("scrape", stop.child_token())),
             notifier,
@@ -219,6 +223,8 @@ impl App {
             }
         };
         tracing::info!(path = %self.flags.storage.path.display(), "TSDB started");
+        // Only now is the folder known to be ours.
+        self.queries.open(&self.flags.storage.path, self.query_places());
         self.store.set(Arc::clone(&db));
         let maintenance = Maintenance::start(db, self.flags.storage.reload_interval);
         self.start_parts();
@@ -244,6 +250,14 @@ impl App {
         tokio::task::spawn_blocking(move || maintenance.stop())
             .await
             .context("stop the maintenance of the store")
+    }
+
+    /// How many queries may run at once, those of rules included.
+    fn query_places(&self) -> usize {
+        match self.flags.query.concurrency_max {
+            0 => 2 * BLOCKING_THREADS_MAX,
+            n => 2 * n.min(BLOCKING_THREADS_MAX),
+        }
     }
 
     fn start_parts(&self) {
@@ -340,7 +354,8 @@ fn engine(flags: &Flags) -> Engine {
                 ..promql::parse::Options::default()
             },
             delayed_name_removal: has("promql-delayed-name-removal"),
-            ..Features::default()
+            start_timestamps: has("use-start-timestamps"),
+            per_step_stats: has("promql-per-step-stats"),
         },
         passes: promql::Passes::ALL,
     })

@@ -66,6 +66,9 @@ impl App {
         for warning in files.config.warnings.iter().chain(of_alertmanager) {
             tracing::warn!("{warning}");
         }
+        self.queries
+            .set_log(files.config.global.query_log_file.as_deref())
+            .context("apply the log of queries")?;
         // First, because its templates are read only now: a bad one must find nothing changed.
         if let (Some(alertmanager), Some(config)) = (&self.alertmanager, files.alertmanager) {
             alertmanager

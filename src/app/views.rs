@@ -359,6 +359,7 @@ impl view::StatusSource for App {
         }
         model::memory::expose(&holders, &mut out);
         self.engine.expose(&mut out);
+        self.queries.expose(&mut out);
         self.scrape.expose(&mut out);
         let (scrape, notify) = (self.scrape_discovery.metrics(), self.notify_discovery.metrics());
         discovery::Exposed(&[&scrape, &notify]).expose(&mut out);

@@ -129,8 +129,14 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 18] = [
     "delayed-compaction",
+    "promql-per-step-stats",
+    "use-start-timestamps",
+    // Always on, as upstream.
+    "promql-duration-expr",
+    "native-histograms",
+    "ooo-native-histograms",
     "promql-experimental-functions",
     "promql-delayed-name-removal",
     "promql-extended-range-selectors",

@@ -16,7 +16,7 @@ use model::storage::{AppendError, SeriesKey, SeriesRef};
 use model::wire::expose::{Counter, Gauge};
 use model::{Labels, STALE_NAN, Timestamp};
 use parking_lot::Mutex;
-use promql::SampleValue;
+use promql::{Origin, SampleValue};
 use promql::parse::ast::Expr;
 
 use super::alerting::{Alert, AlertState, Found, State, Timing, alert_labels};
@@ -34,6 +34,8 @@ pub struct Group {
     /// `<file>;<name>`, the value of the `rule_group` label.
     pub key: String,
     pub rules: Vec<Rule>,
+    /// What its queries are known by.
+    origin: Origin,
     /// Series of rules that are gone, to be ended at the next evaluation.
     orphans: Mutex<Vec<Labels>>,
     pub last: Mutex<LastRun>,
@@ -123,6 +125,7 @@ impl Group {
             query_offset: spec.query_offset.unwrap_or(query_offset),
             key: format!("{};{}", spec.file.display(), spec.name),
             rules,
+            origin: Origin::Rules { file: spec.file.display().to_string(), group: spec.name.clone() },
             orphans: Mutex::default(),
             last: Mutex::default(),
             metrics: Metrics::default(),
@@ -217,7 +220,7 @@ impl Group {
     /// The number of samples that the rule gave.
     fn eval_rule(&self, ctx: &Context, rule: &Rule, ts: Timestamp) -> Result<usize, String> {
         let t = ts - millis(self.query_offset);
-        let result = ctx.query(rule.expr(), t)?;
+        let result = ctx.query(rule.expr(), t, &self.origin)?;
         let samples = match &rule.spec.kind {
             RuleKind::Recording { name } => {
                 recording::record(name, &rule.spec.labels, self.spec.limit, result)?
@@ -239,7 +242,7 @@ impl Group {
         result: Vec<Element>,
         ts: Timestamp,
     ) -> Result<Vec<Element>, String> {
-        let found = result.into_iter().map(|element| expand(ctx, rule, element, ts)).collect();
+        let found = result.into_iter().map(|element| expand(ctx, &self.origin, rule, element, ts)).collect();
         let mut alerts = rule.alerts.lock();
         alerts.update(ts, found, timing, self.spec.limit)?;
         let due = alerts.due(ts, millis(ctx.options.resend_delay), millis(self.interval));
@@ -334,7 +337,7 @@ fn write(ctx: &Context, rule: &Rule, samples: &[Element], t: Timestamp) -> Resul
 }
 
 /// Expands the texts of the alert that `element` stands for. A text that fails shows its error.
-fn expand(ctx: &Context, rule: &Rule, (element, sample): Element, ts: Timestamp) -> Found {
+fn expand(ctx: &Context, origin: &Origin, rule: &Rule, (element, sample): Element, ts: Timestamp) -> Found {
     let RuleKind::Alerting { name, annotations, .. } = &rule.spec.kind else {
         unreachable!("BUG: only alerting rules have alerts");
     };
@@ -347,7 +350,7 @@ fn expand(ctx: &Context, rule: &Rule, (element, sample): Element, ts: Timestamp)
         t: ts,
     };
     let query = |text: &str| {
-        let found = ctx.query_text(text, ts)?;
+        let found = ctx.query_text(text, ts, origin)?;
         Ok(found.into_iter().map(|(labels, sample)| (labels, shown(&sample))).collect())
     };
     let template_name = format!("__alert_{name}");

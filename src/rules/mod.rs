@@ -18,7 +18,7 @@ use std::time::Duration;
 use model::storage::{Appendable, Queryable};
 use model::{Labels, Timestamp};
 use promql::parse::ast::Expr;
-use promql::{Engine, QueryOptions, SampleValue, Value, VectorSample};
+use promql::{Engine, Lane, Origin, QueryOptions, SampleValue, Value, VectorSample};
 
 pub use manager::Manager;
 
@@ -56,22 +56,27 @@ type Element = (Labels, SampleValue);
 
 impl Context {
     /// Evaluates a rule's expression; a scalar becomes one element without labels.
-    fn query(&self, expr: &Expr, t: Timestamp) -> Result<Vec<Element>, String> {
+    fn query(&self, expr: &Expr, t: Timestamp, origin: &Origin) -> Result<Vec<Element>, String> {
         let result = self
             .engine
-            .instant_expr(self.storage.as_ref(), expr, t, &QueryOptions::default())
+            .instant_expr(self.storage.as_ref(), expr, t, &options(origin))
             .map_err(|e| e.to_string())?;
         elements(result.value)
     }
 
     /// Evaluates the text of a template's `query`.
-    fn query_text(&self, text: &str, t: Timestamp) -> Result<Vec<Element>, String> {
+    fn query_text(&self, text: &str, t: Timestamp, origin: &Origin) -> Result<Vec<Element>, String> {
         let result = self
             .engine
-            .instant_query(self.storage.as_ref(), text, t, &QueryOptions::default())
+            .instant_query(self.storage.as_ref(), text, t, &options(origin))
             .map_err(|e| e.to_string())?;
         elements(result.value)
     }
+}
+
+/// Rules wait for no other queries.
+fn options(origin: &Origin) -> QueryOptions {
+    QueryOptions { lane: Lane::Rules, origin: Some(origin.clone()), ..QueryOptions::default() }
 }
 
 fn elements(value: Value) -> Result<Vec<Element>, String> {

@@ -2,12 +2,16 @@
 //!
 //! Compat: prometheus `web/api/v1`, `parseTime`, `parseDuration`, `parseMatchersParam`.
 
+use std::convert::Infallible;
+
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::request::Parts;
 use http::{Method, header};
 use model::{Matcher, TimeRange, Timestamp};
 
 use crate::error::ApiError;
+use crate::server::Peer;
 
 /// The largest form a POST may carry: Go's own limit for forms.
 pub const FORM_BYTES_MAX: usize = 10 << 20;
@@ -39,6 +43,22 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             Bytes::new()
         };
         Ok(Self::parse(&query, &body))
+    }
+}
+
+/// Who sent a request, and where to.
+pub struct Caller(pub promql::Origin);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| address.ip().to_canonical().to_string());
+        Ok(Self(promql::Origin::Http {
+            client: peer.unwrap_or_default(),
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+        }))
     }
 }
 

@@ -5,10 +5,12 @@
 //! Compat: prometheus `web/web.go`, `Handler.Run`.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::service::Service as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -18,6 +20,10 @@ use tokio::sync::Semaphore;
 
 /// How long open requests may go on once the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// The other end of the connection on which a request came.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// What connections may cost.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +46,12 @@ pub async fn run(listener: TcpListener, router: Router, limits: Limits, shutdown
             () = &mut shutdown => break,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, permit)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
+        let Some((stream, peer, permit)) = accepted else { continue };
+        let router = router.clone();
+        let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            TowerToHyperService::new(router.clone()).call(request)
+        });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
@@ -60,13 +70,13 @@ pub async fn run(listener: TcpListener, router: Router, limits: Limits, shutdown
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             // Small answers must not wait for the peer's delayed acknowledgement.
             let _ = stream.set_nodelay(true);
-            Some((stream, permit))
+            Some((stream, peer, permit))
         }
         Err(e) => {
             // Out of descriptors, for one: waiting is all that helps.

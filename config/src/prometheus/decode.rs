@@ -291,9 +291,6 @@ impl RawGlobal {
                 "query_log_file" => {
                     let text = String::decode(decoder, value)?.unwrap_or_default();
                     global.query_log_file = paths::join_path(base, &text);
-                    if global.query_log_file.is_some() {
-                        decoder.warn(value.pos, "query_log_file has no effect: it is not supported yet");
-                    }
                 }
                 "scrape_failure_log_file" => {
                     decode_failure_log(decoder, base, value, &mut global.scrape_failure_log_file)?;

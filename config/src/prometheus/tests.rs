@@ -470,10 +470,7 @@ fn settings_that_are_not_heeded_are_said() {
         warnings("global:\n  metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: dots\n"),
         [format!("line 2: {legacy}"), format!("line 3: {escaping}")]
     );
-    assert_eq!(
-        warnings("global: {query_log_file: q.log}\n"),
-        ["line 1: query_log_file has no effect: it is not supported yet"]
-    );
+    assert!(warnings("global: {query_log_file: q.log}\n").is_empty(), "it has an effect");
     assert_eq!(
         warnings("scrape_configs:\n- job_name: a\n  metric_name_escaping_scheme: values\n"),
         [format!("line 3: {escaping}")]

@@ -4,6 +4,7 @@
 //!
 //! Compat: prometheus `util/jsonutil` and `web/api/v1/json_codec.go`.
 
+mod stats;
 mod value;
 
 use std::io;
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+pub use stats::write_stats;
 pub use value::{write_exemplars, write_value};
 
 /// An `application/json` answer.

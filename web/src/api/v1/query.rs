@@ -8,13 +8,13 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 use model::Matcher;
 use promql::parse::ast::Expr;
-use promql::{CancelFlag, QueryOptions, QueryResult, RangeParams, Value};
+use promql::{CancelFlag, Detail, QueryOptions, QueryResult, RangeParams, Value};
 
 use super::{Answer, truncation_warning};
 use crate::api::{Api, Shared};
 use crate::error::{ApiError, ErrorKind};
 use crate::json;
-use crate::params::Params;
+use crate::params::{Caller, Params};
 
 /// The most points of one series that a range query may ask for.
 const POINTS_MAX: i64 = 11_000;
@@ -22,20 +22,20 @@ const POINTS_MAX: i64 = 11_000;
 /// The most warnings, and the most infos, of one answer.
 const ANNOTATIONS_MAX: usize = 10;
 
-pub(super) async fn query(State(api): Shared, params: Params) -> Answer {
+pub(super) async fn query(State(api): Shared, Caller(origin): Caller, params: Params) -> Answer {
     let limit = params.limit()?;
     let t = params.time("time", (api.options.now)())?;
-    let options = query_options(&params)?;
+    let options = QueryOptions { origin: Some(origin), ..query_options(&params)? };
     run(api, params, limit, options, move |api, text, options| {
         api.engine.instant_query(api.storage.as_ref(), text, t, options)
     })
     .await
 }
 
-pub(super) async fn query_range(State(api): Shared, params: Params) -> Answer {
+pub(super) async fn query_range(State(api): Shared, Caller(origin): Caller, params: Params) -> Answer {
     let limit = params.limit()?;
     let range = range_params(&params)?;
-    let options = query_options(&params)?;
+    let options = QueryOptions { origin: Some(origin), ..query_options(&params)? };
     run(api, params, limit, options, move |api, text, options| {
         api.engine.range_query(api.storage.as_ref(), text, range, options)
     })
@@ -72,7 +72,8 @@ fn query_options(params: &Params) -> Result<QueryOptions, ApiError> {
     Ok(QueryOptions {
         lookback_delta: lookback.and_then(positive),
         timeout: timeout.map(|ms| positive(ms).unwrap_or(Duration::ZERO)),
-        cancel: CancelFlag::default(),
+        detail: if params.get("stats") == "all" { Detail::All } else { Detail::Totals },
+        ..QueryOptions::default()
     })
 }
 
@@ -117,13 +118,14 @@ fn respond(mut result: QueryResult, text: &str, limit: usize, stats: &str) -> ax
     let truncated = truncate(&mut result.value, limit);
     let mut warnings = result.annotations.warnings(text, ANNOTATIONS_MAX);
     let infos = result.annotations.infos(text, ANNOTATIONS_MAX);
+    warnings.extend(stats_warning(stats));
     warnings.extend_from_slice(truncation_warning(truncated));
     let write = |out: &mut Vec<u8>| {
         out.push(b'{');
         json::write_value(out, &result.value);
         if !stats.is_empty() {
             out.extend_from_slice(b",\"stats\":");
-            write_stats(out, &result.stats);
+            json::write_stats(out, &result.stats);
         }
         out.push(b'}');
     };
@@ -148,53 +150,14 @@ fn truncate(value: &mut Value, limit: usize) -> bool {
     true
 }
 
-fn write_stats(out: &mut Vec<u8>, stats: &promql::Stats) {
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "camelCase")]
-    #[expect(clippy::struct_field_names, reason = "the names are upstream's")]
-    struct Timings {
-        eval_total_time: f64,
-        result_sort_time: f64,
-        query_preparation_time: f64,
-        inner_eval_time: f64,
-        exec_queue_time: f64,
-        exec_total_time: f64,
-    }
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "camelCase")]
-    #[expect(clippy::struct_field_names, reason = "the names are upstream's")]
-    struct Samples {
-        total_queryable_samples: usize,
-        samples_read: usize,
-        peak_samples: usize,
-    }
-    #[derive(serde::Serialize)]
-    struct Stats {
-        timings: Timings,
-        samples: Samples,
-    }
-    let prepare = stats.prepare_time.as_secs_f64();
-    let inner = stats.eval_time.as_secs_f64();
-    let queue = stats.queue_time.as_secs_f64();
-    json::write_serialized(
-        out,
-        &Stats {
-            timings: Timings {
-                eval_total_time: prepare + inner,
-                // Sorting is part of evaluating here.
-                result_sort_time: 0.0,
-                query_preparation_time: prepare,
-                inner_eval_time: inner,
-                exec_queue_time: queue,
-                exec_total_time: queue + prepare + inner,
-            },
-            samples: Samples {
-                total_queryable_samples: stats.total_queryable_samples,
-                samples_read: stats.samples_read,
-                peak_samples: stats.peak_samples,
-            },
-        },
-    );
+/// What is said of a value of `stats` that is not one of upstream's.
+fn stats_warning(stats: &str) -> Option<String> {
+    (!matches!(stats, "" | "true" | "all")).then(|| {
+        let quoted = model::quote::go_quote(stats.as_bytes());
+        format!(
+            "value {quoted} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""
+        )
+    })
 }
 
 /// The exemplars of the series that any selector of the query finds.
