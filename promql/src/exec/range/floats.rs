@@ -8,7 +8,7 @@
 
 use model::{SampleBatch, Timestamp};
 
-use super::extrapolate::Extent;
+use super::extrapolate::{Extent, Stretch};
 use super::lanes::{self, LANES};
 use super::{Call, Marks, Scratch, Seen, Span, Window};
 use crate::engine::Error;
@@ -45,6 +45,8 @@ pub(super) fn apply(
                 scratch.marks.extend((1..vs.len()).filter(|&i| vs[i] < vs[i - 1]));
             }
             let mut marks = Marks::new(&scratch.marks);
+            // Samples that come regularly lie in all windows alike.
+            let mut known: Option<([i64; 3], usize, Stretch)> = None;
             each!(|w: Window| {
                 if w.hi - w.lo < 2 {
                     return None;
@@ -60,8 +62,18 @@ pub(super) fn apply(
                     last: ts[w.hi - 1],
                     gaps: w.hi - w.lo - 1,
                 };
+                let distances =
+                    [extent.first - extent.start, extent.last - extent.first, extent.end - extent.last];
+                let stretch = match &known {
+                    Some((d, gaps, stretch)) if *d == distances && *gaps == extent.gaps => *stretch,
+                    _ => {
+                        let stretch = extent.stretch(per);
+                        known = Some((distances, extent.gaps, stretch));
+                        stretch
+                    }
+                };
                 let share = (is_counter && result > 0.0 && vs[w.lo] >= 0.0).then(|| vs[w.lo] / result);
-                Some(result * extent.factor(share, per))
+                Some(result * stretch.factor(share))
             });
         }
         RangeFn::Irate | RangeFn::Idelta => each!(|w: Window| {
@@ -100,20 +112,37 @@ pub(super) fn apply(
         RangeFn::TsOfLast => each!(|w: Window| Some(scaled(ts[w.hi - 1]))),
         RangeFn::Sum => {
             let out = (values, present);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::sum(windows));
+            seen = walk_lanes(
+                (ts, vs),
+                span,
+                grid,
+                out,
+                |_| true,
+                |vs, _| sum(vs),
+                |windows, _| lanes::sum(windows),
+            );
         }
         RangeFn::Avg => {
             let out = (values, present);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::mean(windows));
+            seen = walk_lanes(
+                (ts, vs),
+                span,
+                grid,
+                out,
+                |_| true,
+                |vs, _| mean(vs),
+                |windows, _| lanes::mean(windows),
+            );
         }
         RangeFn::Stdvar => {
             let out = (values, present);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |windows, _| lanes::variance(windows));
+            let lanes = |windows: &lanes::Windows<'_>, _| lanes::variance(windows);
+            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |vs, _| variance(vs), lanes);
         }
         RangeFn::Stddev => {
             let out = (values, present);
-            let root = |windows: &lanes::Windows<'_>, _| lanes::variance(windows).map(f64::sqrt);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, root);
+            let lanes = |windows: &lanes::Windows<'_>, _| lanes::variance(windows).map(f64::sqrt);
+            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |vs, _| variance(vs).sqrt(), lanes);
         }
         RangeFn::Min | RangeFn::Max | RangeFn::TsOfMin | RangeFn::TsOfMax => {
             // The earliest extremum for its value, the latest for its time.
@@ -180,7 +209,11 @@ pub(super) fn apply(
                 }
                 w.hi - w.lo >= 2
             };
-            seen = walk_lanes((ts, vs), span, grid, (values, present), admit, |windows, steps| {
+            let alone = |vs: &[f64], step| {
+                let (sf, tf) = factors(step);
+                smooth(vs, sf, tf).expect("only windows of two samples are admitted")
+            };
+            seen = walk_lanes((ts, vs), span, grid, (values, present), admit, alone, |windows, steps| {
                 lanes::smooth(windows, steps.map(|step| factors(step).0), steps.map(|step| factors(step).1))
             });
             if let Some(refused) = refused {
@@ -209,39 +242,34 @@ fn walk(
 }
 
 /// As [`walk`], for functions of the values alone that take the windows of several steps at once: those that `admit`
-/// lets through.
+/// lets through. Where they are few, as in an instant query, each goes `alone`.
 fn walk_lanes(
     (ts, vs): (&[Timestamp], &[f64]),
     span: Span,
     grid: Grid,
     (values, present): (&mut [f64], &mut [u64]),
     mut admit: impl FnMut(Window) -> bool,
-    f: impl Fn(&lanes::Windows<'_>, [usize; LANES]) -> [f64; LANES],
+    alone: impl Fn(&[f64], usize) -> f64,
+    together: impl Fn(&lanes::Windows<'_>, [usize; LANES]) -> [f64; LANES],
 ) -> Seen {
     let (mut spans, mut steps, mut n) = ([(0, 0); LANES], [0; LANES], 0);
-    let mut flush = |spans: &mut [(usize, usize); LANES], steps: &mut [usize; LANES], n: usize| {
-        // Lanes that are left over repeat the last one.
-        let (last_span, last_step) = (spans[n - 1], steps[n - 1]);
-        spans[n..].fill(last_span);
-        steps[n..].fill(last_step);
-        let results = f(&lanes::Windows::new(vs, *spans), *steps);
-        for (&step, v) in steps[..n].iter().zip(results) {
-            values[step] = v;
-            bits::set(present, step);
-        }
+    let mut set = |step: usize, v: f64| {
+        values[step] = v;
+        bits::set(present, step);
     };
     let seen = each_window(ts, span, grid, |w| {
         if admit(w) {
             (spans[n], steps[n]) = ((w.lo, w.hi), w.step);
             n += 1;
             if n == LANES {
-                flush(&mut spans, &mut steps, n);
+                let results = together(&lanes::Windows::new(vs, spans), steps);
+                steps.into_iter().zip(results).for_each(|(step, v)| set(step, v));
                 n = 0;
             }
         }
     });
-    if n > 0 {
-        flush(&mut spans, &mut steps, n);
+    for (&(lo, hi), &step) in spans.iter().zip(&steps).take(n) {
+        set(step, alone(&vs[lo..hi], step));
     }
     seen
 }
@@ -329,6 +357,12 @@ pub(super) fn check_params(call: Call<'_>, step: usize) -> Result<(), Error> {
         check_factors(call.params[0].at(step), call.params[1].at(step))?;
     }
     Ok(())
+}
+
+fn mean(vs: &[f64]) -> f64 {
+    let mut mean = Mean::default();
+    vs.iter().for_each(|&v| mean.push(v));
+    mean.get()
 }
 
 fn sum(vs: &[f64]) -> f64 {
