@@ -9,11 +9,14 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use model::Labels;
+use model::histogram::Span;
+use model::{FloatHistogram, Labels, Value};
+use promql::parse::Options;
 use promql::testing::Storage;
-use promql::{Engine, EngineOptions, QueryOptions, RangeParams};
+use promql::{Engine, EngineOptions, Features, QueryOptions, RangeParams};
 
 const SERIES: usize = 1000;
+const HISTOGRAMS: usize = 100;
 const STEPS: i64 = 240;
 const INTERVAL: i64 = 15_000;
 
@@ -28,11 +31,33 @@ fn storage() -> Storage {
             storage.append(&labels, (0..=280).map(|k| (k * INTERVAL, k as f64 * slope)));
         }
     }
+    let [mut total, step] = [(12, 9), (4, 1)].map(|(count, bucket)| FloatHistogram {
+        schema: 1,
+        zero_threshold: 0.001,
+        zero_count: 2.0,
+        count: f64::from(count),
+        sum: 18.4,
+        positive_spans: vec![Span { offset: 0, length: 2 }, Span { offset: 1, length: 2 }],
+        negative_spans: vec![Span { offset: 0, length: 2 }, Span { offset: 1, length: 2 }],
+        positive_buckets: vec![f64::from(bucket); 4],
+        negative_buckets: vec![f64::from(bucket); 4],
+        ..FloatHistogram::default()
+    });
+    for k in 0..=280 {
+        for i in 0..HISTOGRAMS {
+            let labels = Labels::from_pairs([("__name__", "latency_seconds"), ("pod", &i.to_string())]);
+            storage
+                .append_value(&labels, 0, k * INTERVAL, Value::FloatHistogram(&total))
+                .expect("times ascend");
+        }
+        total.add_assign(&step).expect("both have exponential buckets");
+    }
     storage
 }
 
 fn engine(threads: usize) -> Engine {
-    Engine::new(EngineOptions { threads, ..EngineOptions::default() })
+    let features = Features { parser: Options::ALL, ..Features::default() };
+    Engine::new(EngineOptions { threads, features, ..EngineOptions::default() })
 }
 
 fn query(c: &mut Criterion) {
@@ -60,6 +85,11 @@ fn query(c: &mut Criterion) {
         ("scalar", "requests_total * 10 > 5"),
         ("over_time/sum_10m", "sum_over_time(requests_total[10m])"),
         ("over_time/max_10m", "max_over_time(requests_total[10m])"),
+        ("over_time/quantile_10m", "quantile_over_time(0.9, requests_total[10m])"),
+        ("rate_smoothed", "rate(requests_total[1m] smoothed)"),
+        ("histogram/rate_2m", "rate(latency_seconds[2m])"),
+        ("histogram/count_rate_2m", "histogram_count(rate(latency_seconds[2m]))"),
+        ("histogram/sum_10m", "sum_over_time(latency_seconds[10m])"),
         ("subquery", "max_over_time(rate(requests_total[1m])[5m:1m])"),
     ];
     for threads in [1, 2] {

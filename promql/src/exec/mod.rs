@@ -102,7 +102,7 @@ impl Selected {
             .map_err(|e| Error::Storage(format!("expanding series: {e}")))?;
         for HistogramSample { t, st, histogram } in batch.histograms.drain(..) {
             let value = Arc::new(match histogram {
-                AnyHistogram::Int(histogram) => histogram.to_float(),
+                AnyHistogram::Int(histogram) => histogram.into_float(),
                 AnyHistogram::Float(histogram) => *histogram,
             });
             out.histograms.push(HistogramPoint { t, st, value });

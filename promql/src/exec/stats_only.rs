@@ -58,10 +58,18 @@ pub(crate) fn strip(samples: &mut Samples, seeks: impl Iterator<Item = Seek>) {
     }
     let hints = reader.hints;
     for (point, hint) in samples.histograms.iter_mut().zip(hints) {
-        let FloatHistogram { counter_reset_hint, schema, count, sum, .. } = *point.value;
-        let counter_reset_hint = hint.unwrap_or(counter_reset_hint);
-        let bare = FloatHistogram { counter_reset_hint, schema, count, sum, ..FloatHistogram::default() };
-        point.value = Arc::new(bare);
+        let bare = |h: &FloatHistogram| FloatHistogram {
+            counter_reset_hint: hint.unwrap_or(h.counter_reset_hint),
+            schema: h.schema,
+            count: h.count,
+            sum: h.sum,
+            ..FloatHistogram::default()
+        };
+        // Nobody else holds what was just read.
+        match Arc::get_mut(&mut point.value) {
+            Some(h) => *h = bare(h),
+            None => point.value = Arc::new(bare(&point.value)),
+        }
     }
 }
 

@@ -178,9 +178,14 @@ impl BucketCount for f64 {
 impl Histogram {
     /// The same counts as floats.
     pub fn to_float(&self) -> FloatHistogram {
-        // Summed as floats, as upstream sums.
-        let counts = |buckets: &[i64]| {
-            let sums = buckets.iter().scan(0.0, |sum, &bucket| {
+        self.clone().into_float()
+    }
+
+    /// As [`Histogram::to_float`], in the memory of this one.
+    pub fn into_float(self) -> FloatHistogram {
+        // Summed as floats, as upstream sums. The vector of floats is that of the integers.
+        let counts = |buckets: Vec<i64>| -> Vec<f64> {
+            let sums = buckets.into_iter().scan(0.0, |sum, bucket| {
                 *sum += bucket as f64;
                 Some(*sum)
             });
@@ -194,11 +199,11 @@ impl Histogram {
             zero_count: if has_zero { self.zero_count as f64 } else { 0.0 },
             count: self.count as f64,
             sum: self.sum,
-            positive_spans: self.positive_spans.clone(),
-            negative_spans: if has_zero { self.negative_spans.clone() } else { Vec::new() },
-            positive_buckets: counts(&self.positive_buckets),
-            negative_buckets: if has_zero { counts(&self.negative_buckets) } else { Vec::new() },
-            custom_values: if has_zero { Vec::new() } else { self.custom_values.clone() },
+            positive_spans: self.positive_spans,
+            negative_spans: if has_zero { self.negative_spans } else { Vec::new() },
+            positive_buckets: counts(self.positive_buckets),
+            negative_buckets: if has_zero { counts(self.negative_buckets) } else { Vec::new() },
+            custom_values: if has_zero { Vec::new() } else { self.custom_values },
         }
     }
 }
