@@ -67,6 +67,7 @@ pub struct EngineOptions {
 }
 
 /// What is switched on, named as upstream's flags.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Features {
     pub parser: parse::Options,
@@ -74,8 +75,10 @@ pub struct Features {
     pub delayed_name_removal: bool,
     /// `promql-per-step-stats`
     pub per_step_stats: bool,
-    /// `use-start-timestamps`: refused where a query would need them, since expressions do not use them yet.
+    /// `use-start-timestamps`
     pub start_timestamps: bool,
+    /// `type-and-unit-labels`: the label `__type__` says what is a counter, not the name.
+    pub type_and_unit_labels: bool,
 }
 
 impl Default for EngineOptions {
@@ -570,6 +573,7 @@ impl Engine {
             lookback,
             delayed_name_removal: self.options.features.delayed_name_removal,
             start_timestamps: self.options.features.start_timestamps,
+            type_and_unit_labels: self.options.features.type_and_unit_labels,
             instant: range.step_ms == 0,
             annotations: Mutex::default(),
             costs: if wants_steps { Costs::per_step(grid.len) } else { Costs::default() },

@@ -356,6 +356,7 @@ fn engine(flags: &Flags) -> Engine {
             delayed_name_removal: has("promql-delayed-name-removal"),
             start_timestamps: has("use-start-timestamps"),
             per_step_stats: has("promql-per-step-stats"),
+            type_and_unit_labels: has("type-and-unit-labels"),
         },
         passes: promql::Passes::ALL,
     })

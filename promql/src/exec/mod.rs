@@ -56,6 +56,7 @@ pub(crate) enum Output {
 }
 
 /// What all operators of one query share.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Ctx<'q> {
     pub(crate) selected: Vec<Selected>,
     /// The view of the store, for what cannot be selected before the query runs; `None` without selectors.
@@ -72,6 +73,8 @@ pub(crate) struct Ctx<'q> {
     pub(crate) delayed_name_removal: bool,
     /// Whether start times of samples count.
     pub(crate) start_timestamps: bool,
+    /// Whether the label `__type__` says what is a counter.
+    pub(crate) type_and_unit_labels: bool,
     pub(crate) instant: bool,
     pub(crate) annotations: Mutex<Annotations>,
     pub(crate) costs: Costs,
@@ -299,7 +302,7 @@ impl<'q> Ctx<'q> {
         let series = self.selected[selector.select].series();
         let notes = (selector.smoothed && pick == Pick::Value).then(|| {
             let place = Place::of(selector.span);
-            Notes::new(&series, place, place)
+            Notes::new(&series, place, place, false)
         });
         Stream { series, grid, source: Source::Instant { selector, pick }, ops: Vec::new(), notes }
     }
@@ -368,7 +371,7 @@ impl<'q> Ctx<'q> {
         let params: Vec<Scalars> = params.iter().map(|p| self.scalars(p, grid)).collect::<Result<_, _>>()?;
         let quantiles = (func == RangeFn::Quantile).then(|| params[0].clone());
         let mut stream = self.windows(func, window, params, grid)?;
-        let mut notes = Notes::new(&stream.series, place, window_place);
+        let mut notes = Notes::new(&stream.series, place, window_place, self.type_and_unit_labels);
         if let Some(quantiles) = quantiles {
             notes.watch_quantiles(&quantiles, grid.len);
         }
@@ -577,7 +580,7 @@ impl<'q> Ctx<'q> {
                 let end = window.reference(grid.start);
                 let start = end.saturating_sub(window.range);
                 let samples = std::mem::take(&mut scratch.samples);
-                scratch.samples = range::boundary::extended(samples, boundary, start, end)?;
+                scratch.samples = range::boundary::extended(&samples, boundary, start, end)?;
             }
             if !scratch.samples.is_empty() {
                 let weight = scratch.samples.weight();

@@ -309,20 +309,17 @@ fn rates(call: Call<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
             }
             outcome.overlaps += usize::from(!overlaps.inside(lo, hi).is_empty());
         }
-        let factor = match starts::inside(first, w.start).filter(|_| is_counter) {
-            Some(st) => {
-                let Some(since_start) = with_first(result, &points[lo], &mut outcome.remarks) else {
-                    return Ok(None);
-                };
-                result = Some(since_start);
-                extent.factor_since(st, per)
-            }
-            None => {
-                let Some(result) = &result else { return Ok(None) };
-                let counted = points[lo].value.count;
-                let share = is_counter && result.count > 0.0 && counted >= 0.0;
-                extent.factor(share.then(|| counted / result.count), per)
-            }
+        let factor = if let Some(st) = starts::inside(first, w.start).filter(|_| is_counter) {
+            let Some(since_start) = with_first(result, &points[lo], &mut outcome.remarks) else {
+                return Ok(None);
+            };
+            result = Some(since_start);
+            extent.factor_since(st, per)
+        } else {
+            let Some(result) = &result else { return Ok(None) };
+            let counted = points[lo].value.count;
+            let has_share = is_counter && result.count > 0.0 && counted >= 0.0;
+            extent.factor(has_share.then(|| counted / result.count), per)
         };
         Ok(result.map(|mut result| {
             result.multiply(factor);

@@ -239,7 +239,7 @@ fn interpolated(
 
 /// The samples of a window as the result of a query: those inside, and one at each end.
 pub(crate) fn extended(
-    samples: Samples,
+    samples: &Samples,
     boundary: Boundary,
     start: Timestamp,
     end: Timestamp,

@@ -330,7 +330,9 @@ pub(super) fn value(
         RangeFn::Sum => Some(sum(vs)),
         RangeFn::Avg => {
             let mut mean = Mean::default();
-            vs.iter().for_each(|&v| mean.push(v));
+            for &v in vs {
+                mean.push(v);
+            }
             Some(mean.get())
         }
         RangeFn::Stdvar => Some(variance(vs)),
@@ -361,7 +363,9 @@ pub(super) fn check_params(call: Call<'_>, step: usize) -> Result<(), Error> {
 
 fn mean(vs: &[f64]) -> f64 {
     let mut mean = Mean::default();
-    vs.iter().for_each(|&v| mean.push(v));
+    for &v in vs {
+        mean.push(v);
+    }
     mean.get()
 }
 

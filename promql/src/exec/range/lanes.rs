@@ -47,9 +47,7 @@ impl<'a> Windows<'a> {
             }
         } else {
             let heads = self.all.map(|window| &window[..self.shared]);
-            for i in from..self.shared {
-                f(i, from_fn(|l| heads[l][i]));
-            }
+            (from..self.shared).for_each(|i| f(i, from_fn(|l| heads[l][i])));
         }
     }
 

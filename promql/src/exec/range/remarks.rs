@@ -60,9 +60,10 @@ pub(crate) struct Notes {
     quantiles: Option<Quantiles>,
 }
 
-/// The remarks on series of one metric name.
+/// The remarks on series of one metric name, and of one type where types count.
 struct Name {
-    name: Box<[u8]>,
+    metric: Box<[u8]>,
+    kind: Option<Box<[u8]>>,
     remarks: AtomicU16,
     overlaps: AtomicUsize,
 }
@@ -76,15 +77,17 @@ struct Quantiles {
 }
 
 impl Notes {
-    pub(crate) fn new(series: &[Series], place: Place, window_place: Place) -> Self {
+    /// With `is_typed` the label `__type__` says what is a counter.
+    pub(crate) fn new(series: &[Series], place: Place, window_place: Place, is_typed: bool) -> Self {
         let mut names: Vec<Name> = Vec::new();
         let mut of_series = Vec::with_capacity(series.len());
         for series in series {
             // Series come by name, mostly; names that come again are told again, to no effect.
             let name = series.labels.metric_name();
-            if names.last().is_none_or(|last| &*last.name != name) {
+            let kind = is_typed.then(|| series.labels.get(b"__type__").unwrap_or_default());
+            if names.last().is_none_or(|last| &*last.metric != name || last.kind.as_deref() != kind) {
                 let (remarks, overlaps) = (AtomicU16::new(0), AtomicUsize::new(0));
-                names.push(Name { name: name.into(), remarks, overlaps });
+                names.push(Name { metric: name.into(), kind: kind.map(Into::into), remarks, overlaps });
             }
             of_series.push(u32::try_from(names.len() - 1).expect("fewer than 2^32 series"));
         }
@@ -126,13 +129,13 @@ impl Notes {
         for name in &self.names {
             let remarks = Remarks(name.remarks.load(Ordering::Relaxed));
             if !remarks.is_empty() {
-                self.texts(&name.name, remarks).into_iter().for_each(|annotation| ctx.annotate(annotation));
+                self.texts(name, remarks).into_iter().for_each(|annotation| ctx.annotate(annotation));
             }
             let overlaps = name.overlaps.load(Ordering::Relaxed);
             if overlaps > 0 {
                 let text = format!(
                     "sample has start time that overlaps with previous sample timestamp for metric {}",
-                    go_quote(&name.name)
+                    go_quote(&name.metric)
                 );
                 ctx.annotate(Annotation::warning(text, self.window_place).found(overlaps));
             }
@@ -149,7 +152,7 @@ impl Notes {
         }
     }
 
-    fn texts(&self, name: &[u8], remarks: Remarks) -> Vec<Annotation> {
+    fn texts(&self, Name { metric: name, kind, .. }: &Name, remarks: Remarks) -> Vec<Annotation> {
         let quoted = || go_quote(name);
         let mut out = Vec::new();
         let mut warn = |remark, text: &str| {
@@ -180,9 +183,22 @@ impl Notes {
             let text = "ignored histograms in a range containing both floats and histograms for metric name";
             out.push(Annotation::info(format!("{text} {}", quoted()), self.place));
         }
-        let is_counter = [&b"_total"[..], b"_sum", b"_count", b"_bucket"].iter().any(|s| name.ends_with(s));
-        if remarks.has(Remarks::RATE_OF_FLOATS) && !name.is_empty() && !is_counter {
-            out.push(Annotation::possible_non_counter(name, self.place));
+        if remarks.has(Remarks::RATE_OF_FLOATS) && !name.is_empty() {
+            let suffixes = [&b"_total"[..], b"_sum", b"_count", b"_bucket"];
+            match kind.as_deref() {
+                Some(b"counter" | b"histogram") => {}
+                Some(kind) => out.push(Annotation::info(
+                    format!(
+                        "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", \
+                         got {}: {}",
+                        go_quote(kind),
+                        quoted()
+                    ),
+                    self.place,
+                )),
+                None if suffixes.iter().any(|suffix| name.ends_with(suffix)) => {}
+                None => out.push(Annotation::possible_non_counter(name, self.place)),
+            }
         }
         out
     }
