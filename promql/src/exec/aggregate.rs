@@ -119,6 +119,7 @@ pub(crate) fn fold(
     let grid = stream.grid;
     let groups = group(&stream.series, grouping);
     if groups.len() == 0 || grid.len == 0 {
+        stream.drain(ctx)?;
         return Ok(Block::empty(grid));
     }
     // Sum, compensation, count and result, at the most.

@@ -25,7 +25,6 @@ mod stats_only;
 mod stream;
 pub(crate) mod xxhash;
 
-use std::cmp::Ordering;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -222,15 +221,19 @@ impl<'q> Ctx<'q> {
             Node::Sort { arg, descending, place } => {
                 let mut stream = self.stream(arg, grid)?;
                 stream.ops.push(RowOp::FloatsOnly);
-                self.sorted(stream, *place, |block, a, b| {
-                    by_value(block.values(a)[0], block.values(b)[0], *descending)
+                self.sorted(stream, *place, |block, rows| {
+                    let worse: ranked::Worse = if *descending { |a, b| a < b } else { |a, b| a > b };
+                    ranked::sort_rows(block, rows, worse);
                 })?
             }
             Node::SortByLabel { arg, labels, descending, place } => {
                 let stream = self.stream(arg, grid)?;
-                self.sorted(stream, *place, |block, a, b| {
-                    let order = labels::compare_by(labels, &block.series[a].labels, &block.series[b].labels);
-                    if *descending { order.reverse() } else { order }
+                self.sorted(stream, *place, |block, rows| {
+                    rows.sort_by(|&a, &b| {
+                        let (a, b) = (&block.series[a].labels, &block.series[b].labels);
+                        let order = labels::compare_by(labels, a, b);
+                        if *descending { order.reverse() } else { order }
+                    });
                 })?
             }
             Node::LabelReplace { arg, dst, replacement, src, regex } => {
@@ -417,7 +420,7 @@ impl<'q> Ctx<'q> {
         &self,
         stream: Stream,
         place: Place,
-        order: impl Fn(&Block, usize, usize) -> Ordering,
+        arrange: impl Fn(&Block, &mut [usize]),
     ) -> Result<Stream, Error> {
         if !stream.grid.is_point() {
             self.annotate(Annotation::sort_in_range_query(place));
@@ -425,7 +428,7 @@ impl<'q> Ctx<'q> {
         }
         let block = stream.collect(self)?;
         let mut rows: Vec<usize> = (0..block.len()).collect();
-        rows.sort_by(|&a, &b| order(&block, a, b));
+        arrange(&block, &mut rows);
         Stream::of_block(ranked::reordered(self, &block, &rows)?).unify_after_operator(self)
     }
 
@@ -605,13 +608,4 @@ fn subquery_grid(first: i64, last: i64, range: i64, step: i64) -> Result<Grid, E
     let len = if start > last { 0 } else { last.checked_sub(start).ok_or_else(out_of_range)? / step + 1 };
     let step = if start == last { 1 } else { step };
     Ok(Grid { start, step, len: usize::try_from(len).map_err(|_| out_of_range())? })
-}
-
-/// NaN goes last in both directions.
-fn by_value(a: f64, b: f64, descending: bool) -> Ordering {
-    match a.partial_cmp(&b) {
-        Some(order) if descending => order.reverse(),
-        Some(order) => order,
-        None => a.is_nan().cmp(&b.is_nan()),
-    }
 }

@@ -147,7 +147,7 @@ impl Heaps {
 }
 
 /// Whether the first value loses against the second, neither being NaN.
-type Worse = fn(f64, f64) -> bool;
+pub(crate) type Worse = fn(f64, f64) -> bool;
 
 /// Takes a value into a heap of at most `k`, whose root is the worst; NaN is worse than everything.
 fn offer(heap: &mut [Candidate], len: &mut u32, k: usize, candidate: Candidate, worse: Worse) {
@@ -186,6 +186,14 @@ fn sort_best_first(heap: &mut [Candidate], worse: Worse) {
         (false, false) if worse(a, b) => std::cmp::Ordering::Greater,
         (a, b) => a.cmp(&b),
     });
+}
+
+/// Orders rows by their value at the only step, the best first and NaN last.
+pub(crate) fn sort_rows(block: &Block, rows: &mut [usize], worse: Worse) {
+    let narrow = |row: usize| u32::try_from(row).expect("a query has fewer than 2^32 series");
+    let mut all: Vec<Candidate> = rows.iter().map(|&row| (block.values(row)[0], narrow(row))).collect();
+    sort_best_first(&mut all, worse);
+    rows.iter_mut().zip(all).for_each(|(to, (_, row))| *to = row as usize);
 }
 
 fn best(

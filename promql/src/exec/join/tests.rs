@@ -37,6 +37,13 @@ load 1m
 eval range from 2m to 3m step 1m rate(lonely[2m]) + other
     expect info msg: PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "lonely" (1:6)
 
+eval range from 2m to 3m step 1m sum(rate(lonely[2m]) + other)
+    expect info msg: PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "lonely" (1:10)
+
+eval range from 2m to 3m step 1m absent(rate(lonely[2m]) + other)
+    expect info msg: PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "lonely" (1:13)
+    {} 1 1
+
 eval range from 2m to 3m step 1m shared * on (i) group_left () (rate(lonely[2m]) or other)
     expect info msg: PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "lonely" (1:37)
     {i="2", j="1"} 9 9
