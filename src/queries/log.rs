@@ -69,7 +69,9 @@ fn line(query: &Ended<'_>, now: jiff::Timestamp) -> Vec<u8> {
     }
     out.extend_from_slice(b",\"stats\":");
     write_stats(&mut out, query.stats);
-    out.extend_from_slice(b",\"spanID\":\"0000000000000000\",\"traceID\":\"00000000000000000000000000000000\"");
+    out.extend_from_slice(
+        b",\"spanID\":\"0000000000000000\",\"traceID\":\"00000000000000000000000000000000\"",
+    );
     match query.origin {
         Some(Origin::Http { client, method, path }) => {
             text(&mut out, ",\"httpRequest\":{\"clientIP\":", client);

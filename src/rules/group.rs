@@ -16,8 +16,8 @@ use model::storage::{AppendError, SeriesKey, SeriesRef};
 use model::wire::expose::{Counter, Gauge};
 use model::{Labels, STALE_NAN, Timestamp};
 use parking_lot::Mutex;
-use promql::{Origin, SampleValue};
 use promql::parse::ast::Expr;
+use promql::{Origin, SampleValue};
 
 use super::alerting::{Alert, AlertState, Found, State, Timing, alert_labels};
 use super::{Context, Element, millis, recording};

@@ -53,7 +53,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| address.ip().to_canonical().to_string());
+        let peer =
+            parts.extensions.get::<Peer>().map(|Peer(address)| address.ip().to_canonical().to_string());
         Ok(Self(promql::Origin::Http {
             client: peer.unwrap_or_default(),
             method: parts.method.to_string(),

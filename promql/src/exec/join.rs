@@ -255,7 +255,8 @@ impl Join<'_> {
             }
             labels = builder.build();
         }
-        let drop_name = ctx.delayed_name_removal && (many.drop_name || self.return_bool);
+        // What a filter leaves over has its name again, even if an operand was about to lose it.
+        let drop_name = ctx.delayed_name_removal && self.return_bool;
         Series { labels, drop_name }
     }
 }

@@ -21,6 +21,8 @@ struct Entry {
     ours: Option<String>,
     /// Of an annotation that has this text, what follows up to the position is not compared.
     cut_annotations_at: Option<String>,
+    /// The position of an annotation that has this text is not compared.
+    unplaced: Option<String>,
     /// Series listed behind this text in an error are compared in any order.
     unordered_behind: Option<String>,
 }
@@ -31,6 +33,8 @@ pub(crate) struct Known {
     reasons: Vec<Reason>,
     /// See [`Entry::cut_annotations_at`].
     cuts: Vec<String>,
+    /// See [`Entry::unplaced`].
+    unplaced: Vec<String>,
     /// See [`Entry::unordered_behind`].
     lists: Vec<String>,
 }
@@ -70,6 +74,9 @@ impl Known {
 
     /// The part of an annotation that is compared.
     pub(crate) fn compared(&self, annotation: &str) -> String {
+        if self.unplaced.iter().any(|text| annotation.contains(text)) {
+            return annotation[..annotation.rfind(" (").unwrap_or(annotation.len())].to_owned();
+        }
         let Some(at) = self.cuts.iter().filter_map(|cut| annotation.find(cut)).min() else {
             return annotation.to_owned();
         };
@@ -88,8 +95,10 @@ pub(crate) fn load(is_new: bool) -> Known {
     };
     let mut known = Known::default();
     for entry in entries.into_iter().filter(|entry| !entry.is_old || !is_new) {
-        let Entry { because, query, theirs, ours, cut_annotations_at, unordered_behind, .. } = entry;
-        if cut_annotations_at.is_some() || unordered_behind.is_some() {
+        let Entry { because, query, theirs, ours, cut_annotations_at, unordered_behind, unplaced, .. } =
+            entry;
+        if cut_annotations_at.is_some() || unordered_behind.is_some() || unplaced.is_some() {
+            known.unplaced.extend(unplaced);
             known.cuts.extend(cut_annotations_at);
             known.lists.extend(unordered_behind);
             continue;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use model::labels::METRIC_NAME;
-use model::matcher::MatchOp;
+use model::matcher::{MatchOp, Matcher};
 use model::{Labels, LabelsBuilder, Regex, Timestamp};
 
 use super::{Grid, Out, Reference, Res, Row, Val, bare, merged};
@@ -280,7 +280,19 @@ pub(super) fn absent_labels(expr: &Expr) -> Labels {
     };
     let mut builder = LabelsBuilder::default();
     let mut seen: Vec<&[u8]> = Vec::new();
-    for m in matchers.iter().filter(|m| &*m.name != METRIC_NAME) {
+    // Those that only take away come last.
+    let mut matchers: Vec<&Matcher> = matchers.iter().collect();
+    let is_set = |name: &[u8]| matchers.iter().any(|m| *m.name == *name && !m.matches(b""));
+    let takes: Vec<bool> = matchers
+        .iter()
+        .map(|m| !is_set(&m.name) || (matches!(m.op, MatchOp::Ne | MatchOp::Nre) && m.matches(b"")))
+        .collect();
+    let order: Vec<&Matcher> = [false, true]
+        .iter()
+        .flat_map(|side| matchers.iter().zip(&takes).filter(move |(_, t)| *t == side).map(|(m, _)| *m))
+        .collect();
+    matchers = order;
+    for m in matchers.into_iter().filter(|m| &*m.name != METRIC_NAME) {
         if m.op == MatchOp::Eq && !seen.contains(&&*m.name) {
             builder.set(&m.name, &m.value);
             seen.push(&m.name);
