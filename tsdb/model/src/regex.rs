@@ -4,12 +4,13 @@
 //! what is left. Memory is bounded: programs by [`NFA_BYTES_MAX`], the lazy automaton of each thread that uses
 //! a pattern by [`CACHE_BYTES`].
 //!
-//! Values that are not UTF-8 match only where the pattern leaves them alone (`.*`): Go reads each odd byte as
-//! U+FFFD, we read it as no character.
+//! Of a value that is not UTF-8 each odd byte reads as U+FFFD, as in Go; it is translated for the automaton
+//! ([`Subject`]).
 //!
 //! Compat: prometheus `model/labels`, `FastRegexMatcher`; Go `regexp` and `regexp/syntax`.
 
 mod literal;
+mod subject;
 mod syntax;
 
 use std::sync::OnceLock;
@@ -21,10 +22,14 @@ use regex_automata::{Anchored, Input, Span};
 use regex_syntax::hir::{Hir, Look};
 
 use literal::{Gap, Shape};
+use subject::Subject;
 use syntax::Dialect;
 
 /// The largest program.
 const NFA_BYTES_MAX: usize = 16 << 20;
+/// A matcher of so many of Go's instructions is far below that, so it is compiled when a value first asks for it. Most
+/// queries are parsed more often than their patterns meet values.
+const SIZE_LAZY_MAX: u64 = 200;
 /// The lazy automaton's cache, for each pattern and thread.
 const CACHE_BYTES: usize = 64 << 10;
 /// Programs with one way to match are kept in a quicker form up to this size.
@@ -45,7 +50,7 @@ impl Error {
 #[derive(Debug)]
 pub struct Regex {
     hir: Hir,
-    /// Compiled at once where matching needs it, else when somebody asks for groups.
+    /// Compiled at once where it may be too large, else when a value asks for it.
     program: OnceLock<meta::Regex>,
     /// What is known about whole values; `None` for patterns that are not anchored.
     shape: Option<Shape>,
@@ -64,7 +69,12 @@ impl Regex {
             let hir = Hir::alternation(branches.iter().map(|branch| Hir::literal(*branch)).collect());
             return Ok(Self::shaped(hir, Shape::of_strings(branches)));
         }
-        Self::whole(syntax::parse(pattern, Dialect::Matcher)?, pattern)
+        let (hir, size) = syntax::parse_with_size(pattern, Dialect::Matcher)?;
+        if size <= SIZE_LAZY_MAX {
+            let shape = Shape::of(&hir);
+            return Ok(Self::shaped(hir, shape));
+        }
+        Self::whole(hir, pattern)
     }
 
     /// As [`Regex::anchored`], but `pattern` is read as part of the text `^(?s:pattern)$`, which shows in
@@ -133,7 +143,7 @@ impl Regex {
         self.shape
             .as_ref()
             .and_then(|shape| shape.is_match(value))
-            .unwrap_or_else(|| self.program().is_match(self.input(value)))
+            .unwrap_or_else(|| self.program().is_match(self.input(Subject::new(value).read())))
     }
 
     fn input<'h>(&self, value: &'h [u8]) -> Input<'h> {
@@ -172,15 +182,15 @@ impl Regex {
     }
 
     /// The groups of a match, those of the first if the pattern is not anchored.
-    pub fn captures(&self, value: &[u8]) -> Option<Captures> {
+    fn captures(&self, subject: &Subject<'_>) -> Option<Captures> {
         if let Some(shape) = &self.shape
-            && shape.is_match(value) == Some(false)
+            && shape.is_match(subject.raw()) == Some(false)
         {
             return None;
         }
         let program = self.program();
         let mut captures = program.create_captures();
-        program.search_captures(&self.input(value), &mut captures);
+        program.search_captures(&self.input(subject.read()), &mut captures);
         captures.is_match().then_some(captures)
     }
 
@@ -193,8 +203,9 @@ impl Regex {
     ///
     /// Compat: Go `regexp`, `Regexp.Expand`.
     pub fn expand(&self, value: &[u8], template: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some(captures) = self.captures(value) else { return false };
-        expand_into(&captures, value, template, out);
+        let subject = Subject::new(value);
+        let Some(captures) = self.captures(&subject) else { return false };
+        expand_into(&captures, &subject, template, out);
         true
     }
 
@@ -203,14 +214,15 @@ impl Regex {
     /// Compat: Go `regexp`, `Regexp.ReplaceAllString`.
     pub fn replace_all(&self, text: &[u8], template: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(text.len());
+        let subject = Subject::new(text);
         let mut copied = 0;
-        for captures in self.program().captures_iter(self.input(text)) {
+        for captures in self.program().captures_iter(self.input(subject.read())) {
             let Span { start, end } = captures.get_group(0).expect("a match has its whole");
-            out.extend_from_slice(&text[copied..start]);
-            expand_into(&captures, text, template, &mut out);
+            out.extend_from_slice(subject.slice(copied..start));
+            expand_into(&captures, &subject, template, &mut out);
             copied = end;
         }
-        out.extend_from_slice(&text[copied..]);
+        out.extend_from_slice(subject.slice(copied..subject.read().len()));
         out
     }
 }
@@ -224,7 +236,7 @@ fn build(hir: &Hir, nfa_limit: Option<usize>) -> Option<meta::Regex> {
     meta::Builder::new().configure(config).syntax(automata_syntax::Config::new()).build_from_hir(hir).ok()
 }
 
-fn expand_into(captures: &Captures, text: &[u8], template: &[u8], out: &mut Vec<u8>) {
+fn expand_into(captures: &Captures, subject: &Subject<'_>, template: &[u8], out: &mut Vec<u8>) {
     let mut rest = template;
     while let Some(dollar) = memchr::memchr(b'$', rest) {
         out.extend_from_slice(&rest[..dollar]);
@@ -241,7 +253,7 @@ fn expand_into(captures: &Captures, text: &[u8], template: &[u8], out: &mut Vec<
                 _ => captures.get_group_by_name(name),
             };
             if let Some(span) = span {
-                out.extend_from_slice(&text[span.start..span.end]);
+                out.extend_from_slice(subject.slice(span.start..span.end));
             }
         } else {
             out.push(b'$');

@@ -32,6 +32,11 @@ pub(super) enum Dialect {
 
 /// Reads `pattern`.
 pub(super) fn parse(pattern: &[u8], dialect: Dialect) -> Result<Hir, Error> {
+    parse_with_size(pattern, dialect).map(|(hir, _)| hir)
+}
+
+/// Reads `pattern` and tells how many instructions Go's program of it has.
+pub(super) fn parse_with_size(pattern: &[u8], dialect: Dialect) -> Result<(Hir, u64), Error> {
     let dot_newline = dialect == Dialect::Matcher;
     let mut parser = Parser {
         dialect,
@@ -42,7 +47,7 @@ pub(super) fn parse(pattern: &[u8], dialect: Dialect) -> Result<Hir, Error> {
         names: Vec::new(),
         n_groups: 0,
     };
-    parser.run().map(|node| node.hir)
+    parser.run().map(|node| (node.hir, node.size))
 }
 
 #[derive(Clone, Copy, Default)]
@@ -445,6 +450,7 @@ impl<'p> Parser<'p> {
                     Some(len) => (self.at + len, self.at + len + 2),
                     None => (self.pattern.len(), self.pattern.len()),
                 };
+                self.check_utf8(self.at, stop)?;
                 while self.at < stop {
                     let c = self.next_char()?;
                     self.literal(c)?;

@@ -145,6 +145,20 @@ fn templates_expand_as_gos() {
     assert_eq!(out, b"kept");
 }
 
+/// As Go: each odd byte is a character of its own, and what is captured are the bytes themselves.
+#[test]
+fn odd_bytes_read_as_replacement_characters() {
+    let matches = |pattern: &str, value: &[u8]| Regex::anchored(pattern.as_bytes()).unwrap().is_match(value);
+    assert!(matches("a.c", b"a\xffc") && !matches("a.c", b"a\xff\xfec") && matches("a..c", b"a\xff\xfec"));
+    assert!(matches("[^a]", b"\x80") && !matches("[a-z]", b"\x80"));
+    // A sequence that is cut short is as many characters as bytes.
+    assert!(matches("[^a]{2}", b"\xe2\x82") && matches("[^a]", "\u{20ac}".as_bytes()));
+    let mut out = Vec::new();
+    assert!(Regex::wrapped(b"(.)(.+)").unwrap().expand(b"\xff\xe2\x82x", b"$2|$1", &mut out));
+    assert_eq!(out, b"\xe2\x82x|\xff");
+    assert_eq!(Regex::unanchored(b"[^a]").unwrap().replace_all(b"a\xffa\xc3", b"<$0>"), b"a<\xff>a<\xc3>");
+}
+
 #[test]
 fn large_patterns_are_refused() {
     let nested = format!("{}a{}", "(".repeat(1200), ")".repeat(1200));
@@ -153,6 +167,15 @@ fn large_patterns_are_refused() {
     let large = r"(?:\pL{1000}){1}\pL{1000}\pL{1000}\pL{1000}";
     let error = Regex::anchored(large.as_bytes()).unwrap_err().to_string();
     assert_eq!(error, format!("error parsing regexp: expression too large: `{large}`"));
+    for repeats in ["((a{100}){100}){100}", "(((a{10}){10}){10}){10}", "((((a{9}){9}){9}){9}){9}"] {
+        let error = Regex::anchored(repeats.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("error parsing regexp: invalid repeat count: `{"), "{error}");
+    }
+    // Literals are a table however many they are, and a set of them is never an automaton.
+    let names: Vec<String> = (0..50_000).map(|n| format!("name_of_a_metric_{n}")).collect();
+    let regex = Regex::anchored(names.join("|").as_bytes()).unwrap();
+    assert_eq!(regex.set_matches().map(<[_]>::len), Some(50_000));
+    assert!(regex.is_match(b"name_of_a_metric_49999") && !regex.is_match(b"name_of_a_metric_50000"));
     let deep = format!("{}a{}", "(".repeat(900), ")".repeat(900));
     assert!(Regex::anchored(deep.as_bytes()).unwrap().is_match(b"a"));
 }
@@ -169,7 +192,7 @@ proptest::proptest! {
             let value = value.as_bytes();
             let expected = regex.program().is_match(regex.input(value));
             proptest::prop_assert_eq!(regex.is_match(value), expected);
-            proptest::prop_assert_eq!(regex.captures(value).is_some(), expected);
+            proptest::prop_assert_eq!(regex.captures(&Subject::new(value)).is_some(), expected);
         }
     }
 }
