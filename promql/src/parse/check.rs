@@ -34,21 +34,21 @@ fn take(inside: &mut Inside, index: usize) -> Checked {
     inside.get_mut(index).and_then(Option::take).map_or(Ok(()), Err)
 }
 
-fn expect(expr: &Expr, got: ValueType, want: ValueType, place: impl FnOnce() -> String) -> Checked {
+fn expect(expr: &Expr, want: ValueType, place: impl FnOnce() -> String) -> Checked {
+    let got = expr.value_type();
     if got == want {
         return Ok(());
     }
     refuse(expr.span(), format!("expected type {want} in {}, got {got}", place()))
 }
 
-/// `types` are those of the arguments as written, the parameter first; upstream looks at it last.
-pub(super) fn aggregate(aggregate: &Aggregate, types: &[ValueType], mut inside: Inside) -> Checked {
-    let operand = types.len() - 1;
-    take(&mut inside, operand)?;
-    expect(&aggregate.expr, types[operand], ValueType::Vector, || "aggregation expression".to_owned())?;
+/// The parameter is written first, but upstream looks at it last.
+pub(super) fn aggregate(aggregate: &Aggregate, mut inside: Inside) -> Checked {
+    take(&mut inside, usize::from(aggregate.param.is_some()))?;
+    expect(&aggregate.expr, ValueType::Vector, || "aggregation expression".to_owned())?;
     if let (Some(ty), Some(param)) = (aggregate.op.param_type(), &aggregate.param) {
         take(&mut inside, 0)?;
-        expect(param, types[0], ty, || "aggregation parameter".to_owned())?;
+        expect(param, ty, || "aggregation parameter".to_owned())?;
     }
     Ok(())
 }
@@ -76,27 +76,28 @@ pub(super) fn subquery(span: Span, got: ValueType) -> Checked {
 }
 
 /// The number of arguments comes before what is wrong inside them.
-pub(super) fn call(call: &Call, types: &[ValueType], mut inside: Inside) -> Checked {
+pub(super) fn call(call: &Call, mut inside: Inside) -> Checked {
     arity(call)?;
     if call.func.name == "info"
         && let [_, selector, ..] = &*call.args
     {
-        info(call.span, selector, types[1])?;
+        info(call.span, selector)?;
         // Such a selector may match everything, and nothing else can be wrong with it.
         drop(take(&mut inside, 1));
     }
-    for (i, (arg, &got)) in call.args.iter().zip(types).enumerate() {
+    for (i, arg) in call.args.iter().enumerate() {
         let Some(want) = call.func.arg_type(i) else {
             break;
         };
         take(&mut inside, i)?;
-        expect(arg, got, want, || format!("call to function {}", go_quote(call.func.name.as_bytes())))?;
+        expect(arg, want, || format!("call to function {}", go_quote(call.func.name.as_bytes())))?;
     }
     Ok(())
 }
 
 /// The second argument of `info(v, {..})`: it must not name a metric outside its braces.
-fn info(span: Span, selector: &Expr, got: ValueType) -> Checked {
+fn info(span: Span, selector: &Expr) -> Checked {
+    let got = selector.value_type();
     if got != ValueType::Vector {
         let want = ValueType::Vector;
         return refuse(span, format!("expected type {want} in call to function \"info\", got {got}"));

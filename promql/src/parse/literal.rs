@@ -4,6 +4,8 @@
 //!
 //! Compat: Go `strconv.ParseInt` with base 0 and `strconv.ParseFloat`; prometheus `util/strutil`, `Unquote`.
 
+use std::borrow::Cow;
+
 use model::number::parse_go_float;
 
 /// The value of a number token: an integer with Go's prefixes (so a leading `0` means octal), else a float.
@@ -34,20 +36,25 @@ fn integer(text: &str) -> Option<i64> {
 }
 
 /// The bytes of a quoted string; `None` if it is no valid literal, which the scanner should have seen.
-pub(super) fn unquote(text: &str) -> Option<Vec<u8>> {
+/// Only those with escapes are copied.
+pub(super) fn unquote(text: &str) -> Option<Cow<'_, [u8]>> {
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))?;
     let inner = text[1..].strip_suffix(quote)?;
     if quote == '`' {
-        return (!inner.contains('`')).then(|| inner.as_bytes().to_vec());
+        return (!inner.contains('`')).then_some(Cow::Borrowed(inner.as_bytes()));
+    }
+    let ends = |b: &u8| matches!(b, b'\\' | b'\n') || char::from(*b) == quote;
+    if !inner.as_bytes().iter().any(ends) {
+        return Some(Cow::Borrowed(inner.as_bytes()));
     }
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner;
-    while let Some(at) = rest.find(['\\', quote, '\n']) {
+    while let Some(at) = rest.bytes().position(|b| ends(&b)) {
         out.extend_from_slice(&rest.as_bytes()[..at]);
         rest = escaped(rest[at..].strip_prefix('\\')?, quote, &mut out)?;
     }
     out.extend_from_slice(rest.as_bytes());
-    Some(out)
+    Some(Cow::Owned(out))
 }
 
 /// Appends what the escape sequence at the start of `text` stands for and returns what follows it.
@@ -118,8 +125,8 @@ mod tests {
 
     #[test]
     fn strings_keep_bytes_that_are_not_utf8() {
-        assert_eq!(unquote(r#""a\"\n\xc5\377\u00e9""#).unwrap(), b"a\"\n\xc5\xff\xc3\xa9");
+        assert_eq!(unquote(r#""a\"\n\xc5\377\u00e9""#).unwrap().as_ref(), b"a\"\n\xc5\xff\xc3\xa9");
         assert_eq!(unquote(r#"'\"'"#), None);
-        assert_eq!(unquote("`\\n`").unwrap(), b"\\n");
+        assert_eq!(unquote("`\\n`").unwrap().as_ref(), b"\\n");
     }
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use model::Matcher;
 use model::duration;
-use model::labels::METRIC_NAME;
 use model::matcher::MatchOp;
 use model::quote::go_quote;
 
@@ -150,7 +149,6 @@ struct OpenAggregate {
 #[derive(Default)]
 struct Arguments {
     exprs: Vec<Expr>,
-    types: Vec<ValueType>,
     height: Height,
     /// The complaint that stood before the construct began, which wins.
     before: Option<Box<check::Complaint>>,
@@ -598,7 +596,7 @@ impl<'a> Parser<'a> {
     pub(super) fn unquote(&mut self, token: Token) -> Parsed<Arc<[u8]>> {
         let text = self.text(token.span);
         if let Some(bytes) = literal::unquote(text) {
-            return Ok(bytes.into());
+            return Ok(Arc::from(&*bytes));
         }
         let quoted = go_quote(text.as_bytes());
         self.fail(token.span, format!("error unquoting string {quoted}: invalid syntax"))
@@ -647,7 +645,6 @@ impl<'a> Parser<'a> {
             args.complaints.push(complaint);
         }
         args.height = args.height.max(tree.height);
-        args.types.push(tree.ty);
         args.exprs.push(tree.expr);
         if self.peek() != Kind::Comma {
             return self.expect(Kind::RightParen).map(Some);
@@ -698,7 +695,7 @@ impl<'a> Parser<'a> {
         let height = self.above(args.height)?;
         let call = Call { func, args: args.exprs, span: merge(name.span, close.span) };
         self.complaint = args.before;
-        self.complain(check::call(&call, &args.types, args.complaints));
+        self.complain(check::call(&call, args.complaints));
         Ok(Tree { expr: Expr::Call(call), height, ty: func.return_type })
     }
 
@@ -711,7 +708,7 @@ impl<'a> Parser<'a> {
         }
         self.leave(context);
         let Grouping { without, labels: grouping } = modifier.unwrap_or_default();
-        let Arguments { mut exprs, types, height, before, complaints } = args;
+        let Arguments { mut exprs, height, before, complaints } = args;
         if exprs.is_empty() {
             return self.fail(span, "no arguments for aggregate expression provided");
         }
@@ -740,7 +737,7 @@ impl<'a> Parser<'a> {
         let height = self.above(height)?;
         let aggregate = Aggregate { op, expr, param, grouping, without, span };
         self.complaint = before;
-        self.complain(check::aggregate(&aggregate, &types, complaints));
+        self.complain(check::aggregate(&aggregate, complaints));
         Ok(Tree { expr: Expr::Aggregate(aggregate), height, ty: ValueType::Vector })
     }
 
@@ -912,7 +909,7 @@ impl<'a> Parser<'a> {
         }
         let name: Arc<[u8]> = name.map_or("", |token| self.text(token.span)).as_bytes().into();
         if !name.is_empty() {
-            matchers.push(Matcher::equal(METRIC_NAME, &name));
+            matchers.push(Matcher::metric_name(Arc::clone(&name)));
         }
         Ok(VectorSelector { name, matchers, modifiers: Modifiers::default(), boundary: None, span })
     }
@@ -942,7 +939,7 @@ impl<'a> Parser<'a> {
         let (token, name) = match kind {
             Kind::Identifier => {
                 let token = self.advance();
-                (token, self.text(token.span).as_bytes().into())
+                (token, Arc::from(self.text(token.span).as_bytes()))
             }
             Kind::String => {
                 let token = self.advance();
@@ -955,7 +952,7 @@ impl<'a> Parser<'a> {
             Kind::Op(BinaryOp::Ne) => MatchOp::Ne,
             Kind::EqRegex => MatchOp::Re,
             Kind::NeRegex => MatchOp::Nre,
-            _ if kind == Kind::String => return Ok(Matcher::equal(METRIC_NAME, name)),
+            _ if kind == Kind::String => return Ok(Matcher::metric_name(name)),
             _ => {
                 self.context = Context::MatcherOp;
                 return self.unexpected();
@@ -965,7 +962,7 @@ impl<'a> Parser<'a> {
         self.context = Context::MatcherValue;
         let value_token = self.expect(Kind::String)?;
         let value = self.unquote(value_token)?;
-        match Matcher::new(op, name, value) {
+        match Matcher::shared(op, name, value) {
             Ok(matcher) => Ok(matcher),
             Err(error) => self.fail(merge(token.span, value_token.span), error.to_string()),
         }

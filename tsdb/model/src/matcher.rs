@@ -3,9 +3,9 @@
 //! Compat: prometheus `model/labels`, `Matcher`.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use crate::labels::is_legacy_label_name;
+use crate::labels::{METRIC_NAME, is_legacy_label_name};
 use crate::quote::go_quote;
 use crate::regex::{self, Regex};
 
@@ -49,17 +49,30 @@ impl Matcher {
     /// # Errors
     /// The pattern does not parse; the text is Go's.
     pub fn new(op: MatchOp, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Self, regex::Error> {
-        let value = value.as_ref();
+        Self::shared(op, name.as_ref().into(), value.as_ref().into())
+    }
+
+    /// As [`Matcher::new`], without copies.
+    ///
+    /// # Errors
+    /// As [`Matcher::new`].
+    pub fn shared(op: MatchOp, name: Arc<[u8]>, value: Arc<[u8]>) -> Result<Self, regex::Error> {
         let regex = match op {
-            MatchOp::Re | MatchOp::Nre => Some(Arc::new(Regex::anchored(value)?)),
+            MatchOp::Re | MatchOp::Nre => Some(Arc::new(Regex::anchored(&value)?)),
             MatchOp::Eq | MatchOp::Ne => None,
         };
-        Ok(Self { name: name.as_ref().into(), op, value: value.into(), regex })
+        Ok(Self { name, op, value, regex })
     }
 
     /// A matcher that cannot fail to compile.
     pub fn equal(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         Self { name: name.as_ref().into(), op: MatchOp::Eq, value: value.as_ref().into(), regex: None }
+    }
+
+    /// The matcher of a metric's name, sharing it.
+    pub fn metric_name(name: Arc<[u8]>) -> Self {
+        static METRIC_NAME_SHARED: LazyLock<Arc<[u8]>> = LazyLock::new(|| METRIC_NAME.into());
+        Self { name: Arc::clone(&METRIC_NAME_SHARED), op: MatchOp::Eq, value: name, regex: None }
     }
 
     pub fn matches(&self, value: &[u8]) -> bool {
