@@ -90,9 +90,9 @@ impl Context {
     }
 }
 
-/// A checked subtree.
+/// A checked subtree, boxed since it is handed on many times before it finds its place.
 struct Tree {
-    expr: Expr,
+    expr: Box<Expr>,
     height: Height,
     ty: ValueType,
 }
@@ -278,7 +278,7 @@ impl<'a> Parser<'a> {
         }
         let tree = self.expression()?;
         self.end_of_input()?;
-        Ok(tree.expr)
+        Ok(*tree.expr)
     }
 
     /// A single vector selector without modifiers up to the end of the input.
@@ -483,8 +483,8 @@ impl<'a> Parser<'a> {
         let height = self.above(lhs.height.max(rhs.height))?;
         let mut binary = Binary {
             op,
-            lhs: Box::new(lhs.expr),
-            rhs: Box::new(rhs.expr),
+            lhs: lhs.expr,
+            rhs: rhs.expr,
             return_bool: modifiers.return_bool,
             matching: Some(matching),
             span,
@@ -495,35 +495,36 @@ impl<'a> Parser<'a> {
             (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
             _ => ValueType::Vector,
         };
-        Ok(Tree { expr: Expr::Binary(binary), height, ty })
+        Ok(Tree { expr: Box::new(Expr::Binary(binary)), height, ty })
     }
 
     fn unary(&mut self, negative: bool, start: u32, tree: Tree) -> Parsed<Tree> {
-        let Tree { expr, height, ty } = tree;
-        if let Expr::Number(mut literal) = expr {
+        let Tree { mut expr, height, ty } = tree;
+        if let Expr::Number(literal) = &mut *expr {
             if negative {
                 literal.value = -literal.value;
             }
             literal.span.start = start;
-            return Ok(Tree { expr: Expr::Number(literal), height, ty });
+            return Ok(Tree { expr, height, ty });
         }
         let height = self.above(height)?;
         let span = Span { start, end: expr.span().end };
         self.complain(check::unary(span, ty));
-        Ok(Tree { expr: Expr::Unary(Unary { negative, expr: Box::new(expr), span }), height, ty })
+        Ok(Tree { expr: Box::new(Expr::Unary(Unary { negative, expr, span })), height, ty })
     }
 
     fn paren(&mut self, open: Span, tree: Tree) -> Parsed<Tree> {
         let close = self.expect(Kind::RightParen)?;
         let height = self.above(tree.height)?;
         let span = merge(open, close.span);
-        Ok(Tree { expr: Expr::Paren(Paren { expr: Box::new(tree.expr), span }), height, ty: tree.ty })
+        let expr = Box::new(Expr::Paren(Paren { expr: tree.expr, span }));
+        Ok(Tree { expr, height, ty: tree.ty })
     }
 
     /// One step toward an operand: a sign or something that opens yields none yet.
     fn operand(&mut self, open: &mut Vec<Open>) -> Parsed<Option<Tree>> {
         let kind = self.peek();
-        let leaf = |expr, ty| Ok(Some(Tree { expr, height: Height::LEAF, ty }));
+        let leaf = |expr, ty| Ok(Some(Tree { expr: Box::new(expr), height: Height::LEAF, ty }));
         match kind {
             Kind::Number | Kind::Duration => {
                 let literal = self.number()?;
@@ -645,7 +646,7 @@ impl<'a> Parser<'a> {
             args.complaints.push(complaint);
         }
         args.height = args.height.max(tree.height);
-        args.exprs.push(tree.expr);
+        args.exprs.push(*tree.expr);
         if self.peek() != Kind::Comma {
             return self.expect(Kind::RightParen).map(Some);
         }
@@ -696,7 +697,7 @@ impl<'a> Parser<'a> {
         let call = Call { func, args: args.exprs, span: merge(name.span, close.span) };
         self.complaint = args.before;
         self.complain(check::call(&call, args.complaints));
-        Ok(Tree { expr: Expr::Call(call), height, ty: func.return_type })
+        Ok(Tree { expr: Box::new(Expr::Call(call)), height, ty: func.return_type })
     }
 
     fn aggregate(&mut self, aggregate: OpenAggregate, close: Token) -> Parsed<Tree> {
@@ -738,7 +739,7 @@ impl<'a> Parser<'a> {
         let aggregate = Aggregate { op, expr, param, grouping, without, span };
         self.complaint = before;
         self.complain(check::aggregate(&aggregate, complaints));
-        Ok(Tree { expr: Expr::Aggregate(aggregate), height, ty: ValueType::Vector })
+        Ok(Tree { expr: Box::new(Expr::Aggregate(aggregate)), height, ty: ValueType::Vector })
     }
 
     /// Where upstream ends an aggregation without a clause behind it: it has read one token more, and if that
@@ -988,7 +989,7 @@ impl<'a> Parser<'a> {
                     self.boundary(&mut tree.expr, Boundary::Smoothed, "smoothed")?;
                 }
                 _ => {
-                    if !matches!(tree.expr, Expr::Matrix(_)) {
+                    if !matches!(*tree.expr, Expr::Matrix(_)) {
                         self.selected(&tree, inner);
                     }
                     return Ok(tree);
@@ -999,7 +1000,7 @@ impl<'a> Parser<'a> {
 
     /// Checks what modifiers may follow, now that none does.
     fn selected(&mut self, tree: &Tree, inner: Option<ValueType>) {
-        let checked = match (&tree.expr, inner) {
+        let checked = match (&*tree.expr, inner) {
             (Expr::Vector(selector), _) => check::selector(selector),
             (Expr::Subquery(subquery), Some(inner)) => check::subquery(subquery.span, inner),
             _ => return,
@@ -1035,13 +1036,13 @@ impl<'a> Parser<'a> {
                     return self.fail(merge(open.span, close.span), message);
                 }
                 let span = merge(tree.expr.span(), close.span);
-                let expr = Expr::Subquery(Subquery {
-                    expr: Box::new(tree.expr),
+                let expr = Box::new(Expr::Subquery(Subquery {
+                    expr: tree.expr,
                     range: range.expr,
                     step: step.map(|step| step.expr),
                     modifiers: Modifiers::default(),
                     span,
-                });
+                }));
                 Ok(Tree { expr, height, ty: ValueType::Matrix })
             }
             _ => self.unexpected(),
@@ -1051,7 +1052,7 @@ impl<'a> Parser<'a> {
     }
 
     fn matrix(&mut self, tree: Tree, range: DurationTree, brackets: Span) -> Parsed<Tree> {
-        let Expr::Vector(selector) = tree.expr else {
+        let Expr::Vector(selector) = *tree.expr else {
             return self.fail(brackets, "ranges only allowed for vector selectors");
         };
         if selector.modifiers.offset.is_some() {
@@ -1061,7 +1062,7 @@ impl<'a> Parser<'a> {
             return self.fail(brackets, "no @ modifiers allowed before range");
         }
         let span = merge(selector.span, brackets);
-        let expr = Expr::Matrix(MatrixSelector { selector, range: range.expr, span });
+        let expr = Box::new(Expr::Matrix(MatrixSelector { selector, range: range.expr, span }));
         Ok(Tree { expr, height: Height::LEAF, ty: ValueType::Matrix })
     }
 
