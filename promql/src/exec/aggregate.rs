@@ -53,11 +53,13 @@ impl Groups {
 pub(crate) fn group(series: &[Series], grouping: &Grouping) -> Groups {
     let mut known: HashMap<Vec<u8>, u32, foldhash::fast::FixedState> = HashMap::default();
     let mut groups = Groups { of_series: Vec::with_capacity(series.len()), series: Vec::new() };
-    let mut key = Vec::new();
+    let (mut key, mut last_key) = (Vec::new(), Vec::new());
     for s in series {
         key.clear();
         push_key(&mut key, &s.labels, grouping);
-        let id = if let Some(&id) = known.get(&key) {
+        // Neighbours are often in one group, all of them where there is one.
+        let last = groups.of_series.last().copied().filter(|_| key == last_key);
+        let id = if let Some(id) = last.or_else(|| known.get(&key).copied()) {
             groups.series[id as usize].drop_name |= s.drop_name;
             id
         } else {
@@ -67,6 +69,7 @@ pub(crate) fn group(series: &[Series], grouping: &Grouping) -> Groups {
             id
         };
         groups.of_series.push(id);
+        std::mem::swap(&mut key, &mut last_key);
     }
     groups
 }

@@ -98,10 +98,21 @@ impl Selected {
     }
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut Samples) -> Result<(), Error> {
+        self.read(out, |set, batch| set.samples_into(i, range, batch))
+    }
+
+    /// As [`Selected::samples_into`], where only the last sample is asked for.
+    fn last_into(&self, i: usize, range: TimeRange, out: &mut Samples) -> Result<(), Error> {
+        self.read(out, |set, batch| set.last_into(i, range, batch))
+    }
+
+    fn read(
+        &self,
+        out: &mut Samples,
+        read: impl FnOnce(&dyn SeriesSet, &mut SampleBatch) -> Result<(), model::storage::Error>,
+    ) -> Result<(), Error> {
         let batch = &mut out.floats;
-        self.set
-            .samples_into(i, range, batch)
-            .map_err(|e| Error::Storage(format!("expanding series: {e}")))?;
+        read(&*self.set, batch).map_err(|e| Error::Storage(format!("expanding series: {e}")))?;
         for HistogramSample { t, st, histogram } in batch.histograms.drain(..) {
             let value = Arc::new(match histogram {
                 AnyHistogram::Int(histogram) => histogram.into_float(),

@@ -366,7 +366,13 @@ impl Stream {
         let needed = TimeRange::new(first.saturating_sub(ctx.lookback - 1), last.saturating_add(ahead));
         let samples = &mut scratch.samples;
         samples.clear();
-        ctx.selected[selector.select].samples_into(i, needed, samples)?;
+        let selected = &ctx.selected[selector.select];
+        let is_one_time = self.grid.len == 1 || selector.at.is_some();
+        if is_one_time && !is_smoothed && !selector.stats_only {
+            selected.last_into(i, needed, samples)?;
+        } else {
+            selected.samples_into(i, needed, samples)?;
+        }
         if selector.stats_only {
             let hull = last.saturating_sub(first).saturating_add(2 * ctx.lookback);
             let reach = if is_smoothed { hull } else { ctx.lookback };

@@ -154,9 +154,35 @@ impl Default for Labels {
 /// Compat: prometheus `model/labels`, `Compare`.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Sets that are sorted are often copies, or share their first labels.
-        if self.0 == other.0 { Ordering::Equal } else { self.iter().cmp(other.iter()) }
+        // Sets that are sorted share most of their labels: only the first pair that differs is looked at.
+        let same = common_prefix(&self.0, &other.0);
+        let mut pairs = self.iter();
+        let mut start = 0;
+        while !pairs.rest.is_empty() {
+            pairs.next();
+            let end = self.0.len() - pairs.rest.len();
+            if end > same {
+                break;
+            }
+            start = end;
+        }
+        let (mut mine, mut theirs) = (Iter { rest: &self.0[start..] }, Iter { rest: &other.0[start..] });
+        mine.next().cmp(&theirs.next())
     }
+}
+
+/// How many bytes two slices begin with in common.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let (words, _) = a.as_chunks::<8>();
+    let (others, _) = b.as_chunks::<8>();
+    for (i, (x, y)) in words.iter().zip(others).enumerate() {
+        let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if difference != 0 {
+            return i * 8 + difference.trailing_zeros() as usize / 8;
+        }
+    }
+    let from = words.len().min(others.len()) * 8;
+    from + a[from..].iter().zip(&b[from..]).take_while(|(x, y)| x == y).count()
 }
 
 impl PartialOrd for Labels {

@@ -250,4 +250,12 @@ pub trait SeriesSet: Send + Sync {
     /// # Errors
     /// A chunk cannot be read; what was appended before it stays in `out`.
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error>;
+
+    /// As [`SeriesSet::samples_into`], for callers that want the last sample alone: those before it may be left out.
+    ///
+    /// # Errors
+    /// As [`SeriesSet::samples_into`].
+    fn last_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
+        self.samples_into(i, range, out)
+    }
 }

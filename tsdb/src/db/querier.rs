@@ -51,24 +51,30 @@ impl DbQuerier {
 
 impl Querier for DbQuerier {
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Box<dyn SeriesSet>, Error> {
+        // Series come in one order from the whole view, whichever part of it a selector needs. The head sorts its own with
+        // less effort, if it is known now that blocks will be there; their list is read again after it was asked.
+        let is_head_sorted =
+            hints.sorted || self.blocks.list().iter().any(|block| block.range().overlaps(self.range));
         let head = match &self.head {
-            Some(head) => Some(head.select(matchers, hints)?),
+            Some(head) => {
+                let hints = SelectHints { sorted: is_head_sorted, ..hints.clone() };
+                Some(head.select(matchers, &hints)?)
+            }
             None => None,
         };
         let range = hints.range.map_or(self.range, |range| {
             TimeRange::new(range.mint.max(self.range.mint), range.maxt.min(self.range.maxt))
         });
         let mut sets: Vec<Box<dyn SeriesSet>> = Vec::new();
-        // Series come in one order from the whole view, whichever part of it a selector needs.
-        let mut is_sorted = hints.sorted;
+        let mut has_blocks = false;
         for block in Self::overlapping(&self.blocks.list(), self.range) {
-            is_sorted = true;
+            has_blocks = true;
             if block.range().overlaps(range) {
                 sets.push(Box::new(block.select(matchers, range).map_err(Error::new)?));
             }
         }
         match head {
-            Some(head) if sets.is_empty() && !is_sorted => return Ok(head),
+            Some(head) if sets.is_empty() && (is_head_sorted || !has_blocks) => return Ok(head),
             Some(head) => sets.push(head),
             None if sets.len() == 1 => return Ok(sets.remove(0)),
             None => {}
@@ -120,6 +126,28 @@ impl MergedSet {
         }
         Self { sets, rows }
     }
+
+    /// Merges what `read` takes from each set that has series `i`.
+    fn merge(
+        &self,
+        i: usize,
+        out: &mut SampleBatch,
+        read: impl Fn(&dyn SeriesSet, usize, &mut SampleBatch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some((&(set, at), others)) = self.rows[i].parts.split_first() else { return Ok(()) };
+        let from = out.end();
+        read(&*self.sets[set], at, out)?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let mut part = SampleBatch::default();
+        for &(set, at) in others {
+            part.clear();
+            read(&*self.sets[set], at, &mut part)?;
+            out.merge_from(from, &part);
+        }
+        Ok(())
+    }
 }
 
 impl SeriesSet for MergedSet {
@@ -132,18 +160,11 @@ impl SeriesSet for MergedSet {
     }
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
-        let Some((&(set, at), others)) = self.rows[i].parts.split_first() else { return Ok(()) };
-        let from = out.end();
-        self.sets[set].samples_into(at, range, out)?;
-        if others.is_empty() {
-            return Ok(());
-        }
-        let mut part = SampleBatch::default();
-        for &(set, at) in others {
-            part.clear();
-            self.sets[set].samples_into(at, range, &mut part)?;
-            out.merge_from(from, &part);
-        }
-        Ok(())
+        self.merge(i, out, |set, at, out| set.samples_into(at, range, out))
+    }
+
+    fn last_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
+        // Whichever set has the last one.
+        self.merge(i, out, |set, at, out| set.last_into(at, range, out))
     }
 }

@@ -254,7 +254,7 @@ impl View {
     /// Puts the series in label order.
     pub(super) fn sort(&mut self) {
         let registry = self.inner.registry.read();
-        let ranks = registry.pair_ranks();
+        let ranks = registry.pair_ranks_of(self.entries.iter().map(|seen| seen.id));
         let key = |seen: &Seen| registry.pair_ids(seen.id).iter().map(|&pair| ranks[pair as usize]);
         self.entries.sort_unstable_by(|a, b| key(a).cmp(key(b)));
     }
@@ -346,6 +346,24 @@ impl View {
         Ok(())
     }
 
+    /// The last sample of series `i` if it is at hand: a float that ends an open chunk, in `range` and not deleted.
+    fn newest(&self, i: usize, range: TimeRange) -> Option<(Timestamp, f64)> {
+        let seen = self.entries[i];
+        if seen.count == 0 || seen.late != NONE {
+            return None;
+        }
+        let shard = &self.inner.shards[seen.slot.shard()];
+        let state = shard.state.read();
+        let line = shard.line(seen.slot.idx()).load();
+        let is_as_seen = line.generation == seen.generation
+            && line.n_sealed == seen.n_sealed
+            && line.n_open() == seen.count
+            && state.open(seen.slot.idx()).is_none();
+        let (t, v) = (line.last_t(), f64::from_bits(line.xor.v));
+        let is_wanted = is_as_seen && range.mint <= t && t <= range.maxt;
+        (is_wanted && !self.is_touched_by_tombstone(i)).then_some((t, v))
+    }
+
     /// Takes samples that a tombstone covers out of what was appended from `start` on.
     pub(super) fn drop_deleted(&self, i: usize, start: Position, out: &mut SampleBatch) {
         let registry = self.inner.registry.read();
@@ -371,5 +389,13 @@ impl SeriesSet for View {
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
         self.decode(i, range, out).map_err(Error::new)
+    }
+
+    fn last_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
+        match self.newest(i, range) {
+            Some((t, v)) => out.push(t, v),
+            None => self.decode(i, range, out).map_err(Error::new)?,
+        }
+        Ok(())
     }
 }

@@ -300,6 +300,25 @@ impl Registry {
         ranks
     }
 
+    /// As [`Registry::pair_ranks`], of the pairs of some series alone; others have no rank.
+    pub(super) fn pair_ranks_of(&self, ids: impl Iterator<Item = u32>) -> Vec<u32> {
+        let mut ranks = vec![NONE; self.pairs.len() as usize];
+        let mut order = Vec::new();
+        for id in ids {
+            for &pair in self.pair_ids(id) {
+                if ranks[pair as usize] == NONE {
+                    ranks[pair as usize] = 0;
+                    order.push(pair);
+                }
+            }
+        }
+        order.sort_unstable_by(|&a, &b| self.pair_text(a).cmp(&self.pair_text(b)));
+        for (rank, pair) in (0..).zip(order) {
+            ranks[pair as usize] = rank;
+        }
+        ranks
+    }
+
     /// Puts series in the order of their labels.
     ///
     /// Label by label: the rank of each is fetched once per series, where comparing series with one another would fetch

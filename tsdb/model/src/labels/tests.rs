@@ -76,6 +76,20 @@ proptest::proptest! {
     }
 
     #[test]
+    fn sets_that_share_much_order_as_maps(
+        shared in proptest::collection::btree_map("[a-c]{1,4}", "[xy]{1,12}", 0..5),
+        changes in proptest::collection::vec(("[a-d]{1,4}", "[xyz]{0,300}"), 0..3),
+    ) {
+        let mut changed = shared.clone();
+        for (name, value) in changes {
+            if value.is_empty() { changed.remove(&name); } else { changed.insert(name, value); }
+        }
+        let (a, b) = (Labels::from_pairs(&shared), Labels::from_pairs(&changed));
+        proptest::prop_assert_eq!(a.cmp(&b), shared.iter().cmp(changed.iter()));
+        proptest::prop_assert_eq!(b.cmp(&a), changed.iter().cmp(shared.iter()));
+    }
+
+    #[test]
     fn labels_fall_as_from_a_map(
         a in proptest::collection::btree_map("[a-f]", "[xy]{1,300}", 0..6),
         dropped in proptest::collection::btree_set("[a-f]", 0..5),
