@@ -122,6 +122,16 @@ impl Budget {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Tells of `n` samples beside those on the account, which are gone again. Limits nothing: a window and its row are
+    /// small, and where upstream would refuse them, this does not.
+    pub(crate) fn saw(&self, n: usize) {
+        let now = self.samples.load(Ordering::Relaxed).saturating_add(n);
+        // Nearly always less: a plain read does not take the line away from other threads.
+        if now > self.samples_peak.load(Ordering::Relaxed) {
+            self.samples_peak.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn samples_peak(&self) -> usize {
         self.samples_peak.load(Ordering::Relaxed)
     }

@@ -92,6 +92,8 @@ pub(crate) struct Seen {
     pub(crate) windows: usize,
     /// In any window.
     pub(crate) read: usize,
+    /// In the window that has most.
+    pub(crate) widest: usize,
 }
 
 /// What is to be told of a row besides its points.

@@ -769,7 +769,7 @@ impl RangeSource {
         grid: Grid,
         i: usize,
         scratch: &mut Scratch,
-        row: Row<'_>,
+        mut row: Row<'_>,
     ) -> Result<Outcome, Error> {
         self.samples_into(ctx, grid, i, scratch)?;
         let Scratch { samples, range, .. } = scratch;
@@ -784,7 +784,8 @@ impl RangeSource {
             samples.forget_starts();
         }
         let call = range::Call { func: self.func, span: self.span, params: &self.params };
-        let outcome = range::apply(call, samples, grid, range, row)?;
+        let outcome = range::apply(call, samples, grid, range, row.reborrow())?;
+        ctx.budget.saw(outcome.seen.widest + row.weight());
         let read = if is_selector { outcome.seen.read } else { 0 };
         ctx.costs.windows(samples, self.span, grid, (outcome.seen.windows, read), scratch.is_inside);
         Ok(outcome)

@@ -148,8 +148,10 @@ impl Walk<'_> {
                 continue;
             }
             let weight = |from: usize, to: usize| weights[to] - weights[from];
-            let Seen { windows, read } = &mut self.outcome.seen;
-            *windows += floats.len() + weight(histograms.start, histograms.end);
+            let Seen { windows, read, widest } = &mut self.outcome.seen;
+            let here = floats.len() + weight(histograms.start, histograms.end);
+            *windows += here;
+            *widest = here.max(*widest);
             *read += floats.end - floats.start.max(floats_read);
             *read += weight(histograms.start.max(histograms_read), histograms.end);
             (floats_read, histograms_read) = (floats.end, histograms.end);

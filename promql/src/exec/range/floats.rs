@@ -295,6 +295,7 @@ fn each_window(ts: &[Timestamp], span: Span, grid: Grid, mut f: impl FnMut(Windo
             continue;
         }
         seen.windows += hi - lo;
+        seen.widest = seen.widest.max(hi - lo);
         seen.read += hi - read_to.max(lo);
         read_to = hi;
         f(Window { step, lo, hi, start, end });

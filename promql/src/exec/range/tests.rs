@@ -38,3 +38,15 @@ fn where_types_count_a_rate_of_what_is_no_counter_is_told() {
     });
     assert_eq!(infos, expected);
 }
+
+#[test]
+fn the_peak_is_a_window_and_what_became_of_it() {
+    let mut storage = Storage::default();
+    let labels = Labels::from_pairs([("__name__", "metric")]);
+    storage.append(&labels, (0..=100).map(|k| (k * 10_000, k as f64)));
+    let engine = engine(1);
+    for (text, peak) in [("metric[20s]", 2), ("rate(metric[20s])", 3), ("metric[20s:5s]", 3)] {
+        let result = engine.instant_query(&storage, text, 10_000, &QueryOptions::default());
+        assert_eq!(result.expect(text).stats.peak_samples, peak, "{text}");
+    }
+}
