@@ -5,6 +5,7 @@
 //!
 //! Compat: prometheus `util/annotations` (3.14).
 
+use std::cmp::Ordering;
 use std::fmt::Write;
 
 use model::number::format_g;
@@ -58,17 +59,44 @@ pub(crate) struct Repair {
     pub(crate) min_bucket: f64,
     pub(crate) max_bucket: f64,
     pub(crate) max_diff: f64,
-    pub(crate) count: usize,
+    /// How many upstream says there were, see [`Repair::counted`].
+    pub(crate) count: u64,
+    /// How many at the first step that had any.
+    pub(crate) at_first: u64,
     pub(crate) mint: i64,
     pub(crate) maxt: i64,
 }
 
 impl Repair {
+    /// One of step `step` of `steps`, as it weighs in the count.
+    ///
+    /// Upstream merges what it has found so far with itself at every step, so that the count doubles: `n` becomes
+    /// `2 * (n + found)`, but for the first step that finds any, and wraps in the end. Where each occurrence weighs 2 to
+    /// the number of steps that are left, counts of rows add up in any order; [`Repair::counted`] does the rest.
+    ///
+    /// Compat: prometheus `promql/engine.go`, `rangeEval`; `util/annotations`, `Merge`.
+    #[must_use]
+    pub(crate) fn of_step(self, step: usize, steps: usize) -> Self {
+        Self { count: power_of_two(steps - step), at_first: 1, ..self }
+    }
+
+    /// What all rows have found, once they are merged; the first of `steps` steps that found any is `first`.
+    #[must_use]
+    pub(crate) fn counted(self, first: usize, steps: usize) -> Self {
+        let too_many = self.at_first.wrapping_mul(power_of_two(steps - first - 1));
+        Self { count: self.count.wrapping_sub(too_many), at_first: 0, ..self }
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.min_bucket = self.min_bucket.min(other.min_bucket);
         self.max_bucket = self.max_bucket.max(other.max_bucket);
         self.max_diff = self.max_diff.max(other.max_diff);
-        self.count += other.count;
+        self.count = self.count.wrapping_add(other.count);
+        match other.mint.cmp(&self.mint) {
+            Ordering::Less => self.at_first = other.at_first,
+            Ordering::Equal => self.at_first += other.at_first,
+            Ordering::Greater => {}
+        }
         self.mint = self.mint.min(other.mint);
         self.maxt = self.maxt.max(other.maxt);
     }
@@ -214,7 +242,7 @@ impl Annotation {
                 format_g(repair.min_bucket),
                 format_g(repair.max_bucket),
                 two_digits(repair.max_diff),
-                repair.count,
+                repair.count.cast_signed(),
                 rfc3339(repair.mint),
                 rfc3339(repair.maxt),
             );
@@ -285,6 +313,10 @@ fn of_metric(text: &str, metric: &[u8]) -> String {
     text
 }
 
+fn power_of_two(exponent: usize) -> u64 {
+    u32::try_from(exponent).ok().and_then(|exponent| 1_u64.checked_shl(exponent)).unwrap_or(0)
+}
+
 fn push_metric(text: &mut String, metric: &[u8]) {
     if !metric.is_empty() {
         let _ = write!(text, " for metric name {}", go_quote(metric));
@@ -352,6 +384,41 @@ mod tests {
         assert_eq!(shown[10], "3 more warning annotations omitted");
         assert_eq!(position("", 0), "unknown position");
         assert_eq!(position("x", 5), "invalid position");
+    }
+
+    #[test]
+    fn counts_of_repairs_double_from_step_to_step() {
+        // How many each step of three rows finds, against the rule as it is.
+        let found: [&[u64]; 3] = [&[0, 1, 0, 2, 0], &[0, 1, 1, 0, 0], &[0, 0, 3, 0, 0]];
+        let one = Repair {
+            min_bucket: 0.0,
+            max_bucket: 0.0,
+            max_diff: 0.0,
+            count: 1,
+            at_first: 1,
+            mint: 0,
+            maxt: 0,
+        };
+        let (mut expected, mut merged) = (0, None::<Repair>);
+        for step in 0..5 {
+            let here: u64 = found.iter().map(|row| row[step]).sum();
+            expected = if expected == 0 { here } else { 2 * (expected + here) };
+        }
+        for row in found {
+            for (step, n) in row.iter().enumerate() {
+                let t = i64::try_from(step).unwrap();
+                for _ in 0..*n {
+                    let this = Repair { mint: t, maxt: t, ..one }.of_step(step, 5);
+                    merged = Some(merged.map_or(this, |mut merged| {
+                        merged.merge(&this);
+                        merged
+                    }));
+                }
+            }
+        }
+        assert_eq!(merged.unwrap().counted(1, 5).count, expected);
+        assert_eq!(one.of_step(0, 1).counted(0, 1).count, 1);
+        assert_eq!(one.of_step(0, 200).counted(0, 200).count, 0, "as upstream wraps");
     }
 
     #[test]

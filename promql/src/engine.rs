@@ -255,7 +255,7 @@ pub struct MatrixSeries {
 pub enum Error {
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// Parsed, but of a type that the kind of query does not allow.
+    /// Parsed, but of a type that the kind of query does not allow, or with a duration that comes out as none.
     #[error("{0}")]
     InvalidType(String),
     /// Holds where the query was.

@@ -73,5 +73,5 @@ fn seconds(expr: &DurationExpr, outer: Outer) -> Result<f64, Error> {
 
 /// Positions are byte offsets here, not line and column.
 fn failure(span: Span, what: &str) -> Error {
-    Error::Execution(format!("{}:{}: {what}", span.start, span.end))
+    Error::InvalidType(format!("{}:{}: {what}", span.start, span.end))
 }

@@ -102,7 +102,8 @@ impl Classic {
                 let (v, repair) = quantile(q.at(step), &mut gathered, block.grid.time(step));
                 row.set(step, v);
                 if let Some(repair) = repair.filter(|_| tells(step)) {
-                    repairs.get_or_insert(Repair { count: 0, ..repair }).merge(&repair);
+                    let repair = repair.of_step(step, block.grid.len);
+                    repairs.get_or_insert(Repair { count: 0, at_first: 0, ..repair }).merge(&repair);
                 }
             }
         }
@@ -261,6 +262,7 @@ fn make_monotonic(buckets: &mut [Bucket], t: i64) -> Option<Repair> {
                 max_bucket: bucket.upper,
                 max_diff: prev - cur,
                 count: 1,
+                at_first: 1,
                 mint: t,
                 maxt: t,
             };

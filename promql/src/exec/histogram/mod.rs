@@ -288,9 +288,14 @@ impl<'q> Ctx<'q> {
                 self.annotate(Annotation::quantile_is_skewed(name, place));
             }
         }
+        let mut of_names: BTreeMap<&[u8], Repair> = BTreeMap::new();
         for (i, repair) in repairs.into_inner() {
             let name = shown_name(self, input.labels(i));
-            self.annotate(Annotation::forced_monotonicity(name, repair, place));
+            of_names.entry(name).and_modify(|known| known.merge(&repair)).or_insert(repair);
+        }
+        for (name, repair) in of_names {
+            let first = usize::try_from((repair.mint - grid.start) / grid.step).unwrap_or(0);
+            self.annotate(Annotation::forced_monotonicity(name, repair.counted(first, grid.len), place));
         }
         Stream::of_block(out).unify_after_operator(self)
     }

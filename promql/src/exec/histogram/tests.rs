@@ -193,7 +193,8 @@ proptest! {
             let (expected, repair) = classic::quantile(q, &mut buckets, grid.time(step));
             prop_assert_eq!(number(v), number(expected), "step {}", step);
             if let Some(repair) = repair {
-                repairs.get_or_insert(Repair { count: 0, ..repair }).merge(&repair);
+                let repair = repair.of_step(step, grid.len);
+                repairs.get_or_insert(Repair { count: 0, at_first: 0, ..repair }).merge(&repair);
             }
         }
         prop_assert_eq!(format!("{found:?}"), format!("{repairs:?}"));
