@@ -324,8 +324,16 @@ fn bytes_needed(text: &str, n: usize) -> usize {
 
 #[test]
 fn an_aggregation_needs_no_more_memory_for_more_series() {
-    for text in ["sum(m)", "sum(rate(m[5m]))", "avg(rate(m[5m]))", "max(m)", "count(m > 3)", "stddev(abs(m))"]
-    {
+    let texts = [
+        "sum(m)",
+        "sum(rate(m[5m]))",
+        "avg(rate(m[5m]))",
+        "max(m)",
+        "count(m > 3)",
+        "stddev(abs(m))",
+        "topk(3, m)",
+    ];
+    for text in texts {
         // Rows are computed a good hundred at a time.
         let [some, more] = [200, 1000].map(|n| bytes_needed(text, n));
         assert!(some > 361 * 8, "{text} is said to need {some} bytes, less than its result");
