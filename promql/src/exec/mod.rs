@@ -17,6 +17,7 @@ mod info;
 mod join;
 mod labels;
 pub(crate) mod math;
+mod order;
 pub(crate) mod profile;
 mod range;
 mod ranked;

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::Ctx;
 use super::aggregate::{Groups, group};
 use super::column::{Block, Grid, RowView, Scalars, Series, bits};
+use super::order;
 use super::stream::Stream;
 use super::xxhash::xxh64;
 use crate::annotations::{Annotation, Place};
@@ -166,26 +167,9 @@ fn offer(heap: &mut [Candidate], len: &mut u32, k: usize, candidate: Candidate, 
     }
 }
 
-/// Puts the best first and NaN last. The order of equal values is that of upstream, whose sort exchanges neighbours
-/// in short runs; in longer ones it is not defined.
+/// Puts the best first and NaN last; equal values in upstream's order.
 fn sort_best_first(heap: &mut [Candidate], worse: Worse) {
-    /// Up to so many values Go's sort is one by insertion.
-    const INSERTION_MAX: usize = 12;
-    if heap.len() <= INSERTION_MAX {
-        for i in 1..heap.len() {
-            let mut at = i;
-            while at > 0 && (heap[at - 1].0.is_nan() || worse(heap[at - 1].0, heap[at].0)) {
-                heap.swap(at - 1, at);
-                at -= 1;
-            }
-        }
-        return;
-    }
-    heap.sort_by(|&(a, _), &(b, _)| match (a.is_nan(), b.is_nan()) {
-        (false, false) if worse(b, a) => std::cmp::Ordering::Less,
-        (false, false) if worse(a, b) => std::cmp::Ordering::Greater,
-        (a, b) => a.cmp(&b),
-    });
+    order::sort(heap, &|a: Candidate, b: Candidate| b.0.is_nan() || worse(b.0, a.0));
 }
 
 /// Orders rows by their value at the only step, the best first and NaN last.
