@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp compat differential faults fuzz bench compare numbers clean
+.PHONY: help run build ui check test test-ui peers smtp compat differential faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -81,6 +81,10 @@ faults: ## break the disk under the store at each of its operations, and cut the
 fuzz: ## damaged bytes for every reader of the store; SECONDS=60 SEED=1
 	FERULA_FUZZ_SECONDS=$(or $(SECONDS),60) FERULA_FUZZ_SEED=$(or $(SEED),1) \
 	  cargo test -p tsdb --locked --release --test fuzz -- --nocapture
+
+generated: ## random expressions on random series against the slow reference, bit for bit; SECONDS=600 SEED=1000
+	FERULA_SECONDS=$(or $(SECONDS),600) FERULA_SEED=$(or $(SEED),1000) \
+	  cargo test -p promql --locked --release --lib generated_expressions -- --nocapture
 
 bench: ## measure the stages of the data path; B=name for one
 	cargo bench --workspace --locked $(if $(B),--bench $(B))

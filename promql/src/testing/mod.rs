@@ -7,7 +7,7 @@
 pub mod script;
 pub mod storage;
 
-pub use script::{Report, run};
+pub use script::{Report, Store, run, run_on};
 pub use storage::Storage;
 
 #[cfg(test)]

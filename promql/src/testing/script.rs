@@ -12,8 +12,62 @@ mod load;
 use eval::Eval;
 use load::Load;
 
+use model::storage::{AppendError, Queryable};
+use model::{Labels, Timestamp, Value};
+
 use super::storage::Storage;
 use crate::engine::Engine;
+
+/// Where scripts keep their series.
+pub trait Store {
+    /// Forgets everything.
+    fn clear(&mut self);
+
+    /// Adds a sample that counts since `st` ms (0: not known).
+    ///
+    /// # Errors
+    /// It is not later than the last one of its series and not the same, or a histogram contradicts itself. A store
+    /// may also find that out in [`Store::loaded`].
+    fn append(
+        &mut self,
+        labels: &Labels,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<(), AppendError>;
+
+    /// Ends a batch.
+    ///
+    /// # Errors
+    /// Some of it is refused.
+    fn loaded(&mut self) -> Result<(), String>;
+
+    fn queryable(&self) -> &dyn Queryable;
+}
+
+impl Store for Storage {
+    fn clear(&mut self) {
+        self.clear();
+    }
+
+    fn append(
+        &mut self,
+        labels: &Labels,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<(), AppendError> {
+        self.append_value(labels, st, t, value)
+    }
+
+    fn loaded(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn queryable(&self) -> &dyn Queryable {
+        self
+    }
+}
 
 /// What came of a script.
 #[derive(Debug, Default)]
@@ -48,21 +102,26 @@ enum Command<'a> {
     Eval(Box<Eval<'a>>),
 }
 
-/// Runs `text` on `engine`; `name` goes into the failures.
+/// Runs `text` on `engine` and a store in memory; `name` goes into the failures.
 pub fn run(engine: &Engine, name: &str, text: &str) -> Report {
+    run_on(&mut Storage::default(), engine, name, text)
+}
+
+/// As [`run`], on `store`, which is cleared first.
+pub fn run_on(store: &mut dyn Store, engine: &Engine, name: &str, text: &str) -> Report {
     let mut report = Report::default();
-    let mut storage = Storage::default();
+    store.clear();
     // All is read before any is run, and what cannot be read does not hide the rest.
     for (line, command) in read(engine, text) {
         let place = format!("{name}:{line}");
         match command {
-            Ok(Command::Clear) => storage.clear(),
+            Ok(Command::Clear) => store.clear(),
             Ok(Command::Load(load)) => {
-                if let Err(e) = load.append(&mut storage) {
+                if let Err(e) = load.append(store) {
                     report.fail(format!("{place}: {e}"));
                 }
             }
-            Ok(Command::Eval(eval)) => match eval.run(engine, &storage, &mut report.queries) {
+            Ok(Command::Eval(eval)) => match eval.run(engine, store.queryable(), &mut report.queries) {
                 Ok(()) => report.passed += 1,
                 Err(e) => report.fail(format!("{place}: {e}")),
             },

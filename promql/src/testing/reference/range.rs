@@ -154,6 +154,9 @@ impl Reference {
     }
 
     fn one(&self, call: &Call1<'_>, window: &[Raw]) -> Res<Option<Val>> {
+        if window.is_empty() {
+            return Ok(None);
+        }
         let floats: Vec<(Timestamp, f64)> = window.iter().filter_map(|r| Some((r.t, r.v.float()?))).collect();
         let vs: Vec<f64> = floats.iter().map(|(_, v)| *v).collect();
         let hists: Vec<&FloatHistogram> = window.iter().filter_map(|r| r.v.histogram()).collect();

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use model::storage::Queryable;
 use model::{Labels, Regex, Timestamp};
 
-use super::super::storage::Storage;
 use super::{duration, word};
 use crate::annotations::Annotations;
 use crate::engine::{Engine, Error, QueryOptions, QueryResult, RangeParams};
@@ -253,7 +253,12 @@ impl<'a> Eval<'a> {
     }
 
     /// Runs all variants; the first failure ends it.
-    pub(super) fn run(&self, engine: &Engine, storage: &Storage, queries: &mut usize) -> Result<(), String> {
+    pub(super) fn run(
+        &self,
+        engine: &Engine,
+        storage: &dyn Queryable,
+        queries: &mut usize,
+    ) -> Result<(), String> {
         let opts = QueryOptions::default();
         for (text, range) in self.variants() {
             let at = range.start;

@@ -9,8 +9,7 @@ use model::labels::METRIC_NAME;
 use model::number::parse_go_float;
 use model::{FloatHistogram, Histogram, Labels, LabelsBuilder, Timestamp, Value};
 
-use super::super::storage::Storage;
-use super::{duration, word};
+use super::{Store, duration, word};
 use crate::parse::series::{self, SequenceValue};
 
 pub(super) struct Load {
@@ -72,9 +71,9 @@ impl Load {
         self.step * i64::try_from(i).expect("a line holds fewer than 2^63 values")
     }
 
-    pub(super) fn append(&self, storage: &mut Storage) -> Result<(), String> {
+    pub(super) fn append(&self, store: &mut dyn Store) -> Result<(), String> {
         let mut add = |labels: &Labels, st, t, value: Value<'_>| {
-            storage.append_value(labels, st, t, value).map_err(|e| format!("{labels} at {t}: {e}"))
+            store.append(labels, st, t, value).map_err(|e| format!("{labels} at {t}: {e}"))
         };
         for (labels, line) in &self.series {
             for (i, value) in line.values.iter().enumerate() {
@@ -96,7 +95,7 @@ impl Load {
                 add(&labels, 0, t, Value::FloatHistogram(&histogram))?;
             }
         }
-        Ok(())
+        store.loaded()
     }
 
     /// What the floats tell of classic histograms, by the labels of the histogram and by time.

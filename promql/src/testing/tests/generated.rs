@@ -17,7 +17,7 @@ use crate::engine::{
 use crate::parse;
 use crate::plan::passes::Passes;
 
-const CASES: u64 = 400;
+const CASES: u64 = 100;
 
 /// Making a case smaller takes long: where much fails, the first few will do.
 const SHRUNK_MAX: usize = 8;
