@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::Ctx;
 use super::aggregate::{Groups, group};
 use super::column::{Block, Grid, RowView, Scalars, Series, bits};
+use super::math::{go_max, go_min};
 use super::order;
 use super::stream::Stream;
 use super::xxhash::xxh64;
@@ -19,10 +20,10 @@ use crate::engine::Error;
 use crate::parse::ast::AggregateOp;
 use crate::plan::Grouping;
 
-/// Smallest and largest value over all steps, NaN aside, and whether any is NaN.
+/// Smallest and largest value over all steps, and whether any is NaN, which then both are.
 pub(super) fn bounds(param: &Scalars, steps: usize) -> (f64, f64, bool) {
     (0..steps).map(|s| param.at(s)).fold((f64::INFINITY, f64::NEG_INFINITY, false), |(min, max, nan), v| {
-        (min.min(v), max.max(v), nan || v.is_nan())
+        (go_min(min, v), go_max(max, v), nan || v.is_nan())
     })
 }
 
