@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::aggregate::group;
 use super::column::{Block, Histograms, Scalars, Series, bits};
-use super::ranked::bounds;
+use super::ranked::{bounds, reordered};
 use super::stream::{Stream, WAVE_CELLS};
 use super::{Ctx, math};
 use crate::annotations::{Annotation, Place};
@@ -52,6 +52,8 @@ pub(crate) fn quantile(
     let ignored = AtomicBool::new(false);
     let mut samples = ctx.budget.charge(0)?;
     let mut next = 0;
+    // Per group the first series with a point: the order of groups, where there is one.
+    let mut first = vec![usize::MAX; if grid.is_point() { rows.len() } else { 0 }];
     while next < rows.len() {
         let from = next;
         let mut listed: Vec<usize> = Vec::new();
@@ -68,6 +70,10 @@ pub(crate) fn quantile(
         stream.fill_listed(ctx, &|r| listed[r], &mut values, &mut present, &mut histograms, &mut samples)?;
         if histograms.iter().any(|all| !all.is_empty()) {
             ignored.store(true, Ordering::Relaxed);
+        }
+        for (first, i) in first.iter_mut().skip(from).zip(0..next - from) {
+            let mut members = starts[i]..starts.get(i + 1).copied().unwrap_or(n);
+            *first = members.find(|r| present[r * words] & 1 == 1).map_or(usize::MAX, |r| listed[r]);
         }
         let one = |(i, (out, seen)): (usize, (&mut [f64], &mut [u64]))| {
             let members = starts[i]..starts.get(i + 1).copied().unwrap_or(n);
@@ -95,6 +101,11 @@ pub(crate) fn quantile(
     stream.raise_notes(ctx)?;
     if ignored.into_inner() {
         ctx.annotate(Annotation::ignored_in_aggregation(AggregateOp::Quantile.as_str(), place));
+    }
+    if grid.is_point() {
+        let mut order: Vec<usize> = (0..first.len()).filter(|&group| first[group] != usize::MAX).collect();
+        order.sort_by_key(|&group| first[group]);
+        block = reordered(ctx, &block, &order)?;
     }
     block.drop_empty_rows();
     let points = block.weight();
