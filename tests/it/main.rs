@@ -19,6 +19,7 @@ mod mail;
 mod notify;
 mod pingpong;
 mod process;
+mod queries;
 mod reload;
 mod scripted;
 mod tidy;

@@ -160,7 +160,8 @@ fn send(request: reqwest::RequestBuilder) -> Option<(u16, String)> {
     })
 }
 
-fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
+/// A path with its parameters encoded.
+pub(crate) fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
     let url = reqwest::Url::parse_with_params(&format!("http://host{path}"), parameters).unwrap();
     url.as_str().trim_start_matches("http://host").to_owned()
 }
@@ -185,6 +186,15 @@ impl Server {
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let url = format!("{}{path}", self.url);
         send(CLIENT.get(&url)).unwrap_or_else(|| panic!("{url} does not answer"))
+    }
+
+    /// Posts a form: status and answer.
+    pub(crate) fn form(&self, path: &str, parameters: &[(&str, &str)]) -> (u16, String) {
+        let url = format!("{}{path}", self.url);
+        let body = with_parameters("/", parameters).trim_start_matches("/?").to_owned();
+        let request =
+            CLIENT.post(&url).header("Content-Type", "application/x-www-form-urlencoded").body(body);
+        send(request).unwrap_or_else(|| panic!("{url} does not answer"))
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, String) {

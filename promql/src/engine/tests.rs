@@ -351,7 +351,7 @@ fn seen(text: &str, range: RangeParams) -> (usize, usize, Vec<(usize, usize)>) {
     let stats = engine.range_query(&storage(1), text, range, &opts).expect("a valid query").stats;
     let steps: Vec<_> = stats.steps.iter().map(|step| (step.queryable_samples, step.samples_read)).collect();
     let ts: Vec<_> = stats.steps.iter().map(|step| step.t).collect();
-    let expected: Vec<_> = (0..steps.len() as i64).map(|i| range.start + i * range.step_ms).collect();
+    let expected: Vec<_> = (0..).take(steps.len()).map(|i| range.start + i * range.step_ms).collect();
     assert_eq!(ts, expected, "{text}");
     (stats.total_queryable_samples, stats.samples_read, steps)
 }

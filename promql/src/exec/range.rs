@@ -15,6 +15,7 @@ pub(crate) mod remarks;
 mod starts;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tiles;
 
 use std::collections::VecDeque;
 

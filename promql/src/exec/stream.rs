@@ -784,7 +784,7 @@ impl RangeSource {
             samples.forget_starts();
         }
         let call = range::Call { func: self.func, span: self.span, params: &self.params };
-        let outcome = range::apply(call, samples, grid, range, row.reborrow())?;
+        let outcome = range::tiles::apply(&ctx.budget, call, samples, grid, range, row.reborrow())?;
         ctx.budget.saw(outcome.seen.widest + row.weight());
         let read = if is_selector { outcome.seen.read } else { 0 };
         ctx.costs.windows(samples, self.span, grid, (outcome.seen.windows, read), scratch.is_inside);

@@ -37,7 +37,8 @@ struct Samples {
 
 #[derive(Serialize)]
 struct Operator<'s> {
-    operator: &'s str,
+    #[serde(rename = "operator")]
+    name: &'s str,
     depth: usize,
     seconds: f64,
     series: usize,
@@ -63,7 +64,7 @@ pub fn write_stats(out: &mut Vec<u8>, stats: &promql::Stats) {
         stats.steps.iter().map(|step| (step.t as f64 / 1000.0, count(step))).collect()
     };
     let operators = stats.operators.iter().map(|told: &OperatorStats| Operator {
-        operator: &told.operator,
+        name: &told.operator,
         depth: told.depth,
         seconds: told.time.as_secs_f64(),
         series: told.series,
