@@ -214,7 +214,10 @@ fn features_of_the_language_are_off_until_enabled() {
         ("promql-experimental-functions", "mad_over_time(g[5s])"),
         ("promql-extended-range-selectors", "increase(c_total[5s] anchored)"),
         ("promql-binop-fill-modifiers", "g + on (nothing) fill(0) vector(1)"),
-        ("promql-delayed-name-removal", "rate({__name__=~\"._total\"}[5s])"),
+        (
+            "promql-delayed-name-removal",
+            "label_replace(rate({__name__=~\"._total\"}[5s]), \"kind\", \"$1\", \"__name__\", \"(.)_total\")",
+        ),
     ];
     let answers = |server: &Server, query: &str| server.form("/api/v1/query", &[("query", query)]).0;
     let plain = home.start(&[]);
