@@ -94,10 +94,11 @@ compare: build peers ## scrape 100 targets x 1,000 series at 1 s for a minute be
 
 # Each figure by a command of its own: `make numbers-churn`. ARGS come last and win: `make numbers-churn ARGS="--targets 10"`.
 # SERVERS says who is measured. BENCHMARKS.md says what each one is about.
+# UPSTREAM_BENCH names files that `go test -bench . -benchmem` wrote in Prometheus' promql folder: then there are ratios.
 SERVERS ?= prometheus,victoria-metrics,ferula
 COMPARE = cargo run --release --locked --example compare -- --ferula $(TARGET)/release/ferula --peers $(FERULA_PEERS) --servers $(SERVERS)
 COMPARED := cpu cpu-gzip memory-100k memory-1m churn replace restart-400k restart-1m
-NUMBERS := $(addprefix numbers-,$(COMPARED) replay-400k replay-1m compaction-100k compaction-1m head-memory micro)
+NUMBERS := $(addprefix numbers-,$(COMPARED) replay-400k replay-1m compaction-100k compaction-1m head-memory queries engine micro)
 .PHONY: $(NUMBERS)
 
 numbers: $(NUMBERS) ## every figure of BENCHMARKS.md, one after the other; numbers-NAME for one
@@ -129,6 +130,10 @@ numbers-compaction-1m:
 	SERIES=$(or $(SERIES),1_000_000) cargo bench -p tsdb --locked --bench compaction
 numbers-head-memory:
 	SERIES=$(or $(SERIES),400_000) cargo bench -p tsdb --locked --bench head_memory
+numbers-queries: build peers
+	$(COMPARE) $(ARGS) queries $(QUERIES)
+numbers-engine:
+	cargo bench -p ferula --locked --bench queries -- $(addprefix --upstream ,$(UPSTREAM_BENCH)) $(ARGS)
 numbers-micro:
 	cargo bench -p model --locked --bench parse_text
 	cargo bench -p ferula --locked --bench scrape_warm

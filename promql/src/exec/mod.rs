@@ -234,7 +234,7 @@ impl<'q> Ctx<'q> {
                 let mut stream = self.stream(arg, grid)?;
                 stream.ops.push(RowOp::FloatsOnly);
                 self.sorted(stream, *place, |block, rows| {
-                    let worse: ranked::Worse = if *descending { |a, b| a < b } else { |a, b| a > b };
+                    let worse: fn(f64, f64) -> bool = if *descending { |a, b| a < b } else { |a, b| a > b };
                     ranked::sort_rows(block, rows, worse);
                 })?
             }

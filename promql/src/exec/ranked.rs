@@ -48,9 +48,8 @@ pub(crate) fn pick(
     }
     let groups = group(&stream.series, grouping);
     match op {
-        AggregateOp::Topk | AggregateOp::Bottomk => {
-            best(ctx, op, stream, param, Place::of(place.by), &groups)
-        }
+        AggregateOp::Topk => best(ctx, op, stream, param, Place::of(place.by), &groups, |a, b| a < b),
+        AggregateOp::Bottomk => best(ctx, op, stream, param, Place::of(place.by), &groups, |a, b| a > b),
         _ => limited(ctx, op, stream, param, &groups),
     }
 }
@@ -132,7 +131,8 @@ impl Heaps {
         (candidates, &mut self.lens[group * (self.to - self.from) + step - self.from])
     }
 
-    fn add(&mut self, group: usize, number: u32, row: RowView<'_>, param: &Scalars, worse: Worse) {
+    #[inline]
+    fn add(&mut self, group: usize, number: u32, row: RowView<'_>, param: &Scalars, worse: impl Worse) {
         let words = self.from / 64..self.to.div_ceil(64);
         for w in words {
             for step in bits::ones_of(row.present[w]).map(|b| w * 64 + b) {
@@ -149,10 +149,13 @@ impl Heaps {
 }
 
 /// Whether the first value loses against the second, neither being NaN.
-pub(crate) type Worse = fn(f64, f64) -> bool;
+pub(crate) trait Worse: Fn(f64, f64) -> bool + Copy + Sync {}
+
+impl<F: Fn(f64, f64) -> bool + Copy + Sync> Worse for F {}
 
 /// Takes a value into a heap of at most `k`, whose root is the worst; NaN is worse than everything.
-fn offer(heap: &mut [Candidate], len: &mut u32, k: usize, candidate: Candidate, worse: Worse) {
+#[inline]
+fn offer(heap: &mut [Candidate], len: &mut u32, k: usize, candidate: Candidate, worse: impl Worse) {
     let less = |a: f64, b: f64| a.is_nan() || worse(a, b);
     let n = *len as usize;
     if n < k.min(heap.len()) {
@@ -169,12 +172,12 @@ fn offer(heap: &mut [Candidate], len: &mut u32, k: usize, candidate: Candidate, 
 }
 
 /// Puts the best first and NaN last; equal values in upstream's order.
-fn sort_best_first(heap: &mut [Candidate], worse: Worse) {
+fn sort_best_first(heap: &mut [Candidate], worse: impl Worse) {
     order::sort(heap, &|a: Candidate, b: Candidate| b.0.is_nan() || worse(b.0, a.0));
 }
 
 /// Orders rows by their value at the only step, the best first and NaN last.
-pub(crate) fn sort_rows(block: &Block, rows: &mut [usize], worse: Worse) {
+pub(crate) fn sort_rows(block: &Block, rows: &mut [usize], worse: impl Worse) {
     let narrow = |row: usize| u32::try_from(row).expect("a query has fewer than 2^32 series");
     let mut all: Vec<Candidate> = rows.iter().map(|&row| (block.values(row)[0], narrow(row))).collect();
     sort_best_first(&mut all, worse);
@@ -188,11 +191,9 @@ fn best(
     param: &Scalars,
     place: Place,
     groups: &Groups,
+    worse: impl Worse,
 ) -> Result<Block, Error> {
-    let (grid, worse): (_, Worse) = match op {
-        AggregateOp::Topk => (stream.grid, |a, b| a < b),
-        _ => (stream.grid, |a, b| a > b),
-    };
+    let grid = stream.grid;
     let k_max = (0..grid.len).map(|step| k_of(param.at(step))).max().unwrap_or(0);
     let mut caps = vec![0; groups.len()];
     for &group in &groups.of_series {
@@ -248,7 +249,7 @@ fn instant_best(
     stream: &Stream,
     lanes: &mut [Heaps],
     order: &[usize],
-    worse: Worse,
+    worse: impl Worse,
 ) -> Result<Block, Error> {
     let mut picks: Vec<Candidate> = Vec::new();
     for heaps in lanes {
