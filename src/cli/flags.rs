@@ -129,7 +129,7 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 18] = [
+const FEATURES: [&str; 19] = [
     "delayed-compaction",
     "promql-per-step-stats",
     "use-start-timestamps",
@@ -141,6 +141,7 @@ const FEATURES: [&str; 18] = [
     "promql-delayed-name-removal",
     "promql-extended-range-selectors",
     "promql-binop-fill-modifiers",
+    "type-and-unit-labels",
     "extra-scrape-metrics",
     "exemplar-storage",
     "xor2-encoding",
@@ -343,6 +344,10 @@ impl Flags {
             .collect();
         for name in features.iter().filter(|name| !FEATURES.contains(&name.as_str())) {
             warnings.push(format!("unknown feature {name:?} in --enable-feature has no effect"));
+        }
+        if features.contains("type-and-unit-labels") {
+            let text = "feature \"type-and-unit-labels\" changes what is said of queries only: scraping adds no such labels yet";
+            warnings.push(text.to_owned());
         }
         let non_empty = |name| Some(values.text(name)).filter(|text| !text.is_empty());
         Ok(Self {
