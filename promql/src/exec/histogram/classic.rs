@@ -45,7 +45,21 @@ impl Classic {
 
     /// Has to be called behind the last bucket.
     pub(super) fn sort(&mut self) {
-        self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        /// Up to so many values Go's sort is one by insertion.
+        const INSERTION_MAX: usize = 12;
+        let buckets = &mut self.buckets;
+        if buckets.len() > INSERTION_MAX {
+            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+            return;
+        }
+        // A bound that is no number stays where it is, and nothing passes it.
+        for i in 1..buckets.len() {
+            let mut at = i;
+            while at > 0 && buckets[at].0 < buckets[at - 1].0 {
+                buckets.swap(at, at - 1);
+                at -= 1;
+            }
+        }
     }
 
     /// Whether some bucket has a sample at `step`.
