@@ -74,14 +74,10 @@ impl Known {
 
     /// The part of an annotation that is compared.
     pub(crate) fn compared(&self, annotation: &str) -> String {
-        if self.unplaced.iter().any(|text| annotation.contains(text)) {
-            return annotation[..annotation.rfind(" (").unwrap_or(annotation.len())].to_owned();
-        }
-        let Some(at) = self.cuts.iter().filter_map(|cut| annotation.find(cut)).min() else {
-            return annotation.to_owned();
-        };
-        let position = annotation.rfind(" (").unwrap_or(annotation.len());
-        format!("{}{}", &annotation[..at], &annotation[position.max(at)..])
+        let place = annotation.rfind(" (").unwrap_or(annotation.len());
+        let cut = self.cuts.iter().filter_map(|cut| annotation.find(cut)).min().unwrap_or(place).min(place);
+        let is_placed = !self.unplaced.iter().any(|text| annotation.contains(text));
+        format!("{}{}", &annotation[..cut], if is_placed { &annotation[place..] } else { "" })
     }
 }
 
