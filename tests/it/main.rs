@@ -22,4 +22,5 @@ mod process;
 mod queries;
 mod reload;
 mod scripted;
+mod scripts_on_store;
 mod tidy;
