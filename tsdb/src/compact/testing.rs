@@ -86,6 +86,10 @@ pub(crate) fn collect(set: &dyn SeriesSet, range: TimeRange) -> Vec<(Labels, BTr
             let mut batch = SampleBatch::default();
             set.samples_into(i, range, &mut batch).unwrap();
             assert!(batch.ts.is_sorted_by(|a, b| a < b), "times ascend");
+            let mut last = SampleBatch::default();
+            set.last_into(i, range, &mut last).unwrap();
+            let bits = |batch: &SampleBatch| batch.iter().last().map(|sample| (sample.t, sample.v.to_bits()));
+            assert_eq!(bits(&last), bits(&batch), "the last sample alone is the last of all");
             (set.labels(i), batch.iter().map(|sample| (sample.t, sample.v.to_bits())).collect())
         })
         .collect()

@@ -52,6 +52,10 @@ fn select(head: &Head, range: TimeRange, matchers: &[Matcher]) -> Vec<(Labels, S
         .map(|i| {
             let mut out = SampleBatch::default();
             set.samples_into(i, range, &mut out).unwrap();
+            let mut last = SampleBatch::default();
+            set.last_into(i, range, &mut last).unwrap();
+            let bits = |batch: &SampleBatch| batch.iter().last().map(|s| (s.t, s.v.to_bits()));
+            assert_eq!(bits(&last), bits(&out), "the last sample alone is the last of all");
             (set.labels(i), out.iter().map(|s| (s.t, s.v.to_bits())).collect())
         })
         .collect()
