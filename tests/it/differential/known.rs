@@ -1,4 +1,4 @@
-//! What is known to differ and why: `tests/compat/differential.yaml`.
+//! What is known to differ and why: `tests/it/differential/known.yaml`.
 
 use std::path::Path;
 
@@ -82,7 +82,7 @@ impl Known {
 }
 
 pub(crate) fn load(is_new: bool) -> Known {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat/differential.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/differential/known.yaml");
     let entries: Vec<Entry> = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let compile = |pattern: Option<String>| {
         pattern.map(|p| {

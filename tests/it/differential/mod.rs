@@ -4,7 +4,7 @@
 //! [`data`] is written once and both servers open a copy. [`generate`] writes expressions, right and ([`spoil`]) wrong
 //! ones; each is asked as an instant or a range query, with experimental features off and on. A request whose answers
 //! differ is asked again: where Prometheus disagrees with itself nobody can agree with it. What is left is made
-//! smaller, looked up in `tests/compat/differential.yaml` and otherwise fails the test.
+//! smaller, looked up in `tests/it/differential/known.yaml` and otherwise fails the test.
 //!
 //! - `FERULA_DIFFERENTIAL_QUERIES`, `_SEED`: how many, which ones.
 //! - `FERULA_DIFFERENTIAL_PEER`: the reference server's name among the peers, `prometheus` (3.5) or
