@@ -33,6 +33,8 @@ use histograms::{HistogramFold, Outcome, Remark};
 pub(crate) struct Groups {
     pub(crate) of_series: Vec<u32>,
     pub(crate) series: Vec<Series>,
+    /// Whether some group has members whose name goes in the end and members whose name stays.
+    pub(crate) is_mixed: bool,
 }
 
 impl Groups {
@@ -50,9 +52,44 @@ impl Groups {
     }
 }
 
+/// Whether the name of each group goes in the end, where its members differ: if that of any goes that is there at the
+/// last step at which the group is.
+pub(crate) struct LastWord {
+    /// Per group the last step, counted from 1, and what was said there.
+    said: Vec<(usize, bool)>,
+}
+
+impl LastWord {
+    pub(crate) fn new(groups: &Groups) -> Option<Self> {
+        groups.is_mixed.then(|| Self { said: vec![(0, false); groups.len()] })
+    }
+
+    pub(crate) fn hear(&mut self, group: usize, row: RowView<'_>, drop_name: bool) {
+        let Some(last) = row.last_step() else {
+            return;
+        };
+        let (step, said) = &mut self.said[group];
+        if last + 1 > *step {
+            (*step, *said) = (last + 1, drop_name);
+        } else if last + 1 == *step {
+            *said |= drop_name;
+        }
+    }
+
+    /// Has all groups do as was said; one that was never there is left alone.
+    pub(crate) fn settle(self, series: &mut [Series]) {
+        for (series, (step, drop_name)) in series.iter_mut().zip(self.said) {
+            if step > 0 {
+                series.drop_name = drop_name;
+            }
+        }
+    }
+}
+
 pub(crate) fn group(series: &[Series], grouping: &Grouping) -> Groups {
     let mut known: HashMap<Vec<u8>, u32, foldhash::fast::FixedState> = HashMap::default();
-    let mut groups = Groups { of_series: Vec::with_capacity(series.len()), series: Vec::new() };
+    let mut groups =
+        Groups { of_series: Vec::with_capacity(series.len()), series: Vec::new(), is_mixed: false };
     let (mut key, mut last_key) = (Vec::new(), Vec::new());
     for s in series {
         key.clear();
@@ -60,7 +97,9 @@ pub(crate) fn group(series: &[Series], grouping: &Grouping) -> Groups {
         // Neighbours are often in one group, all of them where there is one.
         let last = groups.of_series.last().copied().filter(|_| key == last_key);
         let id = if let Some(id) = last.or_else(|| known.get(&key).copied()) {
-            groups.series[id as usize].drop_name |= s.drop_name;
+            let drop_name = &mut groups.series[id as usize].drop_name;
+            groups.is_mixed |= *drop_name != s.drop_name;
+            *drop_name |= s.drop_name;
             id
         } else {
             let id = u32::try_from(groups.len()).expect("a query has fewer than 2^32 groups");
@@ -120,7 +159,7 @@ pub(crate) fn fold(
     place: Place,
 ) -> Result<Block, Error> {
     let grid = stream.grid;
-    let groups = group(&stream.series, grouping);
+    let mut groups = group(&stream.series, grouping);
     if groups.len() == 0 || grid.len == 0 {
         stream.drain(ctx)?;
         return Ok(Block::empty(grid));
@@ -139,7 +178,15 @@ pub(crate) fn fold(
         })
         .collect();
 
+    let mut last_word = LastWord::new(&groups);
     stream.for_each_wave(ctx, &mut charge, |wave| {
+        if let Some(last_word) = &mut last_word {
+            for r in 0..wave.rows {
+                let series = wave.from + r;
+                let group = groups.of_series[series] as usize;
+                last_word.hear(group, wave.row(r), stream.series[series].drop_name);
+            }
+        }
         let add_wave = |fold: &mut Fold| {
             for r in 0..wave.rows {
                 let series = wave.from + r;
@@ -158,6 +205,10 @@ pub(crate) fn fold(
         }
         Ok(())
     })?;
+
+    if let Some(last_word) = last_word {
+        last_word.settle(&mut groups.series);
+    }
 
     // Groups in the order in which their first point was met.
     let mut order: Vec<(usize, usize)> = (0..groups.len())

@@ -113,7 +113,9 @@ impl Histograms {
         Some(&self.points[at].1)
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (usize, &Arc<FloatHistogram>)> {
+    pub(crate) fn iter(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (usize, &Arc<FloatHistogram>)> + DoubleEndedIterator {
         self.points.iter().map(|(step, histogram)| (*step as usize, histogram))
     }
 
@@ -198,6 +200,17 @@ pub(crate) struct RowView<'a> {
 impl<'a> RowView<'a> {
     pub(crate) fn is_empty(&self) -> bool {
         self.histograms.is_empty() && !bits::any(self.present)
+    }
+
+    pub(crate) fn first_step(self) -> Option<usize> {
+        let histogram = self.histograms.iter().next().map(|(step, _)| step);
+        bits::ones(self.present).next().into_iter().chain(histogram).min()
+    }
+
+    pub(crate) fn last_step(self) -> Option<usize> {
+        let float = self.present.iter().rposition(|&word| word != 0);
+        let float = float.map(|w| w * 64 + 63 - self.present[w].leading_zeros() as usize);
+        float.max(self.histograms.iter().next_back().map(|(step, _)| step))
     }
 
     /// What the row has at a step.
@@ -323,9 +336,14 @@ impl Block {
         self.histograms.truncate(keep.len());
     }
 
-    /// Moves the points of row `from` into row `into`; `false` if both have one at some step.
+    /// Moves the points of row `from` into row `into`; `false` if both have one at some step. Whether the name goes in
+    /// the end is as the earlier of them has it.
     pub(crate) fn merge_row(&mut self, into: usize, from: usize) -> bool {
         let (steps, words) = (self.grid.len, self.grid.words());
+        let is_earlier = match (self.view(from).first_step(), self.view(into).first_step()) {
+            (Some(from), Some(into)) => from < into,
+            (from, _) => from.is_some(),
+        };
         if self.histograms[from].iter().any(|(step, _)| self.has(into, step))
             || self.histograms[into].iter().any(|(step, _)| self.has(from, step))
         {
@@ -344,7 +362,9 @@ impl Block {
             self.present[into * words + w] |= moved;
             self.present[from * words + w] = 0;
         }
-        self.series[into].drop_name |= self.series[from].drop_name;
+        if is_earlier {
+            self.series[into].drop_name = self.series[from].drop_name;
+        }
         true
     }
 }

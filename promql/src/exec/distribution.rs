@@ -13,8 +13,8 @@ use model::number::format_f;
 use model::{FloatHistogram, LabelsBuilder};
 use rayon::prelude::*;
 
-use super::aggregate::group;
-use super::column::{Block, Histograms, Scalars, Series, bits};
+use super::aggregate::{LastWord, group};
+use super::column::{Block, Histograms, RowView, Scalars, Series, bits};
 use super::ranked::{bounds, reordered};
 use super::stream::{Stream, WAVE_CELLS};
 use super::{Ctx, math};
@@ -45,6 +45,7 @@ pub(crate) fn quantile(
     }
     let groups = group(&stream.series, grouping);
     let rows = groups.rows();
+    let mut last_word = LastWord::new(&groups);
     let charge = ctx.charge_block(groups.len(), grid)?;
     let mut block = Block::absent(groups.series, grid, charge);
     let (steps, words) = (grid.len, grid.words());
@@ -70,6 +71,18 @@ pub(crate) fn quantile(
         stream.fill_listed(ctx, &|r| listed[r], &mut values, &mut present, &mut histograms, &mut samples)?;
         if histograms.iter().any(|all| !all.is_empty()) {
             ignored.store(true, Ordering::Relaxed);
+        }
+        if let Some(last_word) = &mut last_word {
+            for (i, start) in starts.iter().enumerate() {
+                for r in *start..starts.get(i + 1).copied().unwrap_or(n) {
+                    let row = RowView {
+                        values: &values[r * steps..][..steps],
+                        present: &present[r * words..][..words],
+                        histograms: &histograms[r],
+                    };
+                    last_word.hear(from + i, row, stream.series[listed[r]].drop_name);
+                }
+            }
         }
         for (first, i) in first.iter_mut().skip(from).zip(0..next - from) {
             let mut members = starts[i]..starts.get(i + 1).copied().unwrap_or(n);
@@ -97,6 +110,9 @@ pub(crate) fn quantile(
             }),
             _ => out.chunks_exact_mut(steps).zip(seen.chunks_exact_mut(words)).enumerate().for_each(one),
         }
+    }
+    if let Some(last_word) = last_word {
+        last_word.settle(&mut block.series);
     }
     stream.raise_notes(ctx)?;
     if ignored.into_inner() {

@@ -435,7 +435,10 @@ impl<'q> Ctx<'q> {
         arrange: impl Fn(&Block, &mut [usize]),
     ) -> Result<Stream, Error> {
         if !stream.grid.is_point() {
-            self.annotate(Annotation::sort_in_range_query(place));
+            // Of a subquery without a point nobody says anything.
+            if stream.grid.len > 0 {
+                self.annotate(Annotation::sort_in_range_query(place));
+            }
             return stream.unify_after_operator(self);
         }
         let block = stream.collect(self)?;

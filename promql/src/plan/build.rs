@@ -234,6 +234,9 @@ impl Builder {
 
     fn matrix(&mut self, e: &MatrixSelector, around: Enclosing, function: &str) -> Result<Window, Error> {
         let lookback = self.scope.lookback;
+        // Durations are worked out before anything is evaluated, so what is wrong with them is said first.
+        let range = millis(&e.range, self.outer, true)?;
+        let (at, offset) = self.modifiers(&e.selector.modifiers)?;
         let mut margins = (0, 0);
         if let Some(boundary) = e.selector.boundary {
             let (word, users): (_, &[&str]) = match boundary {
@@ -248,8 +251,6 @@ impl Builder {
             }
             margins = (lookback, if boundary == Boundary::Smoothed { lookback } else { 0 });
         }
-        let range = millis(&e.range, self.outer, true)?;
-        let (at, offset) = self.modifiers(&e.selector.modifiers)?;
         margins.0 = range.saturating_add(margins.0 - 1);
         let select = self.select(&e.selector.matchers, at, offset, margins, around);
         Ok(Window {

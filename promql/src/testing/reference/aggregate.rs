@@ -44,15 +44,12 @@ impl Reference {
             (_, other) => other.unwrap_or_default(),
         };
         // Groups in the order in which their series come.
-        let mut groups: Vec<(Labels, bool, Vec<&Row>)> = Vec::new();
+        let mut groups: Vec<(Labels, Vec<&Row>)> = Vec::new();
         for row in &rows {
             let key = group_labels(&row.labels, &e.grouping, e.without);
-            match groups.iter_mut().find(|(labels, ..)| *labels == key) {
-                Some((_, drop, members)) => {
-                    *drop |= row.drop;
-                    members.push(row);
-                }
-                None => groups.push((key, row.drop, vec![row])),
+            match groups.iter_mut().find(|(labels, _)| *labels == key) {
+                Some((_, members)) => members.push(row),
+                None => groups.push((key, vec![row])),
             }
         }
         if matches!(
@@ -62,7 +59,9 @@ impl Reference {
             return Ok(self.chosen(e.op, &groups, &params, rows.len(), grid));
         }
         let mut out = Vec::new();
-        for (labels, drop, members) in groups {
+        for (labels, members) in groups {
+            // Whether the name goes is as the last step has it.
+            let mut drop = false;
             let mut points = BTreeMap::new();
             for t in grid.times() {
                 let values: Vec<(&Row, &Val)> =
@@ -70,6 +69,7 @@ impl Reference {
                 if values.is_empty() {
                     continue;
                 }
+                drop = values.iter().any(|(row, _)| row.drop);
                 let param = params.get(&t).copied().unwrap_or(0.0);
                 points.extend(self.fold(e.op, &values, param).map(|v| (t, v)));
             }
@@ -199,7 +199,7 @@ impl Reference {
     fn chosen(
         &self,
         op: AggregateOp,
-        groups: &[(Labels, bool, Vec<&Row>)],
+        groups: &[(Labels, Vec<&Row>)],
         params: &BTreeMap<Timestamp, f64>,
         n_series: usize,
         grid: Grid,
@@ -214,7 +214,7 @@ impl Reference {
             };
         for t in grid.times() {
             let param = params[&t];
-            for (_, _, members) in groups {
+            for (_, members) in groups {
                 let here: Vec<(&Row, &Val)> =
                     members.iter().filter_map(|row| Some((*row, row.points.get(&t)?))).collect();
                 if op == AggregateOp::LimitRatio {
