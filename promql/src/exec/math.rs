@@ -1,11 +1,14 @@
 //! Arithmetic with Go's rules: operators, functions of one float, compensated sums, quantiles.
 //!
-//! Never fuses a multiplication with an addition: results are compared by bits.
+//! Results are compared by bits: nothing here fuses a multiplication with an addition, and no function of the C library
+//! is called where Go has its own.
 //!
 //! Compat: prometheus `promql/functions.go`, `promql/engine.go` `scalarBinop`, `util/kahansum` (3.14).
 
 pub(crate) use model::elementary::kahan_add;
-use model::elementary::{ln, log2, log10};
+use model::elementary::{
+    acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, exp, ln, log2, log10, pow, sin, sinh, tan, tanh,
+};
 
 use super::calendar::Date;
 use super::column::{Scalars, bits};
@@ -105,11 +108,6 @@ pub(crate) fn go_min(a: f64, b: f64) -> f64 {
     }
 }
 
-/// Go's `math.Pow`, which is C's but for what both leave to the platform.
-fn go_pow(a: f64, b: f64) -> f64 {
-    a.powf(b)
-}
-
 /// The value of an arithmetic operator; `None` for any other.
 #[inline]
 fn arithmetic(op: BinaryOp, a: f64, b: f64) -> Option<f64> {
@@ -119,8 +117,8 @@ fn arithmetic(op: BinaryOp, a: f64, b: f64) -> Option<f64> {
         BinaryOp::Mul => a * b,
         BinaryOp::Div => a / b,
         BinaryOp::Mod => a % b,
-        BinaryOp::Pow => go_pow(a, b),
-        BinaryOp::Atan2 => a.atan2(b),
+        BinaryOp::Pow => pow(a, b),
+        BinaryOp::Atan2 => atan2(a, b),
         _ => return None,
     })
 }
@@ -256,24 +254,24 @@ pub(crate) fn map_row(func: MapFn, params: &[Scalars], values: &mut [f64], prese
         MapFn::Abs => f64::abs,
         MapFn::Ceil => f64::ceil,
         MapFn::Floor => f64::floor,
-        MapFn::Exp => f64::exp,
+        MapFn::Exp => exp,
         MapFn::Sqrt => f64::sqrt,
         MapFn::Ln => ln,
         MapFn::Log2 => log2,
         MapFn::Log10 => log10,
         MapFn::Sgn => sgn,
-        MapFn::Sin => f64::sin,
-        MapFn::Cos => f64::cos,
-        MapFn::Tan => f64::tan,
-        MapFn::Asin => f64::asin,
-        MapFn::Acos => f64::acos,
-        MapFn::Atan => f64::atan,
-        MapFn::Sinh => f64::sinh,
-        MapFn::Cosh => f64::cosh,
-        MapFn::Tanh => f64::tanh,
-        MapFn::Asinh => f64::asinh,
-        MapFn::Acosh => f64::acosh,
-        MapFn::Atanh => f64::atanh,
+        MapFn::Sin => sin,
+        MapFn::Cos => cos,
+        MapFn::Tan => tan,
+        MapFn::Asin => asin,
+        MapFn::Acos => acos,
+        MapFn::Atan => atan,
+        MapFn::Sinh => sinh,
+        MapFn::Cosh => cosh,
+        MapFn::Tanh => tanh,
+        MapFn::Asinh => asinh,
+        MapFn::Acosh => acosh,
+        MapFn::Atanh => atanh,
         MapFn::Deg => |v| v * 180.0 / std::f64::consts::PI,
         MapFn::Rad => |v| v * std::f64::consts::PI / 180.0,
         MapFn::DayOfMonth => |v| f64::from(date(v).day),

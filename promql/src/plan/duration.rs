@@ -65,7 +65,7 @@ fn seconds(expr: &DurationExpr, outer: Outer) -> Result<f64, Error> {
                 DurationOp::Div => a / b,
                 DurationOp::Mod if b == 0.0 => return Err(failure(*span, "modulo by zero")),
                 DurationOp::Mod => a % b,
-                DurationOp::Pow => a.powf(b),
+                DurationOp::Pow => model::elementary::pow(a, b),
             }
         }
     })

@@ -1,9 +1,21 @@
 //! Elementary functions that round as Go's do, bit for bit; and a step of a compensated sum.
 //!
 //! What depends on them is compared by bits, and the functions of the C library differ in the last bit now and then.
-//! Never fuses a multiplication with an addition. The polynomials are those of FreeBSD's msun.
+//! Never fuses a multiplication with an addition, but for [`exp`]. The polynomials are those of FreeBSD's msun here,
+//! those of the modules come from where they say.
 //!
-//! Compat: Go's `math` on amd64, `Log`, `Log2`, `Log10`, `Exp2`; prometheus `util/kahansum`.
+//! Compat: Go's `math` on amd64, `Log`, `Log2`, `Log10`, `Exp2`; prometheus `util/kahansum`. Go's assembly of `Log` is
+//! wrong for numbers too small to be normal, which is not repeated.
+
+mod circular;
+mod hyperbolic;
+mod power;
+#[cfg(test)]
+mod tests;
+
+pub use circular::{acos, asin, atan, atan2, cos, sin, tan};
+pub use hyperbolic::{acosh, asinh, atanh, cosh, sinh, tanh};
+pub use power::{exp, pow};
 
 use std::f64::consts::{LOG2_E, LOG10_E, SQRT_2};
 
@@ -17,6 +29,12 @@ pub fn kahan_add(inc: f64, sum: f64, c: f64) -> (f64, f64) {
     let t = sum + inc;
     let lost = if sum.abs() >= inc.abs() { (sum - t) + inc } else { (inc - t) + sum };
     (t, if t.is_infinite() { 0.0 } else { c + lost })
+}
+
+/// The polynomial of `coefficients`, those of high powers first.
+#[inline]
+fn horner<const N: usize>(v: f64, coefficients: &[f64; N]) -> f64 {
+    coefficients[1..].iter().fold(coefficients[0], |sum, c| sum * v + c)
 }
 
 /// `v` = fraction * 2^exponent with a fraction from a half to below one; zero and what is not finite have none.
@@ -125,6 +143,6 @@ pub(crate) fn scale(v: f64, exponent: i64) -> f64 {
         2047.. => v * f64::INFINITY,
         // The first factor keeps `v` normal, so that only the second rounds.
         -1100..=-1023 => v * step(-900) * step(exponent + 900),
-        _ => 0.0,
+        _ => 0.0_f64.copysign(v),
     }
 }
