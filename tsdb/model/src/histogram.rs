@@ -86,6 +86,45 @@ pub type Histogram = Buckets<u64, i64>;
 /// Float counts; every bucket as it is.
 pub type FloatHistogram = Buckets<f64, f64>;
 
+impl<C: Copy, B: Copy> Buckets<C, B> {
+    /// Becomes a copy of `other`, in its own memory.
+    pub fn copy_from(&mut self, other: &Self) {
+        let Self {
+            positive_spans, negative_spans, positive_buckets, negative_buckets, custom_values, ..
+        } = self;
+        positive_spans.clone_from(&other.positive_spans);
+        negative_spans.clone_from(&other.negative_spans);
+        positive_buckets.clone_from(&other.positive_buckets);
+        negative_buckets.clone_from(&other.negative_buckets);
+        custom_values.clone_from(&other.custom_values);
+        self.copy_totals(other);
+    }
+
+    /// Becomes a copy of `other` without buckets, spans and bounds, in its own memory.
+    pub fn copy_totals_of(&mut self, other: &Self) {
+        self.clear_buckets();
+        self.copy_totals(other);
+    }
+
+    /// Removes all buckets, spans and bounds; their memory stays.
+    pub fn clear_buckets(&mut self) {
+        self.positive_spans.clear();
+        self.negative_spans.clear();
+        self.positive_buckets.clear();
+        self.negative_buckets.clear();
+        self.custom_values.clear();
+    }
+
+    fn copy_totals(&mut self, other: &Self) {
+        self.counter_reset_hint = other.counter_reset_hint;
+        self.schema = other.schema;
+        self.zero_threshold = other.zero_threshold;
+        self.zero_count = other.zero_count;
+        self.count = other.count;
+        self.sum = other.sum;
+    }
+}
+
 impl<C, B> Buckets<C, B> {
     pub fn uses_custom_buckets(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA

@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
 use crate::exemplar::SeriesExemplars;
 use crate::histogram::{self, InvalidHistogram};
 use crate::wire::parse::MetricType;
-use crate::{Exemplar, Labels, Matcher, SampleBatch, TimeRange, Timestamp, Value};
+use crate::{Detail, Exemplar, HistogramPoints, Labels, Matcher, SampleBatch, TimeRange, Timestamp, Value};
 
 /// A failure of the store, its text ready for the user.
 #[derive(Debug, thiserror::Error)]
@@ -257,5 +257,23 @@ pub trait SeriesSet: Send + Sync {
     /// As [`SeriesSet::samples_into`].
     fn last_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
         self.samples_into(i, range, out)
+    }
+
+    /// As [`SeriesSet::samples_into`], with the histograms as floats and apart: `floats` gets none and has none.
+    /// Of what `detail` does not ask for, there may be nothing in them.
+    ///
+    /// # Errors
+    /// As [`SeriesSet::samples_into`].
+    fn points_into(
+        &self,
+        i: usize,
+        range: TimeRange,
+        _detail: Detail,
+        floats: &mut SampleBatch,
+        histograms: &mut HistogramPoints,
+    ) -> Result<(), Error> {
+        self.samples_into(i, range, floats)?;
+        histograms.take_from(&mut floats.histograms);
+        Ok(())
     }
 }

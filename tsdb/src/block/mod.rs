@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::storage::{self, SeriesSet};
-use model::{Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
+use model::{Detail, HistogramPoints, Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
 
 pub use self::meta::BlockMeta;
 pub use self::tombstones::Tombstones;
@@ -26,7 +26,7 @@ use crate::db::paths;
 use crate::fs::{self, Mmap};
 use crate::index::select::{self, PostingsSource as _};
 use crate::index::{self, ChunkMeta, Postings};
-use crate::{Error, Result};
+use crate::{DecodeError, Error, Result};
 
 /// An open block.
 #[derive(Debug)]
@@ -249,6 +249,54 @@ impl Block {
         Ok(())
     }
 
+    /// As [`Self::samples_into`], with histograms as floats and apart, where nothing is deleted and chunks follow each
+    /// other; `false` where it is not so, and something may have been appended then.
+    fn points_into(
+        &self,
+        series_ref: u32,
+        range: TimeRange,
+        detail: Detail,
+        floats: &mut SampleBatch,
+        histograms: &mut HistogramPoints,
+    ) -> Result<bool> {
+        if !self.tombstones.spans(series_ref).is_empty() {
+            return Ok(false);
+        }
+        let mut chunks = Vec::new();
+        self.index.series_into(series_ref, None, Some(&mut chunks))?;
+        let mut end = None;
+        for chunk in &chunks {
+            if !range.overlaps(TimeRange::new(chunk.mint, chunk.maxt)) {
+                continue;
+            }
+            let (float, histogram) = (floats.len(), histograms.len());
+            let (encoding, data) = self.read_chunk(chunk)?;
+            let count = chunk::count(encoding, data);
+            count
+                .and_then(|n| chunk::decode_points(encoding, data, n, range, detail, floats, histograms))
+                .map_err(|e| self.corrupt(chunk, &e))?;
+            // A chunk has samples of one type.
+            let (ts, points) = (&floats.ts[float..], &histograms[histogram..]);
+            let (first, last) = match (ts, points) {
+                ([first, .., last], _) => (*first, *last),
+                ([only], _) => (*only, *only),
+                (_, [first, .., last]) => (first.t, last.t),
+                (_, [only]) => (only.t, only.t),
+                _ => continue,
+            };
+            let is_sorted = ts.is_sorted_by(|a, b| a < b) && points.is_sorted_by(|a, b| a.t < b.t);
+            if !is_sorted || Some(first) <= end {
+                return Ok(false);
+            }
+            end = Some(last);
+        }
+        Ok(true)
+    }
+
+    fn corrupt(&self, chunk: &ChunkMeta, e: &DecodeError) -> Error {
+        Error::corrupt(self.chunks.path(chunk.chunk_ref), chunk.chunk_ref & 0xffff_ffff, e.what)
+    }
+
     /// Appends the samples of a chunk within `range` to `out`, without those deleted, times ascending.
     fn chunk_into(
         &self,
@@ -259,9 +307,7 @@ impl Block {
     ) -> Result<()> {
         let from = out.end();
         let (encoding, data) = self.read_chunk(chunk)?;
-        chunk::decode(encoding, data, range, out).map_err(|e| {
-            Error::corrupt(self.chunks.path(chunk.chunk_ref), chunk.chunk_ref & 0xffff_ffff, e.what)
-        })?;
+        chunk::decode(encoding, data, range, out).map_err(|e| self.corrupt(chunk, &e))?;
         if !deleted.is_empty() {
             tombstones::apply(deleted, out, from);
         }
@@ -329,6 +375,29 @@ impl SeriesSet for BlockSeriesSet {
             return Ok(());
         }
         self.block.samples_into(self.refs[i], range, out).map_err(storage::Error::new)
+    }
+
+    fn points_into(
+        &self,
+        i: usize,
+        range: TimeRange,
+        detail: Detail,
+        floats: &mut SampleBatch,
+        histograms: &mut HistogramPoints,
+    ) -> Result<(), storage::Error> {
+        let within = TimeRange::new(range.mint.max(self.range.mint), range.maxt.min(self.range.maxt));
+        if within.mint > within.maxt {
+            return Ok(());
+        }
+        let (float, histogram) = (floats.end(), histograms.len());
+        let read = self.block.points_into(self.refs[i], within, detail, floats, histograms);
+        if !read.map_err(storage::Error::new)? {
+            drop(floats.split_off(float));
+            histograms.truncate(histogram);
+            self.samples_into(i, range, floats)?;
+            histograms.take_from(&mut floats.histograms);
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 //! Compat: prometheus `tsdb/chunkenc`, `HistogramChunk`, `FloatHistogramChunk` and their `ST` forms. Bit-exact.
 
 mod layout;
+pub(super) mod points;
 mod spans;
 mod tracked;
 
@@ -81,7 +82,12 @@ pub(super) trait Kind: Copy + std::fmt::Debug + Sized {
     /// Of the count and the zero count.
     type Total: Tracked;
     /// Of a bucket.
-    type Bucket: Tracked<Value: BucketCount>;
+    type Bucket: Tracked<Value: points::FloatCount>;
+
+    /// Whether counts are floats.
+    const IS_FLOAT: bool;
+
+    fn float(total: Value<Self::Total>) -> f64;
 
     fn wrap(histogram: Box<Body<Self>>) -> AnyHistogram;
 
@@ -120,6 +126,12 @@ impl Kind for Int {
     type Total = Total;
     type Bucket = Step;
 
+    const IS_FLOAT: bool = false;
+
+    fn float(total: u64) -> f64 {
+        total as f64
+    }
+
     fn wrap(histogram: Box<Histogram>) -> AnyHistogram {
         AnyHistogram::Int(histogram)
     }
@@ -139,6 +151,12 @@ impl Kind for Int {
 impl Kind for Float {
     type Total = Xored;
     type Bucket = Xored;
+
+    const IS_FLOAT: bool = true;
+
+    fn float(total: f64) -> f64 {
+        total
+    }
 
     fn wrap(histogram: Box<FloatHistogram>) -> AnyHistogram {
         AnyHistogram::Float(histogram)
@@ -496,15 +514,11 @@ pub(super) fn decode<K: Kind>(
     range: TimeRange,
     out: &mut SampleBatch,
 ) -> Result<(), DecodeError> {
-    let Some((&[first, _, third], stream)) = chunk.split_first_chunk::<HEADER_LEN>() else {
-        return Err(DecodeError { what: "chunk too short", offset: 0 });
-    };
+    let (header, start, mut bits) = open(chunk, with_start)?;
     if n == 0 {
         return Ok(());
     }
-    let header = ResetHeader::from_byte(if with_start { first } else { third });
-    let mut bits = BitReader::new(stream);
-    let mut decoder = Decoder::<K>::begin(&mut bits, with_start.then_some(third))?;
+    let mut decoder = Decoder::<K>::begin(&mut bits, start)?;
     for index in 0..n {
         if index > 0 {
             decoder.advance(&mut bits, index)?;
@@ -518,6 +532,15 @@ pub(super) fn decode<K: Kind>(
         }
     }
     Ok(())
+}
+
+/// The headers of resets and of start times, and the stream behind them.
+fn open(chunk: &[u8], with_start: bool) -> Result<(ResetHeader, Option<u8>, BitReader<'_>), DecodeError> {
+    let Some((&[first, _, third], stream)) = chunk.split_first_chunk::<HEADER_LEN>() else {
+        return Err(DecodeError { what: "chunk too short", offset: 0 });
+    };
+    let header = ResetHeader::from_byte(if with_start { first } else { third });
+    Ok((header, with_start.then_some(third), BitReader::new(stream)))
 }
 
 /// What the reader remembers between two samples.
@@ -553,18 +576,30 @@ impl<K: Kind> Decoder<K> {
     }
 
     fn advance(&mut self, bits: &mut BitReader<'_>, index: u16) -> Result<(), DecodeError> {
-        let previous = self.t;
+        self.advance_time(bits)?;
+        self.advance_rest(bits, index)
+    }
+
+    /// Reads the time of the next sample.
+    #[inline]
+    fn advance_time(&mut self, bits: &mut BitReader<'_>) -> Result<(), DecodeError> {
         self.delta = self.delta.wrapping_add(varbit::read_int(bits)?);
-        self.t = previous.wrapping_add(self.delta);
+        self.t = self.t.wrapping_add(self.delta);
+        Ok(())
+    }
+
+    /// Reads what is behind the time of sample `index`.
+    #[inline]
+    fn advance_rest(&mut self, bits: &mut BitReader<'_>, index: u16) -> Result<(), DecodeError> {
         self.total.read(bits)?;
         self.zero.read(bits)?;
         self.sum.read(bits)?;
         if !model::is_stale(self.sum.value()) {
-            for bucket in self.positive.iter_mut().chain(&mut self.negative) {
-                bucket.read(bits)?;
-            }
+            read_next(bits, &mut self.positive)?;
+            read_next(bits, &mut self.negative)?;
         }
         if let Some(start) = &mut self.start {
+            let previous = self.t.wrapping_sub(self.delta);
             self.st = start.read(bits, index, self.t, previous)?;
         }
         Ok(())
@@ -602,6 +637,29 @@ impl<K: Kind> Decoder<K> {
         }
     }
 }
+
+/// Reads how buckets changed. Most went on as they did before, which is a single zero for each.
+#[inline]
+fn read_next<T: Tracked>(bits: &mut BitReader<'_>, buckets: &mut [T]) -> Result<(), DecodeError> {
+    let mut at = 0;
+    while at < buckets.len() {
+        let zeros = bits.peek().leading_zeros().min(PEEKED);
+        let run = (zeros as usize).min(buckets.len() - at);
+        buckets[at..at + run].iter_mut().for_each(Tracked::go_on);
+        bits.skip(u32::try_from(run).expect("no more than a word has"))?;
+        at += run;
+        if zeros < PEEKED
+            && let Some(changed) = buckets.get_mut(at)
+        {
+            changed.read(bits)?;
+            at += 1;
+        }
+    }
+    Ok(())
+}
+
+/// How many bits of a peek are real.
+const PEEKED: u32 = 57;
 
 fn read_buckets<T: Tracked>(bits: &mut BitReader<'_>, spans: &[Span]) -> Result<Vec<T>, DecodeError> {
     let n = spans::count(spans);

@@ -16,7 +16,7 @@ pub mod xor;
 mod xor2;
 mod xored;
 
-use model::{SampleBatch, TimeRange, Timestamp};
+use model::{Detail, HistogramPoints, SampleBatch, TimeRange, Timestamp};
 
 pub use self::batch::{encode_as, encode_batch};
 pub use self::builder::{Builder, Pushed};
@@ -103,6 +103,29 @@ pub fn decode_first(
         Encoding::FloatHistogram | Encoding::FloatHistogramSt => {
             let with_start = encoding.keeps_start();
             histogram::decode::<histogram::Float>(bytes, with_start, n, range, out)
+        }
+    }
+}
+
+/// As [`decode_first`], with histograms as floats and apart.
+pub fn decode_points(
+    encoding: Encoding,
+    bytes: &[u8],
+    n: u16,
+    range: TimeRange,
+    detail: Detail,
+    floats: &mut SampleBatch,
+    histograms: &mut HistogramPoints,
+) -> Result<(), DecodeError> {
+    use self::histogram::{Float, Int, points};
+    let with_start = encoding.keeps_start();
+    match encoding {
+        Encoding::Xor | Encoding::Xor2 => decode_first(encoding, bytes, n, range, floats),
+        Encoding::Histogram | Encoding::HistogramSt => {
+            points::decode::<Int>(bytes, with_start, n, range, detail, histograms)
+        }
+        Encoding::FloatHistogram | Encoding::FloatHistogramSt => {
+            points::decode::<Float>(bytes, with_start, n, range, detail, histograms)
         }
     }
 }

@@ -85,6 +85,7 @@ pub(crate) fn collect(set: &dyn SeriesSet, range: TimeRange) -> Vec<(Labels, BTr
         .map(|i| {
             let mut batch = SampleBatch::default();
             set.samples_into(i, range, &mut batch).unwrap();
+            crate::testing::assert_points_agree(set, i, range);
             assert!(batch.ts.is_sorted_by(|a, b| a < b), "times ascend");
             let mut last = SampleBatch::default();
             set.last_into(i, range, &mut last).unwrap();

@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
+use model::histogram::CounterResetHint;
 use model::storage::{Error, Querier, SelectHints, SeriesSet};
-use model::{Labels, Matcher, SampleBatch, TimeRange};
+use model::{Detail, HistogramPoints, Labels, Matcher, SampleBatch, TimeRange, Timestamp};
 use smallvec::SmallVec;
 
 use super::blocks::{BlockList, Blocks};
@@ -161,6 +162,46 @@ impl SeriesSet for MergedSet {
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
         self.merge(i, out, |set, at, out| set.samples_into(at, range, out))
+    }
+
+    fn points_into(
+        &self,
+        i: usize,
+        range: TimeRange,
+        detail: Detail,
+        floats: &mut SampleBatch,
+        histograms: &mut HistogramPoints,
+    ) -> Result<(), Error> {
+        let (float, histogram) = (floats.end(), histograms.len());
+        let last_time = |floats: &SampleBatch, histograms: &HistogramPoints| -> Option<Timestamp> {
+            let t = floats.ts[float.float..].last().copied();
+            t.max(histograms[histogram..].last().map(|point| point.t))
+        };
+        for (n, &(set, at)) in self.rows[i].parts.iter().enumerate() {
+            let end = last_time(floats, histograms);
+            let (next_float, next) = (floats.len(), histograms.len());
+            self.sets[set].points_into(at, range, detail, floats, histograms)?;
+            let first_histogram = histograms.get(next).map(|point| point.t);
+            let starts = [floats.ts.get(next_float).copied(), first_histogram];
+            if starts.into_iter().flatten().min().is_some_and(|first| Some(first) <= end) {
+                // They overlap, and what is told of a histogram without its buckets is not enough to merge it.
+                drop(floats.split_off(float));
+                histograms.truncate(histogram);
+                self.samples_into(i, range, floats)?;
+                histograms.take_from(&mut floats.histograms);
+                return Ok(());
+            }
+            // As where they are merged: what was before it in its own set is not known to be.
+            if n > 0
+                && let Some(point) = histograms.get_mut(next)
+            {
+                let hint = point.value.counter_reset_hint;
+                if !matches!(hint, CounterResetHint::Gauge | CounterResetHint::Unknown) {
+                    Arc::make_mut(&mut point.value).counter_reset_hint = CounterResetHint::Unknown;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn last_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use model::storage::{Error, Querier, Queryable, SelectHints, SeriesSet};
-use model::{Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
+use model::{Detail, HistogramPoints, Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
 use parking_lot::RwLockReadGuard;
 use roaring::RoaringBitmap;
 
@@ -137,6 +137,18 @@ impl Piece<'_> {
             Some(n) => chunk::decode_first(self.encoding, self.bytes, n, range, out),
             None => chunk::decode(self.encoding, self.bytes, range, out),
         }
+    }
+
+    /// As [`Self::decode`], with histograms as floats and apart.
+    fn decode_points(
+        &self,
+        range: TimeRange,
+        detail: Detail,
+        floats: &mut SampleBatch,
+        histograms: &mut HistogramPoints,
+    ) -> Result<(), DecodeError> {
+        let n = self.n_open.map_or_else(|| chunk::count(self.encoding, self.bytes), Ok)?;
+        chunk::decode_points(self.encoding, self.bytes, n, range, detail, floats, histograms)
     }
 }
 
@@ -334,16 +346,34 @@ impl View {
 
     fn decode(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> crate::Result<()> {
         let start = out.end();
-        self.each_chunk(i, range, |piece| {
-            piece.decode(range, out).map_err(|e| {
-                crate::Error::corrupt(&self.inner.wal_dir, u64::from(piece.offset), e.to_string())
-            })
-        })?;
+        self.each_chunk(i, range, |piece| piece.decode(range, out).map_err(|e| self.corrupt(piece, &e)))?;
         if let Some(late) = self.late.get(self.entries[i].late as usize) {
             late.merge_into(&self.inner, &self.files, range, start, out)?;
         }
         self.drop_deleted(i, start, out);
         Ok(())
+    }
+
+    /// As [`Self::decode`], with histograms as floats and apart, where nothing is late or deleted; `false` where it is.
+    fn decode_points(
+        &self,
+        i: usize,
+        range: TimeRange,
+        detail: Detail,
+        floats: &mut SampleBatch,
+        histograms: &mut HistogramPoints,
+    ) -> crate::Result<bool> {
+        if self.entries[i].late != NONE || self.is_touched_by_tombstone(i) {
+            return Ok(false);
+        }
+        self.each_chunk(i, range, |piece| {
+            piece.decode_points(range, detail, floats, histograms).map_err(|e| self.corrupt(piece, &e))
+        })?;
+        Ok(true)
+    }
+
+    fn corrupt(&self, piece: Piece<'_>, e: &DecodeError) -> crate::Error {
+        crate::Error::corrupt(&self.inner.wal_dir, u64::from(piece.offset), e.to_string())
     }
 
     /// The last sample of series `i` if it is at hand: a float that ends an open chunk, in `range` and not deleted.
@@ -389,6 +419,21 @@ impl SeriesSet for View {
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
         self.decode(i, range, out).map_err(Error::new)
+    }
+
+    fn points_into(
+        &self,
+        i: usize,
+        range: TimeRange,
+        detail: Detail,
+        floats: &mut SampleBatch,
+        histograms: &mut HistogramPoints,
+    ) -> Result<(), Error> {
+        if !self.decode_points(i, range, detail, floats, histograms).map_err(Error::new)? {
+            self.samples_into(i, range, floats)?;
+            histograms.take_from(&mut floats.histograms);
+        }
+        Ok(())
     }
 
     fn last_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {

@@ -56,6 +56,7 @@ fn select(head: &Head, range: TimeRange, matchers: &[Matcher]) -> Vec<(Labels, S
             set.last_into(i, range, &mut last).unwrap();
             let bits = |batch: &SampleBatch| batch.iter().last().map(|s| (s.t, s.v.to_bits()));
             assert_eq!(bits(&last), bits(&out), "the last sample alone is the last of all");
+            crate::testing::assert_points_agree(&*set, i, range);
             (set.labels(i), out.iter().map(|s| (s.t, s.v.to_bits())).collect())
         })
         .collect()

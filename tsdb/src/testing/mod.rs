@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ::model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
-use ::model::storage::{AppendError, Appendable, Queryable, SelectHints, SeriesKey};
-use ::model::{AnyHistogram, Labels, SampleBatch, TimeRange, Timestamp, Value, sample};
+use ::model::storage::{AppendError, Appendable, Queryable, SelectHints, SeriesKey, SeriesSet};
+use ::model::{
+    AnyHistogram, Detail, HistogramPoints, HistogramSample, Labels, SampleBatch, TimeRange, Timestamp, Value,
+    sample,
+};
 
 use crate::db::{Db, Options};
 use crate::head::ReplayProgress;
@@ -205,6 +208,7 @@ pub(crate) fn read(db: &Db, range: TimeRange) -> Oracle {
     for i in 0..set.len() {
         batch.clear();
         set.samples_into(i, range, &mut batch).unwrap();
+        assert_points_agree(&*set, i, range);
         assert!(batch.ts.is_sorted_by(|a, b| a < b), "times of floats ascend");
         assert!(batch.histograms.is_sorted_by(|a, b| a.t < b.t), "times of histograms ascend");
         let mut samples: BTreeMap<_, _> =
@@ -219,6 +223,58 @@ pub(crate) fn read(db: &Db, range: TimeRange) -> Oracle {
         }
     }
     found
+}
+
+/// Checks that a series reads the same with its histograms as floats, and that of those read without buckets the ones
+/// have them that tell of counter resets.
+pub(crate) fn assert_points_agree(set: &dyn SeriesSet, i: usize, range: TimeRange) {
+    use crate::chunk::testing::lines;
+    let mut expected = SampleBatch::default();
+    set.samples_into(i, range, &mut expected).unwrap();
+    let floats = |expected: &SampleBatch| -> Vec<FloatHistogram> {
+        let float = |sample: &HistogramSample| match &sample.histogram {
+            AnyHistogram::Int(h) => h.to_float(),
+            AnyHistogram::Float(h) => (**h).clone(),
+        };
+        expected.histograms.iter().map(float).collect()
+    };
+    let histograms = floats(&expected);
+    // Whose hint is not known, and whom it is compared to.
+    let mut is_compared = vec![false; histograms.len()];
+    let mut before = None;
+    for (at, h) in histograms.iter().enumerate().filter(|(_, h)| !h.is_stale()) {
+        if h.counter_reset_hint == CounterResetHint::Unknown {
+            [Some(at), before].into_iter().flatten().for_each(|at| is_compared[at] = true);
+        }
+        before = Some(at);
+    }
+    for detail in [Detail::All, Detail::Stats] {
+        let (mut read, mut points) = (SampleBatch::default(), HistogramPoints::default());
+        set.points_into(i, range, detail, &mut read, &mut points).unwrap();
+        assert!(read.histograms.is_empty(), "they are apart");
+        assert_eq!(points.len(), histograms.len(), "histograms of {}", set.labels(i));
+        let bare = |at: usize, h: &FloatHistogram| {
+            let mut h = h.clone();
+            if detail == Detail::Stats && !is_compared[at] {
+                h.clear_buckets();
+                (h.zero_threshold, h.zero_count) = (0.0, 0.0);
+            }
+            AnyHistogram::Float(Box::new(h))
+        };
+        for (at, (sample, h)) in expected.histograms.iter_mut().zip(&histograms).enumerate() {
+            sample.histogram = bare(at, h);
+        }
+        read.histograms = points
+            .iter()
+            .enumerate()
+            .map(|(at, point)| HistogramSample {
+                t: point.t,
+                st: point.st,
+                histogram: bare(at, &point.value),
+            })
+            .collect();
+        assert_eq!(lines(&read), lines(&expected), "{} in {range:?}, {detail:?}", set.labels(i));
+    }
 }
 
 /// Where two stores differ, in a few lines.

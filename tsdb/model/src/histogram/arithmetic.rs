@@ -111,8 +111,14 @@ impl FloatHistogram {
             combined.reconciled = true;
             self.reconcile_custom::<false>(other, Some(c));
         }
-        c.positive_spans.clone_from(&self.positive_spans);
-        c.negative_spans.clone_from(&self.negative_spans);
+        for (spans, mine) in
+            [(&mut c.positive_spans, &self.positive_spans), (&mut c.negative_spans, &self.negative_spans)]
+        {
+            // They rarely change.
+            if spans != mine {
+                spans.clone_from(mine);
+            }
+        }
         Ok(combined)
     }
 
@@ -168,11 +174,17 @@ impl FloatHistogram {
     /// A schema that is not coarser, or one of custom buckets, gives a plain copy.
     #[must_use]
     pub fn to_schema(&self, schema: i32) -> Self {
-        let mut copy = self.clone();
-        if schema < self.schema && !self.uses_custom_buckets() && copy.reduce_resolution(schema).is_ok() {
-            copy.counter_reset_hint = CounterResetHint::Unknown;
-        }
+        let mut copy = Self::default();
+        copy.copy_in_schema(self, schema);
         copy
+    }
+
+    /// Becomes [`Self::to_schema`] of `other`, in its own memory.
+    pub fn copy_in_schema(&mut self, other: &Self, schema: i32) {
+        self.copy_from(other);
+        if schema < self.schema && !self.uses_custom_buckets() && self.reduce_resolution(schema).is_ok() {
+            self.counter_reset_hint = CounterResetHint::Unknown;
+        }
     }
 
     /// Whether both hold the same data: counts by bits, bounds by value. Hints do not count, empty buckets do.

@@ -25,6 +25,9 @@ pub(in crate::chunk) trait Tracked: Copy + Debug {
 
     fn read(&mut self, bits: &mut BitReader<'_>) -> Result<(), DecodeError>;
 
+    /// What a zero bit stands for.
+    fn go_on(&mut self);
+
     fn value(&self) -> Self::Value;
 }
 
@@ -62,6 +65,11 @@ impl Tracked for Total {
         self.delta = self.delta.wrapping_add(varbit::read_int(bits)?);
         self.value = self.value.wrapping_add_signed(self.delta);
         Ok(())
+    }
+
+    #[inline]
+    fn go_on(&mut self) {
+        self.value = self.value.wrapping_add_signed(self.delta);
     }
 
     fn value(&self) -> u64 {
@@ -105,6 +113,11 @@ impl Tracked for Step {
         Ok(())
     }
 
+    #[inline]
+    fn go_on(&mut self) {
+        self.value = self.value.wrapping_add(self.delta);
+    }
+
     fn value(&self) -> i64 {
         self.value
     }
@@ -133,6 +146,9 @@ impl Tracked for Xored {
     fn read(&mut self, bits: &mut BitReader<'_>) -> Result<(), DecodeError> {
         self.read(bits)
     }
+
+    #[inline]
+    fn go_on(&mut self) {}
 
     fn value(&self) -> f64 {
         Self::value(*self)

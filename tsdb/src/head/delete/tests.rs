@@ -37,6 +37,7 @@ fn times(head: &Head, range: TimeRange) -> Vec<(Labels, Vec<i64>)> {
         .map(|i| {
             let mut batch = SampleBatch::default();
             set.samples_into(i, range, &mut batch).unwrap();
+            crate::testing::assert_points_agree(&*set, i, range);
             (set.labels(i), batch.ts)
         })
         .collect();

@@ -51,6 +51,7 @@ fn select(head: &Head, range: TimeRange) -> BTreeMap<Labels, Samples> {
     for i in 0..set.len() {
         let mut out = SampleBatch::default();
         set.samples_into(i, range, &mut out).unwrap();
+        crate::testing::assert_points_agree(&*set, i, range);
         assert!(out.ts.is_sorted_by(|a, b| a < b), "times ascend: {:?}", out.ts);
         if !out.ts.is_empty() {
             all.insert(set.labels(i), out.iter().map(|s| (s.t, s.v.to_bits())).collect());

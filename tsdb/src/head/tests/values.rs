@@ -124,6 +124,7 @@ fn dump_values(head: &Head) -> BTreeMap<Labels, Vec<(i64, Own)>> {
     for i in 0..set.len() {
         let mut out = SampleBatch::default();
         set.samples_into(i, TimeRange::ALL, &mut out).unwrap();
+        crate::testing::assert_points_agree(&*set, i, TimeRange::ALL);
         let mut samples: Vec<(i64, Own)> = out.iter().map(|s| (s.t, Own::Float(s.v))).collect();
         samples.extend(out.histograms.iter().map(|s| (s.t, Own::Histogram(s.histogram.clone()))));
         samples.sort_by_key(|&(t, _)| t);
