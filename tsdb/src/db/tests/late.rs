@@ -369,7 +369,7 @@ fn late_samples_pass_between_prometheus_and_us() {
         drop(db);
         assert_same(&promtool_dump(&promtool, &data), &ours);
         let server = Server::start(&prometheus, &data, None);
-        let at = (newest + 1000) / 1000;
+        let at = (newest + 2000) / 1000;
         let query = format!("/api/v1/query?query=sum(count_over_time(late%5B1d%5D))&time={at}");
         let answer = get(server.port, &query).unwrap();
         assert!(answer.contains("\"100\""), "{answer}");
