@@ -576,6 +576,7 @@ impl Engine {
             type_and_unit_labels: self.options.features.type_and_unit_labels,
             instant: range.step_ms == 0,
             annotations: Mutex::default(),
+            spares: crate::exec::Spares::default(),
             costs: if wants_steps { Costs::per_step(grid.len) } else { Costs::default() },
             profile: wants_all.then(Profile::default),
         };

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use model::{FloatHistogram, Labels, Timestamp};
+use model::{FloatHistogram, HistogramPoints, Labels, Timestamp};
 
 use super::budget::Charge;
 use super::element::ValueRef;
@@ -87,9 +87,21 @@ impl Scalars {
 }
 
 /// The histograms of one row, ascending by step; no step has a float too.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Histograms {
     points: Vec<(u32, Arc<FloatHistogram>)>,
+    /// Those that were there before it was cleared, for their memory.
+    old: Vec<Arc<FloatHistogram>>,
+}
+
+impl Clone for Histograms {
+    fn clone(&self) -> Self {
+        Self { points: self.points.clone(), old: Vec::new() }
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        self.points.clone_from(&other.points);
+    }
 }
 
 impl Histograms {
@@ -98,7 +110,13 @@ impl Histograms {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.points.clear();
+        self.old.clear();
+        self.old.extend(self.points.drain(..).map(|(_, histogram)| histogram));
+    }
+
+    /// Hands over what was there before it was cleared, if nobody else holds it, so that the next is made in its memory.
+    pub(crate) fn lend(&mut self, to: &mut HistogramPoints) {
+        self.old.drain(..).for_each(|histogram| to.recycle(histogram));
     }
 
     /// Appends the histogram of a step behind all others.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use model::labels::METRIC_NAME;
 use model::storage::SelectHints;
-use model::{Labels, LabelsBuilder, MatchOp, Matcher, is_stale};
+use model::{Detail, Labels, LabelsBuilder, MatchOp, Matcher, is_stale};
 
 use super::column::{Block, Grid, Series};
 use super::element::ValueRef;
@@ -106,7 +106,7 @@ fn fetch(
             ctx.budget.check()?;
         }
         samples.clear();
-        selected.samples_into(i, selector.range, &mut samples)?;
+        selected.samples_into(i, selector.range, Detail::All, &mut samples)?;
         ctx.costs.taken(samples.weight());
         let from = infos.times.len();
         infos.charge.absorb(ctx.budget.charge(grid.len * size_of::<i64>())?);

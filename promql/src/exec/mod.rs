@@ -22,6 +22,7 @@ pub(crate) mod profile;
 mod range;
 mod ranked;
 mod sets;
+mod spares;
 mod stats_only;
 mod stream;
 pub(crate) mod xxhash;
@@ -30,7 +31,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use model::storage::SeriesSet;
-use model::{AnyHistogram, HistogramSample, Labels, SampleBatch, TimeRange};
+use model::{Detail, Labels, SampleBatch, TimeRange};
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
@@ -44,8 +45,9 @@ use costs::Costs;
 use join::Join;
 use profile::Profile;
 use range::remarks::Notes;
-pub(crate) use stream::{Equals, Scratch, duplicates, is_metadata, sample_of, unify_block};
-use stream::{HistogramPoint, Note, Pick, RangeInput, RangeSource, RowOp, Samples, Source, Stream};
+pub(crate) use spares::Spares;
+pub(crate) use stream::{Equals, duplicates, is_metadata, sample_of, unify_block};
+use stream::{Note, Pick, RangeInput, RangeSource, RowOp, Samples, Source, Stream};
 
 /// What a node yields.
 #[expect(clippy::large_enum_variant, reason = "there is one per node, and it is taken apart at once")]
@@ -78,6 +80,8 @@ pub(crate) struct Ctx<'q> {
     pub(crate) instant: bool,
     pub(crate) annotations: Mutex<Annotations>,
     pub(crate) costs: Costs,
+    /// Memory of histograms, from worker to worker.
+    pub(crate) spares: Spares,
     /// `None` where nobody asked.
     pub(crate) profile: Option<Profile>,
 }
@@ -98,31 +102,28 @@ impl Selected {
         labels.iter().map(|labels| Series { labels: labels.clone(), drop_name: false }).collect()
     }
 
-    fn samples_into(&self, i: usize, range: TimeRange, out: &mut Samples) -> Result<(), Error> {
-        self.read(out, |set, batch| set.samples_into(i, range, batch))
+    fn samples_into(
+        &self,
+        i: usize,
+        range: TimeRange,
+        detail: Detail,
+        out: &mut Samples,
+    ) -> Result<(), Error> {
+        let Samples { floats, histograms } = out;
+        told(self.set.points_into(i, range, detail, floats, histograms))
     }
 
     /// As [`Selected::samples_into`], where only the last sample is asked for.
     fn last_into(&self, i: usize, range: TimeRange, out: &mut Samples) -> Result<(), Error> {
-        self.read(out, |set, batch| set.last_into(i, range, batch))
-    }
-
-    fn read(
-        &self,
-        out: &mut Samples,
-        read: impl FnOnce(&dyn SeriesSet, &mut SampleBatch) -> Result<(), model::storage::Error>,
-    ) -> Result<(), Error> {
-        let batch = &mut out.floats;
-        read(&*self.set, batch).map_err(|e| Error::Storage(format!("expanding series: {e}")))?;
-        for HistogramSample { t, st, histogram } in batch.histograms.drain(..) {
-            let value = Arc::new(match histogram {
-                AnyHistogram::Int(histogram) => histogram.into_float(),
-                AnyHistogram::Float(histogram) => *histogram,
-            });
-            out.histograms.push(HistogramPoint { t, st, value });
-        }
+        told(self.set.last_into(i, range, &mut out.floats))?;
+        out.histograms.take_from(&mut out.floats.histograms);
         Ok(())
     }
+}
+
+/// A failure of the store as a query tells of it.
+fn told(result: Result<(), model::storage::Error>) -> Result<(), Error> {
+    result.map_err(|e| Error::Storage(format!("expanding series: {e}")))
 }
 
 impl<'q> Ctx<'q> {
@@ -588,7 +589,7 @@ impl<'q> Ctx<'q> {
         };
         let mut out = Vec::new();
         let mut charge = self.budget.charge(0)?;
-        let mut scratch = Scratch::default();
+        let mut scratch = self.spares.scratch();
         for (i, series) in stream.series.iter().enumerate() {
             if i % 64 == 0 {
                 self.budget.check()?;

@@ -19,7 +19,7 @@ pub(crate) mod tiles;
 
 use std::collections::VecDeque;
 
-use model::Timestamp;
+use model::{HistogramPoints, Timestamp};
 
 use super::column::{Grid, Row, Scalars};
 use super::stats_only::Seek;
@@ -84,6 +84,8 @@ pub(crate) struct Scratch {
     floats: Vec<f64>,
     marks: Vec<usize>,
     candidates: VecDeque<usize>,
+    /// Memory of histograms that were results.
+    pub(crate) spare: HistogramPoints,
 }
 
 /// How many samples there were, on the account of samples.

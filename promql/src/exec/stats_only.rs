@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
+use model::Timestamp;
 use model::histogram::CounterResetHint;
-use model::{FloatHistogram, Timestamp};
 
 use super::range::At;
 use super::stream::{HistogramPoint, Samples};
@@ -58,18 +58,11 @@ pub(crate) fn strip(samples: &mut Samples, seeks: impl Iterator<Item = Seek>) {
     }
     let hints = reader.hints;
     for (point, hint) in samples.histograms.iter_mut().zip(hints) {
-        let bare = |h: &FloatHistogram| FloatHistogram {
-            counter_reset_hint: hint.unwrap_or(h.counter_reset_hint),
-            schema: h.schema,
-            count: h.count,
-            sum: h.sum,
-            ..FloatHistogram::default()
-        };
-        // Nobody else holds what was just read.
-        match Arc::get_mut(&mut point.value) {
-            Some(h) => *h = bare(h),
-            None => point.value = Arc::new(bare(&point.value)),
-        }
+        // Nobody else holds what was just read, so nothing is copied.
+        let h = Arc::make_mut(&mut point.value);
+        h.clear_buckets();
+        (h.zero_threshold, h.zero_count) = (0.0, 0.0);
+        h.counter_reset_hint = hint.unwrap_or(h.counter_reset_hint);
     }
 }
 

@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+pub(crate) use model::HistogramPoint;
 use model::histogram::CounterResetHint;
 use model::labels::METRIC_NAME;
-use model::{FloatHistogram, Labels, STALE_NAN, SampleBatch, TimeRange, Timestamp, is_stale};
+use model::{
+    Detail, FloatHistogram, HistogramPoints, Labels, STALE_NAN, SampleBatch, TimeRange, Timestamp, is_stale,
+};
 use rayon::prelude::*;
 
 use super::Ctx;
@@ -35,6 +38,9 @@ const INLINE_WORK_MAX: usize = 20_000;
 
 /// Cells (series × steps) of a wave: what stays in a core's cache while it is used.
 pub(crate) const WAVE_CELLS: usize = 64 * 1024;
+
+/// The same of histograms, which are larger.
+const HISTOGRAM_CELLS: usize = 1024;
 
 /// What a row costs besides its steps, in the same unit: the samples of a chunk.
 const ROW_WORK: usize = 120;
@@ -136,15 +142,7 @@ pub(crate) enum RowOp {
 pub(crate) struct Samples {
     /// Holds no histograms.
     pub(crate) floats: SampleBatch,
-    pub(crate) histograms: Vec<HistogramPoint>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct HistogramPoint {
-    pub(crate) t: Timestamp,
-    /// When the counts began, 0 if that is not known.
-    pub(crate) st: Timestamp,
-    pub(crate) value: Arc<FloatHistogram>,
+    pub(crate) histograms: HistogramPoints,
 }
 
 impl Samples {
@@ -182,7 +180,8 @@ impl Samples {
     /// As the result of a query holds them.
     pub(crate) fn into_batch(self) -> SampleBatch {
         let mut batch = self.floats;
-        batch.histograms = self.histograms.into_iter().map(|p| sample_of(p.t, p.value)).collect();
+        let histograms = self.histograms.into_points().into_iter();
+        batch.histograms = histograms.map(|p| sample_of(p.t, p.value)).collect();
         batch
     }
 }
@@ -365,13 +364,15 @@ impl Stream {
         let ahead = if is_smoothed { ctx.lookback } else { 0 };
         let needed = TimeRange::new(first.saturating_sub(ctx.lookback - 1), last.saturating_add(ahead));
         let samples = &mut scratch.samples;
+        row.histograms.lend(&mut samples.histograms);
         samples.clear();
         let selected = &ctx.selected[selector.select];
         let is_one_time = self.grid.len == 1 || selector.at.is_some();
         if is_one_time && !is_smoothed && !selector.stats_only {
             selected.last_into(i, needed, samples)?;
         } else {
-            selected.samples_into(i, needed, samples)?;
+            let detail = if selector.stats_only { Detail::Stats } else { Detail::All };
+            selected.samples_into(i, needed, detail, samples)?;
         }
         if selector.stats_only {
             let hull = last.saturating_sub(first).saturating_add(2 * ctx.lookback);
@@ -451,11 +452,11 @@ impl Stream {
                         .zip(present.par_chunks_mut(morsel * words))
                         .zip(histograms.par_chunks_mut(morsel))
                         .enumerate()
-                        .try_for_each_init(Scratch::default, work)
+                        .try_for_each_init(|| ctx.spares.scratch(), |scratch, morsel| work(scratch, morsel))
                 })?;
             }
             _ => {
-                let mut scratch = Scratch::default();
+                let mut scratch = ctx.spares.scratch();
                 let columns = values.chunks_mut(morsel * steps).zip(present.chunks_mut(morsel * words));
                 let morsels = columns.zip(histograms.chunks_mut(morsel));
                 morsels.enumerate().try_for_each(|m| work(&mut scratch, m))?;
@@ -505,17 +506,22 @@ impl Stream {
         if steps == 0 || rows == 0 {
             return self.raise_notes(ctx);
         }
-        let wave = (ctx.morsel_rows * ctx.threads * 2).max(WAVE_CELLS / steps).min(rows);
+        let least = ctx.morsel_rows * ctx.threads * 2;
+        let wave = least.max(WAVE_CELLS / steps).min(rows);
         let _buffer = ctx.charge_block(wave, grid)?;
         let (mut values, mut present) = (vec![0.0; wave * steps], vec![0; wave * words]);
         let mut histograms = vec![Histograms::default(); wave];
-        for from in (0..rows).step_by(wave) {
-            let n = wave.min(rows - from);
+        let of_histograms = if ctx.pool.is_some() { least } else { HISTOGRAM_CELLS / steps }.clamp(1, wave);
+        let (mut from, mut n) = (0, of_histograms);
+        while from < rows {
+            n = n.min(rows - from);
             present.fill(0);
             histograms.iter_mut().for_each(Histograms::clear);
             let (columns, bitmaps) = (&mut values[..n * steps], &mut present[..n * words]);
             self.fill_rows(ctx, from, columns, bitmaps, &mut histograms[..n], charge)?;
             f(Wave { from, rows: n, grid, values: &values, present: &present, histograms: &histograms })?;
+            from += n;
+            n = if histograms[..n].iter().any(|row| !row.is_empty()) { of_histograms } else { wave };
         }
         self.raise_notes(ctx)
     }
@@ -771,6 +777,7 @@ impl RangeSource {
         scratch: &mut Scratch,
         mut row: Row<'_>,
     ) -> Result<Outcome, Error> {
+        row.histograms.lend(&mut scratch.range.spare);
         self.samples_into(ctx, grid, i, scratch)?;
         let Scratch { samples, range, .. } = scratch;
         if samples.is_empty() {
@@ -802,7 +809,8 @@ impl RangeSource {
         scratch.samples.clear();
         match &self.input {
             RangeInput::Select(select) => {
-                ctx.selected[*select].samples_into(i, self.needed, &mut scratch.samples)?;
+                let detail = if self.stats_only { Detail::Stats } else { Detail::All };
+                ctx.selected[*select].samples_into(i, self.needed, detail, &mut scratch.samples)?;
                 if self.stats_only {
                     stats_only::strip(&mut scratch.samples, self.span.seeks(grid));
                 }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::{FloatHistogram, Timestamp};
+use model::{FloatHistogram, HistogramPoints, Timestamp};
 
 use super::boundary;
 use super::extrapolate::Extent;
@@ -53,7 +53,7 @@ pub(super) fn apply(
         RangeFn::Rate | RangeFn::Increase | RangeFn::Delta if call.span.boundary.is_some() => {
             walk.each(|w, outcome| Ok(boundary::increase(call, samples, w, &mut outcome.remarks)))?;
         }
-        RangeFn::Rate | RangeFn::Increase | RangeFn::Delta => rates(call, &mut walk)?,
+        RangeFn::Rate | RangeFn::Increase | RangeFn::Delta => rates(call, &mut walk, &mut scratch.spare)?,
         RangeFn::Irate | RangeFn::Idelta => {
             let is_rate = call.func == RangeFn::Irate;
             walk.each(|w, outcome| Ok(last_two(samples, w, is_rate, &mut outcome.remarks)))?;
@@ -251,7 +251,7 @@ impl Samples {
 }
 
 /// `rate`, `increase` and `delta`, extrapolated.
-fn rates(call: Call<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+fn rates(call: Call<'_>, walk: &mut Walk<'_>, spare: &mut HistogramPoints) -> Result<(), Error> {
     let samples = walk.samples;
     let is_counter = call.func != RangeFn::Delta;
     let per = (call.func == RangeFn::Rate).then(|| super::range_seconds(call.span.range));
@@ -298,53 +298,52 @@ fn rates(call: Call<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
         let (lo, hi) = (w.histograms.start, w.histograms.end);
         let first = samples.started(At::Histogram(lo));
         let extent = w.extent(first.t, points[hi - 1].t, hi - lo);
-        let mut result = None;
-        if hi - lo > 1 {
-            let remarks = &mut outcome.remarks;
-            result = if is_counter {
-                run.increase((lo, hi), &mut resets, is_started, remarks)
-            } else {
-                run.delta((lo, hi), remarks)
-            };
-            if result.is_none() {
-                return Ok(None);
-            }
-            outcome.overlaps += usize::from(!overlaps.inside(lo, hi).is_empty());
+        let start = starts::inside(first, w.start).filter(|_| is_counter);
+        if hi - lo < 2 && start.is_none() {
+            return Ok(None);
         }
-        let factor = if let Some(st) = starts::inside(first, w.start).filter(|_| is_counter) {
-            let Some(since_start) = with_first(result, &points[lo], &mut outcome.remarks) else {
-                return Ok(None);
+        let made = spare.try_make(|result| {
+            let remarks = &mut outcome.remarks;
+            if hi - lo > 1 {
+                if is_counter {
+                    run.increase((lo, hi), &mut resets, is_started, result, remarks)?;
+                } else {
+                    run.delta((lo, hi), result, remarks)?;
+                }
+                outcome.overlaps += usize::from(!overlaps.inside(lo, hi).is_empty());
+            }
+            let factor = if let Some(st) = start {
+                add_first(result, hi - lo > 1, &points[lo], remarks)?;
+                extent.factor_since(st, per)
+            } else {
+                let counted = points[lo].value.count;
+                let has_share = is_counter && result.count > 0.0 && counted >= 0.0;
+                extent.factor(has_share.then(|| counted / result.count), per)
             };
-            result = Some(since_start);
-            extent.factor_since(st, per)
-        } else {
-            let Some(result) = &result else { return Ok(None) };
-            let counted = points[lo].value.count;
-            let has_share = is_counter && result.count > 0.0 && counted >= 0.0;
-            extent.factor(has_share.then(|| counted / result.count), per)
-        };
-        Ok(result.map(|mut result| {
             result.multiply(factor);
-            Point::from(result)
-        }))
+            Some(())
+        });
+        Ok(made.map(Point::Histogram))
     })
 }
 
 /// What was counted since the beginning: the increase, if there is one, and all that the first histogram holds.
-fn with_first(
-    increase: Option<FloatHistogram>,
+fn add_first(
+    increase: &mut FloatHistogram,
+    is_increase: bool,
     first: &HistogramPoint,
     remarks: &mut Remarks,
-) -> Option<FloatHistogram> {
-    let Some(mut all) = increase else {
-        return Some((*first.value).clone());
-    };
-    let Ok(added) = all.add_assign(&first.value) else {
+) -> Option<()> {
+    if !is_increase {
+        increase.copy_from(&first.value);
+        return Some(());
+    }
+    let Ok(added) = increase.add_assign(&first.value) else {
         remarks.add(Remarks::MIXED_SCHEMAS);
         return None;
     };
     remarks.add_if(added.reconciled, Remarks::RECONCILED_IN_ADDITION);
-    Some(all)
+    Some(())
 }
 
 fn is_between((previous, current): (Started, Started), f: fn(Started, Started) -> bool) -> bool {

@@ -259,7 +259,7 @@ pub(crate) fn extended(
         inner(ts, ends).for_each(|i| floats.push(ts[i], vs[i]));
         floats.push(end, right);
     }
-    Ok(Samples { floats, histograms: Vec::new() })
+    Ok(Samples { floats, ..Samples::default() })
 }
 
 /// An instant selector with `smoothed`: what the series is taken to be at each step, from the samples up to

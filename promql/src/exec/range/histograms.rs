@@ -12,26 +12,33 @@ use crate::exec::stream::HistogramPoint;
 /// What is known of the histograms of a series, so that windows need not look at each of theirs.
 pub(super) struct Run<'a> {
     pub(super) points: &'a [HistogramPoint],
-    /// Whether all are of one schema.
-    is_uniform: bool,
-    has_gauges: bool,
+    /// For each the first of those up to it that are of its schema, and gauges if it is one.
+    alike_since: Vec<usize>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(points: &'a [HistogramPoint]) -> Self {
-        let is_uniform = points.windows(2).all(|pair| pair[0].value.schema == pair[1].value.schema);
-        Self { points, is_uniform, has_gauges: points.iter().any(|point| is_gauge(&point.value)) }
+        let kind = |i: usize| (points[i].value.schema, is_gauge(&points[i].value));
+        let mut since = 0;
+        let alike_since = (0..points.len()).map(|i| {
+            if kind(i) != kind(since) {
+                since = i;
+            }
+            since
+        });
+        Self { points, alike_since: alike_since.collect() }
     }
 
-    /// What a counter counted between the first and the last of `lo..hi`, at least two. `resets` marks the pairs
-    /// between which it began anew, also by start times; `is_started` says of a pair whether it is so by those.
+    /// Makes `increase` what a counter counted between the first and the last of `lo..hi`, at least two. `resets` marks
+    /// the pairs between which it began anew, also by start times; `is_started` says of a pair whether it is so by those.
     pub(super) fn increase(
         &self,
         (lo, hi): (usize, usize),
         resets: &mut Marks<'_>,
         is_started: impl Fn(usize) -> bool,
+        increase: &mut FloatHistogram,
         remarks: &mut Remarks,
-    ) -> Option<FloatHistogram> {
+    ) -> Option<()> {
         let points = &self.points[lo..hi];
         let (first, last) = (&*points[0].value, &*points[points.len() - 1].value);
         let resets = resets.inside(lo, hi);
@@ -44,26 +51,25 @@ impl<'a> Run<'a> {
         let base = nothing.as_ref().unwrap_or(first);
         let is_custom = base.uses_custom_buckets();
         let mut found = Remarks::default();
-        found.add_if(self.has_gauges && (is_gauge(first) || is_gauge(last)), Remarks::NOT_COUNTER);
+        found.add_if(is_gauge(first) || is_gauge(last), Remarks::NOT_COUNTER);
         if last.uses_custom_buckets() != is_custom {
             found.add(Remarks::MIXED_SCHEMAS);
             remarks.add(found);
             return None;
         }
         let mut schema = last.schema.min(base.schema);
-        if !self.is_uniform || self.has_gauges {
-            for point in &points[1..points.len() - 1] {
-                found.add_if(is_gauge(&point.value), Remarks::NOT_COUNTER);
-                schema = schema.min(point.value.schema);
-                if point.value.uses_custom_buckets() != is_custom {
-                    // Nothing else is told then.
-                    remarks.add(Remarks::MIXED_SCHEMAS);
-                    return None;
-                }
+        // Those that are like the last have nothing to add to it.
+        for point in &self.points[lo + 1..self.alike_since[hi - 1].clamp(lo + 1, hi - 1)] {
+            found.add_if(is_gauge(&point.value), Remarks::NOT_COUNTER);
+            schema = schema.min(point.value.schema);
+            if point.value.uses_custom_buckets() != is_custom {
+                // Nothing else is told then.
+                remarks.add(Remarks::MIXED_SCHEMAS);
+                return None;
             }
         }
-        let increase = last.to_schema(schema);
-        let increase = (|mut increase: FloatHistogram| {
+        increase.copy_in_schema(last, schema);
+        let combined = (|| {
             let taken = increase.sub_assign(base)?;
             found.add_if(taken.reconciled, Remarks::RECONCILED_IN_SUBTRACTION);
             for &i in resets {
@@ -79,26 +85,31 @@ impl<'a> Run<'a> {
                 let added = increase.add_assign(before)?;
                 found.add_if(added.reconciled, Remarks::RECONCILED_IN_ADDITION);
             }
-            Ok::<_, MixedSchemas>(increase)
-        })(increase);
-        let Ok(mut increase) = increase else {
+            Ok::<_, MixedSchemas>(())
+        })();
+        if combined.is_err() {
             remarks.add(Remarks::MIXED_SCHEMAS);
             return None;
-        };
+        }
         remarks.add(found);
         increase.counter_reset_hint = CounterResetHint::Gauge;
         increase.compact(0);
-        Some(increase)
+        Some(())
     }
 
-    /// The difference between the first and the last of `lo..hi`, at least two, of a gauge.
-    pub(super) fn delta(&self, (lo, hi): (usize, usize), remarks: &mut Remarks) -> Option<FloatHistogram> {
+    /// Makes `delta` the difference between the first and the last of `lo..hi`, at least two, of a gauge.
+    pub(super) fn delta(
+        &self,
+        (lo, hi): (usize, usize),
+        delta: &mut FloatHistogram,
+        remarks: &mut Remarks,
+    ) -> Option<()> {
         let (first, last) = (&*self.points[lo].value, &*self.points[hi - 1].value);
         if first.uses_custom_buckets() != last.uses_custom_buckets() {
             remarks.add(Remarks::MIXED_SCHEMAS);
             return None;
         }
-        let mut delta = last.to_schema(first.schema.min(last.schema));
+        delta.copy_in_schema(last, first.schema.min(last.schema));
         let Ok(taken) = delta.sub_assign(first) else {
             remarks.add(Remarks::MIXED_SCHEMAS);
             return None;
@@ -107,7 +118,7 @@ impl<'a> Run<'a> {
         remarks.add_if(!is_gauge(first) || !is_gauge(last), Remarks::NOT_GAUGE);
         delta.counter_reset_hint = CounterResetHint::Gauge;
         delta.compact(0);
-        Some(delta)
+        Some(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which sample each is compared to, as upstream's iterators have it.
 
+use model::FloatHistogram;
+
 use super::*;
 
 use CounterResetHint::{CounterReset, NotCounterReset, Unknown};
@@ -17,8 +19,8 @@ fn point(t: Timestamp, bucket: f64) -> HistogramPoint {
 
 /// The hints of histograms with these times and buckets, read by these seeks.
 fn hints(points: &[(Timestamp, f64)], seeks: &[(Timestamp, i64)]) -> Vec<CounterResetHint> {
-    let histograms = points.iter().map(|&(t, bucket)| point(t, bucket)).collect();
-    let mut samples = Samples { histograms, ..Samples::default() };
+    let histograms: Vec<_> = points.iter().map(|&(t, bucket)| point(t, bucket)).collect();
+    let mut samples = Samples { histograms: histograms.into(), ..Samples::default() };
     strip(&mut samples, seeks.iter().map(|&(t, reach)| Seek { t, reach }));
     assert!(samples.histograms.iter().all(|p| p.value.positive_buckets.is_empty() && p.value.sum == 1.0));
     samples.histograms.iter().map(|p| p.value.counter_reset_hint).collect()
@@ -48,7 +50,7 @@ fn stale_markers_and_known_hints_are_left_alone() {
         [(10, 2.0), (20, 2.0), (30, 1.0), (40, 3.0)].map(|(t, v)| point(t, v)).into();
     Arc::make_mut(&mut histograms[1].value).sum = model::STALE_NAN;
     Arc::make_mut(&mut histograms[3].value).counter_reset_hint = CounterReset;
-    let mut samples = Samples { histograms, ..Samples::default() };
+    let mut samples = Samples { histograms: histograms.into(), ..Samples::default() };
     strip(&mut samples, [Seek { t: 40, reach: 40 }].into_iter());
     let hints: Vec<_> = samples.histograms.iter().map(|p| p.value.counter_reset_hint).collect();
     // The one behind the marker is compared to the one before it.
