@@ -331,6 +331,9 @@ impl<'q> Ctx<'q> {
         params: Vec<Scalars>,
         grid: Grid,
     ) -> Result<Stream, Error> {
+        if let Some(text) = &window.refused {
+            return Err(Error::Execution(text.to_string()));
+        }
         let (first, last) = (window.reference(grid.start), window.reference(grid.end()));
         let span = range::Span {
             range: window.range,
@@ -348,7 +351,13 @@ impl<'q> Ctx<'q> {
                 let inner = subquery_grid(first, last, window.range, *step)?;
                 // The row that each worker keeps.
                 let charge = self.charge_block(self.threads, inner)?;
-                let stream = match self.costs.inside(|| self.eval(expr, inner))? {
+                // Without a point nothing is evaluated, so nothing is said or refused either.
+                let output = if inner.len == 0 {
+                    Output::Stream(Stream::of_block(Block::empty(inner)))
+                } else {
+                    self.costs.inside(|| self.eval(expr, inner))?
+                };
+                let stream = match output {
                     Output::Stream(stream) => stream,
                     Output::Scalars(scalars) => self.constant(&scalars, inner)?,
                     Output::Text(_) => {
@@ -436,10 +445,7 @@ impl<'q> Ctx<'q> {
         arrange: impl Fn(&Block, &mut [usize]),
     ) -> Result<Stream, Error> {
         if !stream.grid.is_point() {
-            // Of a subquery without a point nobody says anything.
-            if stream.grid.len > 0 {
-                self.annotate(Annotation::sort_in_range_query(place));
-            }
+            self.annotate(Annotation::sort_in_range_query(place));
             return stream.unify_after_operator(self);
         }
         let block = stream.collect(self)?;

@@ -240,6 +240,7 @@ impl Builder {
         let range = millis(&e.range, self.outer, true)?;
         let (at, offset) = self.modifiers(&e.selector.modifiers)?;
         let mut margins = (0, 0);
+        let mut refused = None;
         if let Some(boundary) = e.selector.boundary {
             let (word, users): (_, &[&str]) = match boundary {
                 Boundary::Anchored => ("anchored", &["changes", "delta", "increase", "rate", "resets"]),
@@ -247,9 +248,8 @@ impl Builder {
             };
             if !function.is_empty() && !users.contains(&function) {
                 let users = users.join(", ");
-                return Err(Error::Execution(format!(
-                    "{word} modifier can only be used with: {users} - not with {function}"
-                )));
+                let text = format!("{word} modifier can only be used with: {users} - not with {function}");
+                refused = Some(text.into());
             }
             margins = (lookback, if boundary == Boundary::Smoothed { lookback } else { 0 });
         }
@@ -262,6 +262,7 @@ impl Builder {
             offset,
             boundary: e.selector.boundary,
             stats_only: self.stats_only(around),
+            refused,
             span: e.span,
         })
     }
@@ -287,7 +288,7 @@ impl Builder {
         let expr = self.boxed(&e.expr, inner, false)?;
         let (boundary, stats_only, span) = (None, false, Span::default());
         let input = Input::Subquery { expr, step: step.max(1) };
-        Ok(Window { input, range, at, offset, boundary, stats_only, span })
+        Ok(Window { input, range, at, offset, boundary, stats_only, refused: None, span })
     }
 
     fn aggregate(&mut self, e: &Aggregate, around: Enclosing, inside: bool) -> Result<Node, Error> {

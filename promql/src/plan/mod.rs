@@ -298,6 +298,8 @@ pub(crate) struct Window {
     pub(crate) boundary: Option<Boundary>,
     /// Whether counts and sums of histograms are all that is wanted.
     pub(crate) stats_only: bool,
+    /// Why the function that is to read this cannot, which it says when it is evaluated.
+    pub(crate) refused: Option<Box<str>>,
     /// Of the argument as upstream reports it: a subquery is always at the start of the text.
     pub(crate) span: Span,
 }
