@@ -561,7 +561,7 @@ impl Engine {
         let wants_all = opts.detail == Detail::All;
         let wants_steps = wants_all && self.options.features.per_step_stats && grid.len > 0;
         let way = self.way(opts.lane);
-        let ctx = Ctx {
+        let mut ctx = Ctx {
             selected,
             querier,
             budget,
@@ -572,6 +572,7 @@ impl Engine {
             strategy: plan.strategy,
             lookback,
             delayed_name_removal: self.options.features.delayed_name_removal,
+            operands_first: false,
             start_timestamps: self.options.features.start_timestamps,
             type_and_unit_labels: self.options.features.type_and_unit_labels,
             instant: range.step_ms == 0,
@@ -581,7 +582,10 @@ impl Engine {
             profile: wants_all.then(Profile::default),
         };
         let evaluated = now();
-        let mut value = assemble(&ctx, &plan.root, grid)?;
+        let mut value = match assemble(&ctx, &plan.root, grid) {
+            Err(found @ Error::Execution(_)) => return Err(first_error(&mut ctx, &plan.root, grid, found)),
+            assembled => assembled?,
+        };
         let sorted = now();
         if let Value::Matrix(matrix) = &mut value {
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -632,6 +636,18 @@ fn select(storage: &dyn Queryable, plan: &Plan, step_ms: i64) -> Result<Fetched,
         selected.push(Selected::new(set));
     }
     Ok((Some(querier), selected))
+}
+
+/// The error that the query fails with, whatever was `found` first: rows are computed in parallel and as late as can be,
+/// but every operand shall have its say before the operator above it, from left to right, as upstream.
+fn first_error<'q>(ctx: &mut Ctx<'q>, root: &'q Node, grid: Grid, found: Error) -> Error {
+    ctx.operands_first = true;
+    ctx.pool = None;
+    match assemble(ctx, root, grid) {
+        Err(first @ Error::Execution(_)) => first,
+        // Limits and deadlines are told apart from what is wrong with the query.
+        _ => found,
+    }
 }
 
 /// Evaluates the root and gives the result its shape.

@@ -73,6 +73,9 @@ pub(crate) struct Ctx<'q> {
     pub(crate) strategy: Strategy,
     pub(crate) lookback: i64,
     pub(crate) delayed_name_removal: bool,
+    /// Whether operands are computed entirely before what is done with them, so that the first error is the one that is
+    /// told. Set once the query has failed.
+    pub(crate) operands_first: bool,
     /// Whether start times of samples count.
     pub(crate) start_timestamps: bool,
     /// Whether the label `__type__` says what is a counter.
@@ -133,9 +136,15 @@ impl<'q> Ctx<'q> {
 
     /// Evaluates `node` at every step of `grid`.
     pub(crate) fn eval(&self, node: &'q Node, grid: Grid) -> Result<Output, Error> {
-        match &self.profile {
+        let output = match &self.profile {
             None => self.eval_node(node, grid),
             Some(profile) => profile.measure(self, node, || self.eval_node(node, grid)),
+        };
+        match output? {
+            Output::Stream(stream) if self.operands_first => {
+                Ok(Output::Stream(Stream::of_block(stream.collect(self)?)))
+            }
+            output => Ok(output),
         }
     }
 
@@ -150,11 +159,11 @@ impl<'q> Ctx<'q> {
             }
             Node::ToScalar(arg) => return Ok(Output::Scalars(self.to_scalar(arg, grid)?)),
             Node::ScalarBinary { op, lhs, rhs } => {
+                let (lhs, rhs) = (self.scalars(lhs, grid)?, self.scalars(rhs, grid)?);
                 if op.is_trim() {
                     let text = format!("operator \"{}\" not allowed for Scalar operations", op.as_str());
                     return Err(Error::Execution(text));
                 }
-                let (lhs, rhs) = (self.scalars(lhs, grid)?, self.scalars(rhs, grid)?);
                 return Ok(Output::Scalars(lhs.zip(&rhs, |a, b| math::scalar_binary(*op, a, b))));
             }
             Node::ScalarFn { func, lhs, rhs } => {
@@ -280,8 +289,13 @@ impl<'q> Ctx<'q> {
                 Stream::of_block(Block::empty(grid))
             }
             Node::VectorScalar { op, vector, scalar, scalar_left, return_bool, place } => {
-                let scalar = self.scalars(scalar, grid)?;
-                let stream = self.stream(vector, grid)?;
+                let (scalar, stream) = if *scalar_left {
+                    let scalar = self.scalars(scalar, grid)?;
+                    (scalar, self.stream(vector, grid)?)
+                } else {
+                    let stream = self.stream(vector, grid)?;
+                    (self.scalars(scalar, grid)?, stream)
+                };
                 self.vector_scalar(*op, stream, scalar, *scalar_left, *return_bool, *place)?
             }
             Node::Join { op, lhs, rhs, matching, return_bool, place } => {
