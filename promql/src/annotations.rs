@@ -255,6 +255,9 @@ impl Annotation {
     }
 }
 
+/// Nobody reads more, and each new one is compared to all.
+const ENTRIES_MAX: usize = 10_000;
+
 impl Annotations {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -267,7 +270,9 @@ impl Annotations {
     pub(crate) fn add(&mut self, annotation: Annotation) {
         let same = |e: &&mut Annotation| e.severity == annotation.severity && e.text == annotation.text;
         let Some(entry) = self.entries.iter_mut().find(same) else {
-            self.entries.push(annotation);
+            if self.entries.len() < ENTRIES_MAX {
+                self.entries.push(annotation);
+            }
             return;
         };
         if annotation.place.is_after(entry.place) {

@@ -269,9 +269,6 @@ pub enum Error {
     Execution(String),
     #[error("{0}")]
     Storage(String),
-    /// Valid upstream, and not wrong here: not there yet.
-    #[error("{0} is not supported yet")]
-    Unsupported(String),
     /// A defect of the engine.
     #[error("{0}")]
     Internal(String),
@@ -668,7 +665,8 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
         Output::Scalars(scalars) => return Ok(Value::Matrix(scalar_matrix(&scalars, grid))),
         Output::Stream(stream) => stream.collect(ctx)?,
     };
-    let block = with_final_labels(ctx, block)?;
+    let mut block = with_final_labels(ctx, block)?;
+    let _result = ctx.budget.charge(block.weight().saturating_mul(size_of::<Sample>()))?;
     if ctx.instant {
         let sample = |row: usize| VectorSample {
             labels: block.series[row].labels.clone(),
@@ -683,9 +681,8 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
     let matrix = (0..block.len())
         .map(|row| {
             let mut samples = floats_of(&block, row);
-            let histograms = block.histograms(row).iter();
-            samples.histograms =
-                histograms.map(|(step, h)| sample_of(grid.time(step), Arc::clone(h))).collect();
+            let histograms = std::mem::take(&mut block.histograms[row]).into_points();
+            samples.histograms = histograms.map(|(step, h)| sample_of(grid.time(step), h)).collect();
             MatrixSeries { labels: block.series[row].labels.clone(), samples }
         })
         .collect();

@@ -90,22 +90,20 @@ impl Budget {
 
     /// Reserves `bytes` of memory.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let before_in_total = self.total.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let charge = Charge { budget: Arc::clone(self), samples: 0, bytes };
-        if before.saturating_add(bytes) > self.bytes_max {
+        if !reserve(&self.bytes, bytes, self.bytes_max) {
             return Err(Error::Execution(format!(
                 "query processing would need more than {} bytes of memory",
                 self.bytes_max
             )));
         }
-        if before_in_total.saturating_add(bytes) > self.total.bytes_max {
+        if !reserve(&self.total.bytes, bytes, self.total.bytes_max) {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Error::Execution(format!(
                 "all queries together would need more than {} bytes of memory",
                 self.total.bytes_max
             )));
         }
-        Ok(charge)
+        Ok(Charge { budget: Arc::clone(self), samples: 0, bytes })
     }
 
     fn add_samples(&self, n: usize) -> Result<(), Error> {
@@ -122,19 +120,30 @@ impl Budget {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Tells of `n` samples beside those on the account, which are gone again. Limits nothing: a window and its row are
-    /// small, and where upstream would refuse them, this does not.
-    pub(crate) fn saw(&self, n: usize) {
-        let now = self.samples.load(Ordering::Relaxed).saturating_add(n);
+    /// Tells of a window of `widest` samples and a row of `row` beside those on the account, which are gone again.
+    /// Refuses a window that is too much by itself; what upstream refuses because of what it holds besides, this does
+    /// not.
+    pub(crate) fn saw(&self, widest: usize, row: usize) -> Result<(), Error> {
+        if widest > self.samples_max {
+            return Err(Error::TooManySamples("query execution".to_owned()));
+        }
+        let now = self.samples.load(Ordering::Relaxed).saturating_add(widest + row);
         // Nearly always less: a plain read does not take the line away from other threads.
         if now > self.samples_peak.load(Ordering::Relaxed) {
             self.samples_peak.fetch_max(now, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     pub(crate) fn samples_peak(&self) -> usize {
         self.samples_peak.load(Ordering::Relaxed)
     }
+}
+
+/// Adds to an account unless that is too much. What is refused never shows: others would be refused for it.
+fn reserve(account: &AtomicUsize, bytes: usize, max: usize) -> bool {
+    let add = |held: usize| held.checked_add(bytes).filter(|&sum| sum <= max);
+    account.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
 }
 
 /// Samples and bytes on a query's account, given back on drop.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use model::{FloatHistogram, HistogramPoints, Labels, Timestamp};
 
-use super::budget::Charge;
+use super::budget::{Budget, Charge};
 use super::element::ValueRef;
+use crate::engine::Error;
 
 /// The times at which an expression is evaluated: `len` steps from `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +57,44 @@ pub(crate) struct Series {
 #[derive(Clone, Debug)]
 pub(crate) enum Scalars {
     Const(f64),
-    Steps(Arc<[f64]>),
+    Steps(Arc<Steps>),
+}
+
+/// A value per step, on the query's account.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    values: Box<[f64]>,
+    _charge: Option<Charge>,
+}
+
+impl std::ops::Deref for Steps {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        &self.values
+    }
 }
 
 impl Scalars {
+    /// One value per step; their memory is reserved first.
+    pub(crate) fn steps(
+        budget: &Arc<Budget>,
+        values: impl ExactSizeIterator<Item = f64>,
+    ) -> Result<Self, Error> {
+        let charge = budget.charge(values.len().saturating_mul(size_of::<f64>()))?;
+        Ok(Self::Steps(Arc::new(Steps { values: values.collect(), _charge: Some(charge) })))
+    }
+
+    /// `len` steps from `first` on, as a copy that is too small to be on the account.
+    pub(crate) fn part(&self, first: usize, len: usize) -> Self {
+        match self {
+            Self::Const(v) => Self::Const(*v),
+            Self::Steps(vs) => {
+                Self::Steps(Arc::new(Steps { values: vs[first..first + len].into(), _charge: None }))
+            }
+        }
+    }
+
     pub(crate) fn at(&self, step: usize) -> f64 {
         match self {
             Self::Const(v) => *v,
@@ -67,20 +102,25 @@ impl Scalars {
         }
     }
 
-    pub(crate) fn map(&self, f: impl Fn(f64) -> f64) -> Self {
+    pub(crate) fn map(&self, budget: &Arc<Budget>, f: impl Fn(f64) -> f64) -> Result<Self, Error> {
         match self {
-            Self::Const(v) => Self::Const(f(*v)),
-            Self::Steps(vs) => Self::Steps(vs.iter().map(|&v| f(v)).collect()),
+            Self::Const(v) => Ok(Self::Const(f(*v))),
+            Self::Steps(vs) => Self::steps(budget, vs.iter().map(|&v| f(v))),
         }
     }
 
-    pub(crate) fn zip(&self, other: &Self, f: impl Fn(f64, f64) -> f64) -> Self {
+    pub(crate) fn zip(
+        &self,
+        other: &Self,
+        budget: &Arc<Budget>,
+        f: impl Fn(f64, f64) -> f64,
+    ) -> Result<Self, Error> {
         match (self, other) {
-            (Self::Const(a), Self::Const(b)) => Self::Const(f(*a, *b)),
-            (Self::Const(a), Self::Steps(b)) => Self::Steps(b.iter().map(|&b| f(*a, b)).collect()),
-            (Self::Steps(a), Self::Const(b)) => Self::Steps(a.iter().map(|&a| f(a, *b)).collect()),
+            (Self::Const(a), Self::Const(b)) => Ok(Self::Const(f(*a, *b))),
+            (Self::Const(a), Self::Steps(b)) => Self::steps(budget, b.iter().map(|&b| f(*a, b))),
+            (Self::Steps(a), Self::Const(b)) => Self::steps(budget, a.iter().map(|&a| f(a, *b))),
             (Self::Steps(a), Self::Steps(b)) => {
-                Self::Steps(a.iter().zip(&**b).map(|(&a, &b)| f(a, b)).collect())
+                Self::steps(budget, a.iter().zip(&***b).map(|(&a, &b)| f(a, b)))
             }
         }
     }
@@ -167,11 +207,26 @@ impl Histograms {
         self.points.sort_by_key(|(step, _)| *step);
     }
 
+    /// The memory of the histograms; of one that is at several steps once.
+    fn bytes(&self) -> usize {
+        let is_first = |i: usize| i == 0 || !Arc::ptr_eq(&self.points[i - 1].1, &self.points[i].1);
+        let first = (0..self.points.len()).filter(|&i| is_first(i));
+        first.map(|i| weight(&self.points[i].1).saturating_mul(BYTES_PER_WEIGHT)).sum()
+    }
+
+    /// The histograms with their steps.
+    pub(crate) fn into_points(self) -> impl Iterator<Item = (usize, Arc<FloatHistogram>)> {
+        self.points.into_iter().map(|(step, histogram)| (step as usize, histogram))
+    }
+
     /// What they count on the account of samples.
     pub(crate) fn weight(&self) -> usize {
         self.points.iter().map(|(_, histogram)| weight(histogram)).sum()
     }
 }
+
+/// The memory of what counts as one sample of a histogram: that of a float with its time.
+const BYTES_PER_WEIGHT: usize = 16;
 
 /// What a histogram counts on the account of samples.
 pub(crate) fn weight(h: &FloatHistogram) -> usize {
@@ -328,6 +383,11 @@ impl Block {
     /// What the block counts on the account of samples.
     pub(crate) fn weight(&self) -> usize {
         bits::count(&self.present) + self.histograms.iter().map(Histograms::weight).sum::<usize>()
+    }
+
+    /// The memory of all histograms.
+    pub(crate) fn histogram_bytes(&self) -> usize {
+        self.histograms.iter().map(Histograms::bytes).sum()
     }
 
     /// Removes the rows without any point, which no consumer can see.

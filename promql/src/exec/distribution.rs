@@ -23,6 +23,9 @@ use crate::engine::Error;
 use crate::parse::ast::AggregateOp;
 use crate::plan::Grouping;
 
+/// What a counted value takes besides its counts: its text, labels, and places in tables.
+const COLUMN_BYTES: usize = 400;
+
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
 /// `param_place` shows the parameter, `place` the operand.
@@ -88,10 +91,13 @@ pub(crate) fn quantile(
             let mut members = starts[i]..starts.get(i + 1).copied().unwrap_or(n);
             *first = members.find(|r| present[r * words] & 1 == 1).map_or(usize::MAX, |r| listed[r]);
         }
-        let one = |(i, (out, seen)): (usize, (&mut [f64], &mut [u64]))| {
+        let one = |(i, (out, seen)): (usize, (&mut [f64], &mut [u64]))| -> Result<(), Error> {
             let members = starts[i]..starts.get(i + 1).copied().unwrap_or(n);
             let mut floats = Vec::with_capacity(members.len());
             for (step, out) in out.iter_mut().enumerate() {
+                if step % 64 == 0 {
+                    ctx.budget.check()?;
+                }
                 floats.clear();
                 let there = members.clone().filter(|r| bits::get(&present[r * words..][..words], step));
                 floats.extend(there.map(|r| values[r * steps + step]));
@@ -100,15 +106,18 @@ pub(crate) fn quantile(
                     bits::set(seen, step);
                 }
             }
+            Ok(())
         };
         let out = &mut block.values[from * steps..next * steps];
         let seen = &mut block.present[from * words..next * words];
         match ctx.pool {
             Some(pool) if next - from > 1 && n * steps > WAVE_CELLS / 4 => pool.install(|| {
                 let columns = out.par_chunks_exact_mut(steps).zip(seen.par_chunks_exact_mut(words));
-                columns.enumerate().for_each(one);
-            }),
-            _ => out.chunks_exact_mut(steps).zip(seen.chunks_exact_mut(words)).enumerate().for_each(one),
+                columns.enumerate().try_for_each(one)
+            })?,
+            _ => {
+                out.chunks_exact_mut(steps).zip(seen.chunks_exact_mut(words)).enumerate().try_for_each(one)?
+            }
         }
     }
     if let Some(last_word) = last_word {
@@ -251,7 +260,9 @@ impl Tally {
         if let Some(&column) = self.columns.get(&(group, text)) {
             return Ok(column);
         }
-        self.charge.absorb(ctx.budget.charge(self.steps * size_of::<u32>())?);
+        self.charge.absorb(
+            ctx.budget.charge(self.steps.saturating_mul(size_of::<u32>()).saturating_add(COLUMN_BYTES))?,
+        );
         self.counts.push(vec![0; self.steps]);
         self.columns.insert((group, text), self.counts.len() - 1);
         Ok(self.counts.len() - 1)

@@ -16,6 +16,7 @@ use model::labels::METRIC_NAME;
 use model::{Labels, LabelsBuilder};
 
 use super::Ctx;
+use super::budget::Charge;
 use super::column::{Block, Row, RowView, Series};
 use super::element::{self, Remarks};
 use super::math;
@@ -89,9 +90,15 @@ pub(crate) struct Pairs {
     remarks: Remarks,
     /// Whether rows of the "one" side are computed even if there is nothing to combine them with.
     one_may_remark: bool,
+    /// The memory of the second rows.
+    _rows: Charge,
 }
 
 impl Pairs {
+    pub(crate) fn depth(&self) -> usize {
+        self.many.depth().max(self.one.depth())
+    }
+
     /// Computes the row of pair `i`.
     pub(crate) fn fill_row(
         &self,
@@ -173,7 +180,7 @@ impl Join<'_> {
                 paired = self.pair(ctx, &many.series, &one.series);
             }
             if let Some(paired) = paired {
-                return Ok(self.pairs(many, one, paired));
+                return self.pairs(ctx, many, one, paired);
             }
         }
         let (many, one) = (many.collect(ctx)?, one.collect(ctx)?);
@@ -183,7 +190,7 @@ impl Join<'_> {
         by_step::run(self, ctx, &many, &one).map(Stream::of_block)
     }
 
-    fn pairs(&self, many: Stream, one: Stream, paired: Paired) -> Stream {
+    fn pairs(&self, ctx: &Ctx<'_>, many: Stream, one: Stream, paired: Paired) -> Result<Stream, Error> {
         let alone = |n: usize, in_pairs: &mut dyn Iterator<Item = usize>| -> Vec<usize> {
             let mut is_paired = vec![false; n];
             in_pairs.for_each(|row| is_paired[row] = true);
@@ -195,6 +202,7 @@ impl Join<'_> {
             alone(one.len(), &mut rows.iter().map(|&(_, one)| one)),
         ];
         let grid = many.grid;
+        let charge = ctx.charge_block(ctx.threads.min(rows.len()), grid)?;
         let source = Pairs {
             op: self.op,
             return_bool: self.return_bool,
@@ -205,8 +213,9 @@ impl Join<'_> {
             rows,
             alone,
             remarks: Remarks::new(self.op, self.place),
+            _rows: charge,
         };
-        Stream { series, grid, source: Source::Pairs(Box::new(source)), ops: Vec::new(), notes: None }
+        Ok(Stream { series, grid, source: Source::Pairs(Box::new(source)), ops: Vec::new(), notes: None })
     }
 
     /// The output series and the rows they come from, if no step can have a conflict.

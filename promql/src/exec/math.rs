@@ -173,8 +173,8 @@ pub(crate) fn scalar_row(
             match (scalar, scalar_left) {
                 (Scalars::Const(s), true) => values.iter_mut().for_each(|v| *v = f(*s, *v)),
                 (Scalars::Const(s), false) => values.iter_mut().for_each(|v| *v = f(*v, *s)),
-                (Scalars::Steps(s), true) => values.iter_mut().zip(&**s).for_each(|(v, &s)| *v = f(s, *v)),
-                (Scalars::Steps(s), false) => values.iter_mut().zip(&**s).for_each(|(v, &s)| *v = f(*v, s)),
+                (Scalars::Steps(s), true) => values.iter_mut().zip(&***s).for_each(|(v, &s)| *v = f(s, *v)),
+                (Scalars::Steps(s), false) => values.iter_mut().zip(&***s).for_each(|(v, &s)| *v = f(*v, s)),
             }
         }};
     }

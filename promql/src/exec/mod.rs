@@ -141,7 +141,7 @@ impl<'q> Ctx<'q> {
             Some(profile) => profile.measure(self, node, || self.eval_node(node, grid)),
         };
         match output? {
-            Output::Stream(stream) if self.operands_first => {
+            Output::Stream(stream) if self.operands_first || stream.is_deep() => {
                 Ok(Output::Stream(Stream::of_block(stream.collect(self)?)))
             }
             output => Ok(output),
@@ -154,8 +154,8 @@ impl<'q> Ctx<'q> {
             Node::Const(v) => return Ok(Output::Scalars(Scalars::Const(*v))),
             Node::Str(text) => return Ok(Output::Text(Arc::clone(text))),
             Node::Time => {
-                let times = (0..grid.len).map(|step| grid.time(step) as f64 / 1000.0).collect();
-                return Ok(Output::Scalars(Scalars::Steps(times)));
+                let times = (0..grid.len).map(|step| grid.time(step) as f64 / 1000.0);
+                return Ok(Output::Scalars(Scalars::steps(&self.budget, times)?));
             }
             Node::ToScalar(arg) => return Ok(Output::Scalars(self.to_scalar(arg, grid)?)),
             Node::ScalarBinary { op, lhs, rhs } => {
@@ -164,7 +164,8 @@ impl<'q> Ctx<'q> {
                     let text = format!("operator \"{}\" not allowed for Scalar operations", op.as_str());
                     return Err(Error::Execution(text));
                 }
-                return Ok(Output::Scalars(lhs.zip(&rhs, |a, b| math::scalar_binary(*op, a, b))));
+                let f = |a, b| math::scalar_binary(*op, a, b);
+                return Ok(Output::Scalars(lhs.zip(&rhs, &self.budget, f)?));
             }
             Node::ScalarFn { func, lhs, rhs } => {
                 let (lhs, rhs) = (self.scalars(lhs, grid)?, self.scalars(rhs, grid)?);
@@ -172,10 +173,10 @@ impl<'q> Ctx<'q> {
                     ScalarFn::MinOf => math::go_min,
                     ScalarFn::MaxOf => math::go_max,
                 };
-                return Ok(Output::Scalars(lhs.zip(&rhs, f)));
+                return Ok(Output::Scalars(lhs.zip(&rhs, &self.budget, f)?));
             }
             Node::Negate(arg) => match self.eval(arg, grid)? {
-                Output::Scalars(scalars) => return Ok(Output::Scalars(scalars.map(|v| -v))),
+                Output::Scalars(scalars) => return Ok(Output::Scalars(scalars.map(&self.budget, |v| -v)?)),
                 Output::Text(text) => return Ok(Output::Text(text)),
                 Output::Stream(mut stream) => {
                     stream.ops.push(RowOp::Negate);
@@ -194,6 +195,8 @@ impl<'q> Ctx<'q> {
                     let series = block.series.clone();
                     Stream { series, grid, source: Source::Broadcast(block), ops: Vec::new(), notes: None }
                 }
+                // It may have been asked for at one step of a range, which is no instant.
+                (_, Output::Stream(stream)) => Stream { grid, ..stream },
                 (_, other) => return Ok(other),
             },
             Node::Selector(selector) => self.instant(*selector, Pick::Value, grid),
@@ -363,8 +366,7 @@ impl<'q> Ctx<'q> {
             Input::Select(select) => (self.selected[*select].series(), RangeInput::Select(*select)),
             Input::Subquery { expr, step } => {
                 let inner = subquery_grid(first, last, window.range, *step)?;
-                // The row that each worker keeps.
-                let charge = self.charge_block(self.threads, inner)?;
+                let mut charge = self.charge_block(SUBQUERY_ROWS, inner)?;
                 // Without a point nothing is evaluated, so nothing is said or refused either.
                 let output = if inner.len == 0 {
                     Output::Stream(Stream::of_block(Block::empty(inner)))
@@ -378,7 +380,9 @@ impl<'q> Ctx<'q> {
                         return Err(Error::Internal("unexpected error: a subquery over a string".to_owned()));
                     }
                 };
-                (stream.series.clone(), RangeInput::Subquery { stream: Box::new(stream), _row: charge })
+                let more_workers = self.threads.min(stream.len()).saturating_sub(1);
+                charge.absorb(self.charge_block(SUBQUERY_ROWS.saturating_mul(more_workers), inner)?);
+                (stream.series.clone(), RangeInput::Subquery { stream: Box::new(stream), _rows: charge })
             }
         };
         let counts_from_start = self.start_timestamps
@@ -448,7 +452,7 @@ impl<'q> Ctx<'q> {
                 _ => f64::NAN,
             }
         };
-        Ok(Scalars::Steps((0..grid.len).map(only).collect()))
+        Scalars::steps(&self.budget, (0..grid.len).map(only))
     }
 
     /// Orders the rows of an instant query; a range query is told that this has no effect.
@@ -634,6 +638,9 @@ impl<'q> Ctx<'q> {
         Ok(out)
     }
 }
+
+/// What each worker keeps of a subquery, in rows: the values at its steps, and those with their times as samples.
+const SUBQUERY_ROWS: usize = 3;
 
 /// The multiples of `step` in `(first - range, last]`.
 fn subquery_grid(first: i64, last: i64, range: i64, step: i64) -> Result<Grid, Error> {

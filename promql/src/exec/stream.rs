@@ -16,6 +16,7 @@ use model::labels::METRIC_NAME;
 use model::{
     Detail, FloatHistogram, HistogramPoints, Labels, STALE_NAN, SampleBatch, TimeRange, Timestamp, is_stale,
 };
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::Ctx;
@@ -44,6 +45,9 @@ const HISTOGRAM_CELLS: usize = 1024;
 
 /// What a row costs besides its steps, in the same unit: the samples of a chunk.
 const ROW_WORK: usize = 120;
+
+/// How deep streams may lie in each other. A row is computed by recursion, on threads whose stacks are small.
+const DEPTH_MAX: usize = 32;
 
 /// Cells that may be computed before a look at the clock and the client.
 const CELLS_UNCHECKED_MAX: usize = 4096;
@@ -109,8 +113,8 @@ pub(crate) enum RangeInput {
     Select(usize),
     Subquery {
         stream: Box<Stream>,
-        /// The memory of the row that each worker keeps.
-        _row: Charge,
+        /// The memory of what each worker keeps.
+        _rows: Charge,
     },
 }
 
@@ -270,6 +274,38 @@ impl<'w> Wave<'w> {
     }
 }
 
+/// Of morsels that fail the error of the first one, whichever thread is faster.
+struct FirstFailure {
+    morsel: AtomicUsize,
+    error: Mutex<Option<Error>>,
+}
+
+impl Default for FirstFailure {
+    fn default() -> Self {
+        Self { morsel: AtomicUsize::new(usize::MAX), error: Mutex::default() }
+    }
+}
+
+impl FirstFailure {
+    /// Does the work of a morsel unless one before it has failed.
+    fn unless_before(&self, morsel: usize, work: impl FnOnce() -> Result<(), Error>) {
+        if self.morsel.load(Ordering::Relaxed) < morsel {
+            return;
+        }
+        if let Err(e) = work() {
+            let mut error = self.error.lock();
+            if morsel < self.morsel.load(Ordering::Relaxed) {
+                self.morsel.store(morsel, Ordering::Relaxed);
+                *error = Some(e);
+            }
+        }
+    }
+
+    fn into_result(self) -> Result<(), Error> {
+        self.error.into_inner().map_or(Ok(()), Err)
+    }
+}
+
 /// What to do when two output series have equal labels.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Equals {
@@ -295,6 +331,26 @@ impl Stream {
 
     pub(crate) fn len(&self) -> usize {
         self.series.len()
+    }
+
+    /// Whether it must be collected before it becomes a part of another.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.depth() >= DEPTH_MAX
+    }
+
+    /// Streams in streams; none is much deeper than allowed, so that neither is this recursion.
+    pub(crate) fn depth(&self) -> usize {
+        match &self.source {
+            Source::Block(_) | Source::Broadcast(_) | Source::Instant { .. } => 0,
+            Source::Range(source) => match &source.input {
+                RangeInput::Select(_) => 0,
+                RangeInput::Subquery { stream, .. } => 1 + stream.depth(),
+            },
+            Source::Measured(measured) => 1 + measured.stream.depth(),
+            Source::Pairs(pairs) => 1 + pairs.depth(),
+            Source::Masked(masked) => 1 + masked.input.depth(),
+            Source::Chain(both) => 1 + both.0.depth().max(both.1.depth()),
+        }
     }
 
     /// Computes row `i`, which comes in empty.
@@ -425,6 +481,13 @@ impl Stream {
         let morsel = ctx.morsel_rows;
         let points = AtomicUsize::new(0);
         let unchecked = (CELLS_UNCHECKED_MAX / steps).max(1);
+        // Refuses early, before the rest is computed; the account itself is kept below.
+        let add = |weight: usize| {
+            if points.fetch_add(weight, Ordering::Relaxed) + weight > ctx.budget.samples_max {
+                return Err(Error::TooManySamples("query execution".to_owned()));
+            }
+            Ok(())
+        };
         let work = |scratch: &mut Scratch, (m, ((values, present), histograms)): (usize, Morsel<'_>)| {
             let columns = values.chunks_exact_mut(steps).zip(present.chunks_exact_mut(words));
             let mut weight = 0;
@@ -435,25 +498,29 @@ impl Stream {
                 let mut row = Row { values, present, histograms };
                 self.fill_row(ctx, listed(m * morsel + r), scratch, row.reborrow())?;
                 weight += row.weight();
+                // Floats take memory that is there already, histograms do not: those are counted row by row.
+                if !row.histograms.is_empty() {
+                    add(std::mem::take(&mut weight))?;
+                }
             }
-            let sum = points.fetch_add(weight, Ordering::Relaxed) + weight;
-            // Refuses early, before the rest is computed; the account itself is kept below.
-            if sum > ctx.budget.samples_max {
-                return Err(Error::TooManySamples("query execution".to_owned()));
-            }
-            Ok(())
+            add(weight)
         };
         let rows = values.len() / steps;
         match ctx.pool {
             Some(pool) if rows > morsel && rows * (steps + ROW_WORK) > ctx.inline_work_max() => {
+                let failure = FirstFailure::default();
                 pool.install(|| {
                     values
                         .par_chunks_mut(morsel * steps)
                         .zip(present.par_chunks_mut(morsel * words))
                         .zip(histograms.par_chunks_mut(morsel))
                         .enumerate()
-                        .try_for_each_init(|| ctx.spares.scratch(), |scratch, morsel| work(scratch, morsel))
-                })?;
+                        .for_each_init(
+                            || ctx.spares.scratch(),
+                            |scratch, m| failure.unless_before(m.0, || work(scratch, m)),
+                        );
+                });
+                failure.into_result()?;
             }
             _ => {
                 let mut scratch = ctx.spares.scratch();
@@ -471,7 +538,7 @@ impl Stream {
             return Ok(Block::empty(self.grid));
         }
         if let Source::Block(mut block) = self.source {
-            block.series = self.series;
+            (block.series, block.grid) = (self.series, self.grid);
             let rows = block.len();
             for row in 0..rows {
                 for op in &self.ops {
@@ -488,6 +555,7 @@ impl Stream {
         let mut charge = block.charge.take().expect("a block of absent rows is charged");
         let Block { values, present, histograms, .. } = &mut block;
         self.fill_rows(ctx, 0, values, present, histograms, &mut charge)?;
+        charge.absorb(ctx.budget.charge(block.histogram_bytes())?);
         block.charge = Some(charge);
         self.raise_notes(ctx)?;
         block.drop_empty_rows();
@@ -792,7 +860,7 @@ impl RangeSource {
         }
         let call = range::Call { func: self.func, span: self.span, params: &self.params };
         let outcome = range::tiles::apply(&ctx.budget, call, samples, grid, range, row.reborrow())?;
-        ctx.budget.saw(outcome.seen.widest + row.weight());
+        ctx.budget.saw(outcome.seen.widest, row.weight())?;
         let read = if is_selector { outcome.seen.read } else { 0 };
         ctx.costs.windows(samples, self.span, grid, (outcome.seen.windows, read), scratch.is_inside);
         Ok(outcome)

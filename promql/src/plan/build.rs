@@ -483,7 +483,9 @@ impl Builder {
                 place: shown(arg(2)?),
             },
             "info" => self.info(e, around, inside)?,
-            other => return Err(unsupported(&format!("function {other}()"))),
+            other => {
+                return Err(Error::Internal(format!("unexpected error: function {other}() has no operator")));
+            }
         })
     }
 
@@ -591,10 +593,6 @@ fn first_selector<'e>(expr: &'e Expr, path: &mut Vec<&'e Subquery>) -> Option<&'
 
 fn is_valid_label(name: &[u8]) -> bool {
     !name.is_empty() && std::str::from_utf8(name).is_ok()
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::Unsupported(what.to_owned())
 }
 
 fn missing_argument(function: &str) -> Error {

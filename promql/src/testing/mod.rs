@@ -11,7 +11,7 @@ pub use script::{Report, Store, run, run_on};
 pub use storage::Storage;
 
 #[cfg(test)]
-mod generate;
+pub(crate) mod generate;
 #[cfg(test)]
 pub(crate) mod reference;
 #[cfg(test)]

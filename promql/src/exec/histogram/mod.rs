@@ -24,11 +24,15 @@ use self::classic::Classic;
 use self::native::NanRemark;
 pub(crate) use self::native::accessor;
 use super::Ctx;
+use super::budget::Charge;
 use super::column::{Block, Grid, Histograms, Row, Scalars, Series, bits};
 use super::stream::{Stream, is_metadata};
 use crate::annotations::{Annotation, Place, Repair};
 use crate::engine::Error;
 use crate::plan::Node;
+
+/// Of so many steps invalid quantiles are told: all that a query may have, but not those of a fine subquery.
+const QUANTILES_TOLD_MAX: usize = 11_001;
 
 /// What a step of a row costs, in steps of a plain row.
 const WORK: usize = 12;
@@ -161,21 +165,31 @@ impl Asked {
     }
 
     /// A quantile under the labels that it has: one per value, if it changes from step to step.
-    fn all(q: Scalars, is_labelled: bool, grid: Grid) -> Vec<Self> {
+    fn all(
+        ctx: &Ctx<'_>,
+        q: Scalars,
+        is_labelled: bool,
+        grid: Grid,
+        charge: &mut Charge,
+    ) -> Result<Vec<Self>, Error> {
         if !is_labelled {
-            return vec![Self { q, label: None, steps: None }];
+            return Ok(vec![Self { q, label: None, steps: None }]);
         }
         if let Scalars::Const(v) = q {
-            return vec![Self { q, label: Some(format_openmetrics(v)), steps: None }];
+            return Ok(vec![Self { q, label: Some(format_openmetrics(v)), steps: None }]);
         }
         let mut by_label: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for step in 0..grid.len {
-            let steps =
-                by_label.entry(format_openmetrics(q.at(step))).or_insert_with(|| vec![0; grid.words()]);
-            bits::set(steps, step);
+            let label = format_openmetrics(q.at(step));
+            if !by_label.contains_key(&label) {
+                charge.absorb(ctx.budget.charge(grid.words().saturating_mul(8))?);
+            }
+            bits::set(by_label.entry(label).or_insert_with(|| vec![0; grid.words()]), step);
         }
         let asked = by_label.into_iter();
-        asked.map(|(label, steps)| Self { q: q.clone(), label: Some(label), steps: Some(steps) }).collect()
+        Ok(asked
+            .map(|(label, steps)| Self { q: q.clone(), label: Some(label), steps: Some(steps) })
+            .collect())
     }
 }
 
@@ -227,13 +241,15 @@ impl<'q> Ctx<'q> {
         grid: Grid,
     ) -> Result<Stream, Error> {
         let mut asked = Vec::new();
+        let mut charge = self.budget.charge(0)?;
         for (q, q_place) in quantiles {
             let q = self.scalars(q, grid)?;
             let n = if matches!(q, Scalars::Const(_)) { grid.len.min(1) } else { grid.len };
-            for v in (0..n).map(|step| q.at(step)).filter(|v| !(0.0..=1.0).contains(v)) {
+            let invalid = (0..n).map(|step| q.at(step)).filter(|v| !(0.0..=1.0).contains(v));
+            for v in invalid.take(QUANTILES_TOLD_MAX) {
                 self.annotate(Annotation::invalid_quantile(v, *q_place));
             }
-            asked.extend(Asked::all(q, label.is_some(), grid));
+            asked.extend(Asked::all(self, q, label.is_some(), grid, &mut charge)?);
         }
         let input = Input::of(self, self.stream(arg, grid)?.collect(self)?, place);
         let n = input.len();

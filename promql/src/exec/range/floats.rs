@@ -329,13 +329,7 @@ pub(super) fn value(
     buffer.extend_from_slice(vs);
     match call.func {
         RangeFn::Sum => Some(sum(vs)),
-        RangeFn::Avg => {
-            let mut mean = Mean::default();
-            for &v in vs {
-                mean.push(v);
-            }
-            Some(mean.get())
-        }
+        RangeFn::Avg => Some(mean(vs)),
         RangeFn::Stdvar => Some(variance(vs)),
         RangeFn::Stddev => Some(variance(vs).sqrt()),
         RangeFn::Min => Some(vs[extremum(vs, |v, best| v < best)]),
@@ -411,7 +405,8 @@ fn regression(ts: &[Timestamp], vs: &[f64], origin: Timestamp) -> (f64, f64) {
     }
     let mut sums = [(0.0, 0.0); 4];
     for (&t, &y) in ts.iter().zip(vs) {
-        let x = (t - origin) as f64 / 1e3;
+        // Wraps as Go's does, for a step that is as far away as times go.
+        let x = t.wrapping_sub(origin) as f64 / 1e3;
         for (sum, inc) in sums.iter_mut().zip([x, y, x * y, x * x]) {
             *sum = kahan_add(inc, sum.0, sum.1);
         }

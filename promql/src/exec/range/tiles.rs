@@ -37,7 +37,7 @@ pub(crate) fn apply(
         budget.check()?;
         let len = steps.min(grid.len - first);
         let tile = Grid { start: grid.time(first), len, ..grid };
-        let params: Vec<Scalars> = call.params.iter().map(|p| part(p, first, len)).collect();
+        let params: Vec<Scalars> = call.params.iter().map(|p| p.part(first, len)).collect();
         found.clear();
         let part = Row {
             values: &mut row.values[first..first + len],
@@ -75,13 +75,6 @@ fn steps_of_tile(call: Call<'_>, samples: &Samples, grid: Grid) -> usize {
     ((VISITS_MAX / in_window).min(grid.len) / 64).max(1) * 64
 }
 
-fn part(params: &Scalars, first: usize, len: usize) -> Scalars {
-    match params {
-        Scalars::Const(v) => Scalars::Const(*v),
-        Scalars::Steps(vs) => Scalars::Steps(vs[first..first + len].into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Budget, Call, Grid, Histograms, Row, Samples, Scalars, Scratch, apply};
@@ -102,7 +95,8 @@ mod tests {
         (0..6_000).for_each(|k| samples.floats.push(k * 5000, ((k * 7919) % 1009) as f64));
         let grid = Grid { start: 0, step: 30_000, len: 1000 };
         let span = Span { range: 25_000_000, offset: 0, at: None, boundary: None, lookback: 300_000 };
-        let q = Scalars::Steps((0..1000).map(|step| f64::from(step) / 1000.0).collect());
+        let shares = (0..1000).map(|step| f64::from(step) / 1000.0);
+        let q = Scalars::steps(&budget(CancelFlag::new()), shares).expect("there is memory");
         let run = |func, params: &[Scalars], tiled: bool, cancel: &CancelFlag| {
             let (mut values, mut present) = (vec![0.0; grid.len], vec![0; grid.words()]);
             let mut histograms = Histograms::default();
