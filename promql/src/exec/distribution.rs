@@ -116,7 +116,10 @@ pub(crate) fn quantile(
                 columns.enumerate().try_for_each(one)
             })?,
             _ => {
-                out.chunks_exact_mut(steps).zip(seen.chunks_exact_mut(words)).enumerate().try_for_each(one)?
+                out.chunks_exact_mut(steps)
+                    .zip(seen.chunks_exact_mut(words))
+                    .enumerate()
+                    .try_for_each(one)?;
             }
         }
     }

@@ -562,13 +562,13 @@ impl<'q> Ctx<'q> {
         weight: usize,
         f: impl Fn(usize, Row<'_>) -> Result<(), Error> + Sync,
     ) -> Result<Block, Error> {
+        type Columns<'r> = ((&'r mut [f64], &'r mut [u64]), &'r mut column::Histograms);
         let charge = self.charge_block(series.len(), grid)?;
         let mut block = Block::absent(series, grid, charge);
         if grid.len == 0 || block.len() == 0 {
             return Ok(Block::empty(grid));
         }
         let rows = block.len();
-        type Columns<'r> = ((&'r mut [f64], &'r mut [u64]), &'r mut column::Histograms);
         let row = |(i, ((values, present), histograms)): (usize, Columns<'_>)| {
             if i % 64 == 0 {
                 self.budget.check()?;

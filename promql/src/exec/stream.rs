@@ -947,7 +947,9 @@ impl RowOp {
         let Row { values, present, histograms } = row;
         match self {
             Self::Negate => {
-                values.iter_mut().for_each(|v| *v = -*v);
+                for v in values.iter_mut() {
+                    *v = -*v;
+                }
                 element::change_each(histograms, |_| (), |h, ()| h.multiply(-1.0));
             }
             Self::OfHistograms(func) => {

@@ -166,7 +166,7 @@ fn filled(random: &mut Random, template: &str, mut operand: impl FnMut(&mut Rand
         match c {
             '#' => out.push_str(&operand(random)),
             '$' if rest.next_if_eq(&'$').is_some() => {
-                out.push_str(if template.contains("[5m:") { "30" } else { "$" })
+                out.push_str(if template.contains("[5m:") { "30" } else { "$" });
             }
             '$' => out.push_str(random.pick(&NUMBERS)),
             c => out.push(c),

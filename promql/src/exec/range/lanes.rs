@@ -208,7 +208,9 @@ mod tests {
             }));
             let means = spans.map(alone(&vs, |vs| {
                 let mut mean = Mean::default();
-                vs.iter().for_each(|&v| mean.push(v));
+                for &v in vs {
+                    mean.push(v);
+                }
                 mean.get()
             }));
             let variances = spans.map(alone(&vs, super::super::floats::variance));
