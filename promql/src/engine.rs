@@ -265,6 +265,9 @@ pub enum Error {
     Canceled(String),
     #[error("query processing would load too many samples into memory in {0}")]
     TooManySamples(String),
+    /// The query, or all queries together, would need more memory than they may.
+    #[error("{0}")]
+    TooManyBytes(String),
     #[error("{0}")]
     Execution(String),
     #[error("{0}")]

@@ -91,14 +91,14 @@ impl Budget {
     /// Reserves `bytes` of memory.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Error> {
         if !reserve(&self.bytes, bytes, self.bytes_max) {
-            return Err(Error::Execution(format!(
+            return Err(Error::TooManyBytes(format!(
                 "query processing would need more than {} bytes of memory",
                 self.bytes_max
             )));
         }
         if !reserve(&self.total.bytes, bytes, self.total.bytes_max) {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(Error::Execution(format!(
+            return Err(Error::TooManyBytes(format!(
                 "all queries together would need more than {} bytes of memory",
                 self.total.bytes_max
             )));
