@@ -268,13 +268,14 @@ impl Builder {
     }
 
     fn subquery(&mut self, e: &Subquery, around: Enclosing) -> Result<Window, Error> {
-        let range = millis(&e.range, self.outer, true)?;
+        // In this order upstream works them out, which shows where several are wrong.
+        let (at, offset) = self.modifiers(&e.modifiers)?;
         let step = match &e.step {
             None => 0,
             Some(step) => millis(step, self.outer, true)?,
         };
         let step = if step == 0 { self.scope.default_subquery_step } else { step };
-        let (at, offset) = self.modifiers(&e.modifiers)?;
+        let range = millis(&e.range, self.outer, true)?;
         // Buckets tell of counter resets among the samples that a subquery leaves out.
         let around = Enclosing { wants_buckets: true, ..around };
         let inner = match at {
