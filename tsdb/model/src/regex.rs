@@ -1,7 +1,8 @@
 //! Regular expressions with Go's syntax and Prometheus' anchoring: `^(?s:pattern)$`.
 //!
 //! [`syntax`] reads the pattern, [`literal`] looks for a way round the automaton, and `regex-automata` runs
-//! what is left. Memory is bounded: programs by [`NFA_BYTES_MAX`], the lazy automaton of each thread that uses
+//! what is left: the first values by a program that is quickly made ([`trial`]), the rest by one that is quick.
+//! Memory is bounded: programs by [`NFA_BYTES_MAX`], the lazy automaton of each thread that uses
 //! a pattern by [`CACHE_BYTES`].
 //!
 //! Of a value that is not UTF-8 each odd byte reads as U+FFFD, as in Go; it is translated for the automaton
@@ -9,9 +10,11 @@
 //!
 //! Compat: prometheus `model/labels`, `FastRegexMatcher`; Go `regexp` and `regexp/syntax`.
 
+mod characters;
 mod literal;
 mod subject;
 mod syntax;
+mod trial;
 
 use std::sync::OnceLock;
 
@@ -24,6 +27,7 @@ use regex_syntax::hir::{Hir, Look};
 use literal::{Gap, Shape};
 use subject::Subject;
 use syntax::Dialect;
+use trial::Trial;
 
 /// The largest program.
 const NFA_BYTES_MAX: usize = 16 << 20;
@@ -52,6 +56,7 @@ pub struct Regex {
     hir: Hir,
     /// Compiled at once where it may be too large, else when a value asks for it.
     program: OnceLock<meta::Regex>,
+    trial: Trial,
     /// What is known about whole values; `None` for patterns that are not anchored.
     shape: Option<Shape>,
 }
@@ -70,11 +75,7 @@ impl Regex {
             return Ok(Self::shaped(hir, Shape::of_strings(branches)));
         }
         let (hir, size) = syntax::parse_with_size(pattern, Dialect::Matcher)?;
-        if size <= SIZE_LAZY_MAX {
-            let shape = Shape::of(&hir);
-            return Ok(Self::shaped(hir, shape));
-        }
-        Self::whole(hir, pattern)
+        Self::whole(hir, size, pattern)
     }
 
     /// As [`Regex::anchored`], but `pattern` is read as part of the text `^(?s:pattern)$`, which shows in
@@ -86,12 +87,12 @@ impl Regex {
     /// Compat: prometheus `model/relabel`, `NewRegexp`.
     pub fn wrapped(pattern: &[u8]) -> Result<Self, Error> {
         let text = [b"^(?s:", pattern, b")$"].concat();
-        let hir = syntax::parse(&text, Dialect::Plain)?;
+        let (hir, size) = syntax::parse_with_size(&text, Dialect::Plain)?;
         // A pattern such as `a)|(?s:b` is anchored at one end only in each branch, as in Go.
         if syntax::parse(pattern, Dialect::Plain).is_err() {
             Self::part(hir, &text)
         } else {
-            Self::whole(hir, &text)
+            Self::whole(hir, size, &text)
         }
     }
 
@@ -105,9 +106,9 @@ impl Regex {
         Self::part(syntax::parse(pattern, Dialect::Plain)?, pattern)
     }
 
-    fn whole(hir: Hir, pattern: &[u8]) -> Result<Self, Error> {
+    fn whole(hir: Hir, size: u64, pattern: &[u8]) -> Result<Self, Error> {
         let shape = Shape::of(&hir);
-        let needs_program = matches!(shape, Shape::Prefix(_));
+        let needs_program = size > SIZE_LAZY_MAX && matches!(shape, Shape::Prefix(_));
         let regex = Self::shaped(hir, shape);
         if needs_program {
             regex.compile(pattern)?;
@@ -117,11 +118,11 @@ impl Regex {
 
     fn shaped(hir: Hir, shape: Shape) -> Self {
         let hir = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
-        Self { hir, program: OnceLock::new(), shape: Some(shape) }
+        Self { hir, program: OnceLock::new(), trial: Trial::default(), shape: Some(shape) }
     }
 
     fn part(hir: Hir, pattern: &[u8]) -> Result<Self, Error> {
-        let regex = Self { hir, program: OnceLock::new(), shape: None };
+        let regex = Self { hir, program: OnceLock::new(), trial: Trial::default(), shape: None };
         regex.compile(pattern)?;
         Ok(regex)
     }
@@ -140,10 +141,17 @@ impl Regex {
 
     /// Whether the pattern matches: all of `value` if it is anchored, else any part.
     pub fn is_match(&self, value: &[u8]) -> bool {
-        self.shape
-            .as_ref()
-            .and_then(|shape| shape.is_match(value))
-            .unwrap_or_else(|| self.program().is_match(self.input(Subject::new(value).read())))
+        self.shape.as_ref().and_then(|shape| shape.is_match(value)).unwrap_or_else(|| {
+            let subject = Subject::new(value);
+            let input = self.input(subject.read());
+            let tried = self.is_on_trial().then(|| self.trial.is_match(&self.hir, &input)).flatten();
+            tried.unwrap_or_else(|| self.program().is_match(input))
+        })
+    }
+
+    /// Whether no program was made yet.
+    fn is_on_trial(&self) -> bool {
+        self.program.get().is_none()
     }
 
     fn input<'h>(&self, value: &'h [u8]) -> Input<'h> {
@@ -188,9 +196,14 @@ impl Regex {
         {
             return None;
         }
-        let program = self.program();
-        let mut captures = program.create_captures();
-        program.search_captures(&self.input(subject.read()), &mut captures);
+        let input = self.input(subject.read());
+        let tried = self.is_on_trial().then(|| self.trial.captures(&self.hir, &input)).flatten();
+        let captures = tried.unwrap_or_else(|| {
+            let program = self.program();
+            let mut captures = program.create_captures();
+            program.search_captures(&input, &mut captures);
+            captures
+        });
         captures.is_match().then_some(captures)
     }
 
@@ -233,7 +246,8 @@ fn build(hir: &Hir, nfa_limit: Option<usize>) -> Option<meta::Regex> {
         .nfa_size_limit(nfa_limit)
         .onepass_size_limit(Some(ONEPASS_BYTES_MAX))
         .hybrid_cache_capacity(CACHE_BYTES);
-    meta::Builder::new().configure(config).syntax(automata_syntax::Config::new()).build_from_hir(hir).ok()
+    let hir = characters::of_bytes(hir);
+    meta::Builder::new().configure(config).syntax(automata_syntax::Config::new()).build_from_hir(&hir).ok()
 }
 
 fn expand_into(captures: &Captures, subject: &Subject<'_>, template: &[u8], out: &mut Vec<u8>) {

@@ -29,7 +29,13 @@ fn says_what_go_says_about_our_patterns() {
                 continue;
             }
             "E" | "M" => match Regex::anchored(&pattern) {
-                Ok(regex) => inputs.iter().map(|i| if regex.is_match(i) { '1' } else { '0' }).collect(),
+                Ok(regex) => {
+                    // First on trial, then by the program.
+                    let tried: Vec<bool> = inputs.iter().map(|i| regex.is_match(i)).collect();
+                    regex.program();
+                    assert!(inputs.iter().map(|i| regex.is_match(i)).eq(tried.iter().copied()), "{line}");
+                    tried.into_iter().map(|is_match| if is_match { '1' } else { '0' }).collect()
+                }
                 Err(e) => quote(e.to_string().as_bytes()),
             },
             "W" | "X" => match Regex::wrapped(&pattern) {
@@ -39,6 +45,12 @@ fn says_what_go_says_about_our_patterns() {
                         let is_match = regex.expand(input, b"<${1}$$$n$2x>", &mut out);
                         assert_eq!(is_match, regex.is_match(input), "{line}");
                     }
+                    regex.program();
+                    let mut again = Vec::new();
+                    for input in &inputs {
+                        regex.expand(input, b"<${1}$$$n$2x>", &mut again);
+                    }
+                    assert_eq!(quote(&again), quote(&out), "{line}");
                     quote(&out)
                 }
                 Err(e) => quote(e.to_string().as_bytes()),
@@ -180,8 +192,39 @@ fn large_patterns_are_refused() {
     assert!(Regex::anchored(deep.as_bytes()).unwrap().is_match(b"a"));
 }
 
+/// More values than are tried.
+#[test]
+fn a_trial_ends_without_a_trace() {
+    let regex = Regex::anchored(".*é?[^a-z]+".as_bytes()).unwrap();
+    for n in 0..200 {
+        assert!(regex.is_match(format!("x{n}").as_bytes()) && !regex.is_match(format!("{n}é1y").as_bytes()));
+        assert!(regex.program.get().is_none() || n > 20, "{n}");
+    }
+    assert!(regex.program.get().is_some());
+    let long = Regex::anchored(b"(a|b)+.+").unwrap();
+    assert!(long.is_match("ab".repeat(500).as_bytes()) && long.program.get().is_some());
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
+
+    /// What is spelled out as bytes matches and captures what the classes do.
+    #[test]
+    fn spelled_classes_agree_with_unicode_ones(
+        pattern in r"(\(|\)|\.|\.[*+?]\??|\[\^a\]|\[\^é\]\*|[ab]|\||é|\\pL|\\B|\\b|\[\^ab€\]){0,6}",
+        value in "[abé€\u{10ffff}\n:]{0,8}",
+    ) {
+        if let Ok((hir, _)) = syntax::parse_with_size(pattern.as_bytes(), Dialect::Matcher) {
+            let as_it_is = meta::Builder::new().build_from_hir(&hir).unwrap();
+            let spelled = meta::Builder::new().build_from_hir(&characters::of_bytes(&hir)).unwrap();
+            let groups = |regex: &meta::Regex| {
+                let mut captures = regex.create_captures();
+                regex.captures(value.as_bytes(), &mut captures);
+                captures.iter().collect::<Vec<_>>()
+            };
+            proptest::prop_assert_eq!(groups(&as_it_is), groups(&spelled));
+        }
+    }
 
     #[test]
     fn shortcuts_agree_with_the_automaton(
