@@ -2,7 +2,7 @@
 //!
 //! Both ends of the window only ever move forward. What can be kept from window to window without changing
 //! a bit of the result is kept (counter resets, changes, extrema); sums are taken anew for each window, in
-//! order, because compensated sums cannot be taken back.
+//! order, because compensated sums cannot be taken back; only where the start of windows stays they go on.
 //!
 //! Compat: prometheus `promql/functions.go` (3.14), `extrapolatedRate` and the `_over_time` family.
 
@@ -112,37 +112,21 @@ pub(super) fn apply(
         RangeFn::TsOfLast => each!(|w: Window| Some(scaled(ts[w.hi - 1]))),
         RangeFn::Sum => {
             let out = (values, present);
-            seen = walk_lanes(
-                (ts, vs),
-                span,
-                grid,
-                out,
-                |_| true,
-                |vs, _| sum(vs),
-                |windows, _| lanes::sum(windows),
-            );
+            seen = walk_sums((ts, vs), span, grid, out, Sum::default(), lanes::sum);
         }
         RangeFn::Avg => {
             let out = (values, present);
-            seen = walk_lanes(
-                (ts, vs),
-                span,
-                grid,
-                out,
-                |_| true,
-                |vs, _| mean(vs),
-                |windows, _| lanes::mean(windows),
-            );
+            seen = walk_sums((ts, vs), span, grid, out, Mean::default(), lanes::mean);
         }
         RangeFn::Stdvar => {
             let out = (values, present);
-            let lanes = |windows: &lanes::Windows<'_>, _| lanes::variance(windows);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |vs, _| variance(vs), lanes);
+            let lanes = |windows: &lanes::Windows<'_>| lanes::variance(windows);
+            seen = walk_sums((ts, vs), span, grid, out, Variance::default(), lanes);
         }
         RangeFn::Stddev => {
             let out = (values, present);
-            let lanes = |windows: &lanes::Windows<'_>, _| lanes::variance(windows).map(f64::sqrt);
-            seen = walk_lanes((ts, vs), span, grid, out, |_| true, |vs, _| variance(vs).sqrt(), lanes);
+            let lanes = |windows: &lanes::Windows<'_>| lanes::variance(windows).map(f64::sqrt);
+            seen = walk_sums((ts, vs), span, grid, out, Deviation::default(), lanes);
         }
         RangeFn::Min | RangeFn::Max | RangeFn::TsOfMin | RangeFn::TsOfMax => {
             // The earliest extremum for its value, the latest for its time.
@@ -274,6 +258,133 @@ fn walk_lanes(
     seen
 }
 
+/// What folds a window sample by sample, so that a longer window with the same start goes on from a shorter one.
+trait Growing: Copy {
+    fn push(&mut self, v: f64);
+    fn result(&self) -> f64;
+}
+
+/// A compensated sum.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    sum: f64,
+    c: f64,
+}
+
+impl Growing for Sum {
+    #[inline]
+    fn push(&mut self, v: f64) {
+        (self.sum, self.c) = kahan_add(v, self.sum, self.c);
+    }
+
+    fn result(&self) -> f64 {
+        if self.sum.is_infinite() { self.sum } else { self.sum + self.c }
+    }
+}
+
+impl Growing for Mean {
+    #[inline]
+    fn push(&mut self, v: f64) {
+        Mean::push(self, v);
+    }
+
+    fn result(&self) -> f64 {
+        self.get()
+    }
+}
+
+/// Welford's population variance with compensated mean and sum of squares.
+#[derive(Clone, Copy, Default)]
+struct Variance {
+    count: f64,
+    mean: f64,
+    c_mean: f64,
+    aux: f64,
+    c_aux: f64,
+}
+
+impl Growing for Variance {
+    #[inline]
+    fn push(&mut self, v: f64) {
+        self.count += 1.0;
+        let delta = v - (self.mean + self.c_mean);
+        (self.mean, self.c_mean) = kahan_add(delta / self.count, self.mean, self.c_mean);
+        (self.aux, self.c_aux) = kahan_add(delta * (v - (self.mean + self.c_mean)), self.aux, self.c_aux);
+    }
+
+    fn result(&self) -> f64 {
+        (self.aux + self.c_aux) / self.count
+    }
+}
+
+/// The root of the variance.
+#[derive(Clone, Copy, Default)]
+struct Deviation(Variance);
+
+impl Growing for Deviation {
+    #[inline]
+    fn push(&mut self, v: f64) {
+        self.0.push(v);
+    }
+
+    fn result(&self) -> f64 {
+        self.0.result().sqrt()
+    }
+}
+
+/// The result of one window.
+fn folded(mut empty: impl Growing, vs: &[f64]) -> f64 {
+    for &v in vs {
+        empty.push(v);
+    }
+    empty.result()
+}
+
+/// For so many steps windows must keep their first sample, that going on from one to the next pays: as many as lanes.
+const STEPS_KEPT: i64 = 8;
+
+/// As [`walk_lanes`], for sums of all kinds. Where windows keep their first sample, each goes on from the one before;
+/// that is the same additions in the same order.
+fn walk_sums<S: Growing>(
+    (ts, vs): (&[Timestamp], &[f64]),
+    span: Span,
+    grid: Grid,
+    (values, present): (&mut [f64], &mut [u64]),
+    empty: S,
+    together: impl Fn(&lanes::Windows<'_>) -> [f64; LANES],
+) -> Seen {
+    let alone = |vs: &[f64], _| folded(empty, vs);
+    let extent = grid.end().saturating_sub(grid.start);
+    if span.at.is_none() && span.range < extent / 4 {
+        // Short windows soon move on: looking out for those that do not costs more than it saves.
+        let out = (values, present);
+        return walk_lanes((ts, vs), span, grid, out, |_| true, alone, |windows, _| together(windows));
+    }
+    let reach = if span.at.is_some() { 0 } else { grid.step.saturating_mul(STEPS_KEPT) };
+    // The state after a part of the samples, and which part.
+    let mut grown: Option<(usize, usize, S)> = None;
+    let mut kept = Vec::new();
+    let admit = |w: Window| {
+        let is_kept = ts[w.lo] > w.start.saturating_add(reach);
+        let (hi, mut state) = match grown {
+            Some((lo, hi, state)) if lo == w.lo => (hi, state),
+            _ if is_kept && grid.len >= LANES => (w.lo, empty),
+            _ => return true,
+        };
+        vs[hi..w.hi].iter().for_each(|&v| state.push(v));
+        grown = Some((w.lo, w.hi, state));
+        kept.push((w.step, state.result()));
+        false
+    };
+    let out = (&mut *values, &mut *present);
+    let seen = walk_lanes((ts, vs), span, grid, out, admit, alone, |windows, _| together(windows));
+    for (step, v) in kept {
+        values[step] = v;
+        bits::set(present, step);
+    }
+    seen
+}
+
 /// Calls `f` for every step whose window holds a sample.
 #[inline]
 fn each_window(ts: &[Timestamp], span: Span, grid: Grid, mut f: impl FnMut(Window)) -> Seen {
@@ -328,8 +439,8 @@ pub(super) fn value(
     buffer.clear();
     buffer.extend_from_slice(vs);
     match call.func {
-        RangeFn::Sum => Some(sum(vs)),
-        RangeFn::Avg => Some(mean(vs)),
+        RangeFn::Sum => Some(folded(Sum::default(), vs)),
+        RangeFn::Avg => Some(folded(Mean::default(), vs)),
         RangeFn::Stdvar => Some(variance(vs)),
         RangeFn::Stddev => Some(variance(vs).sqrt()),
         RangeFn::Min => Some(vs[extremum(vs, |v, best| v < best)]),
@@ -356,19 +467,6 @@ pub(super) fn check_params(call: Call<'_>, step: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn mean(vs: &[f64]) -> f64 {
-    let mut mean = Mean::default();
-    for &v in vs {
-        mean.push(v);
-    }
-    mean.get()
-}
-
-fn sum(vs: &[f64]) -> f64 {
-    let (sum, c) = vs.iter().fold((0.0, 0.0), |(sum, c), &v| kahan_add(v, sum, c));
-    if f64::is_infinite(sum) { sum } else { sum + c }
-}
-
 /// Where the best value is: the first or the last of equal ones, as `is_better` has it; NaN only if there is no other.
 fn extremum(vs: &[f64], is_better: impl Fn(f64, f64) -> bool) -> usize {
     (0..vs.len()).fold(0, |best, i| if is_better(vs[i], vs[best]) || vs[best].is_nan() { i } else { best })
@@ -386,16 +484,9 @@ fn median_deviation(floats: &mut [f64]) -> f64 {
     math::quantile(0.5, floats)
 }
 
-/// Welford's population variance with compensated mean and sum of squares.
+/// Welford's population variance of a window.
 pub(super) fn variance(vs: &[f64]) -> f64 {
-    let (mut mean, mut c_mean, mut aux, mut c_aux, mut count) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for &v in vs {
-        count += 1.0;
-        let delta = v - (mean + c_mean);
-        (mean, c_mean) = kahan_add(delta / count, mean, c_mean);
-        (aux, c_aux) = kahan_add(delta * (v - (mean + c_mean)), aux, c_aux);
-    }
-    (aux + c_aux) / count
+    folded(Variance::default(), vs)
 }
 
 /// Slope and intercept at `origin` of the least squares line.
