@@ -1,7 +1,7 @@
 //! Aggregations that look at all values of a group at a step: `quantile` and `count_values`.
 //!
 //! A quantile is worked out group by group, as many groups at a time as fit into a wave. Values are counted as they
-//! come; a value is written out once per query, and labels once per group and value.
+//! come; a value is written out, and labels are built, once per group and value.
 //!
 //! Compat: prometheus `promql/engine.go`, `aggregation`, `aggregationCountValues` (3.14).
 
@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashMap;
-use model::number::format_f;
-use model::{FloatHistogram, LabelsBuilder};
+use model::number::append_f_into;
+use model::{FloatHistogram, Labels};
 use rayon::prelude::*;
 
-use super::aggregate::{LastWord, group};
+use super::aggregate::{Groups, LastWord, group};
 use super::column::{Block, Histograms, RowView, Scalars, Series, bits};
 use super::ranked::{bounds, reordered};
 use super::stream::{Stream, WAVE_CELLS};
@@ -22,9 +22,6 @@ use crate::annotations::{Annotation, Place};
 use crate::engine::Error;
 use crate::parse::ast::AggregateOp;
 use crate::plan::Grouping;
-
-/// What a counted value takes besides its counts: its text, labels, and places in tables.
-const COLUMN_BYTES: usize = 400;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
@@ -164,8 +161,7 @@ pub(crate) fn count_values(
     }
     let groups = group(&stream.series, &rest);
     let mut texts = Texts::default();
-    let mut tally =
-        Tally { charge: ctx.budget.charge(0)?, steps: grid.len, columns: Map::default(), counts: Vec::new() };
+    let mut tally = Tally::new(ctx, grid.len)?;
     let mut samples = ctx.budget.charge(0)?;
     stream.for_each_wave(ctx, &mut samples, |wave| {
         for r in 0..wave.rows {
@@ -174,100 +170,215 @@ pub(crate) fn count_values(
             // Neighbouring steps often have the same value.
             let mut last: Option<(u64, usize)> = None;
             for step in bits::ones(row.present) {
-                let v = row.values[step].to_bits();
+                let v = row.values[step];
                 let column = match last {
-                    Some((known, column)) if known == v => column,
-                    _ => tally.column(ctx, group, if shows_value { texts.of_float(v) } else { 0 })?,
+                    Some((known, column)) if known == v.to_bits() => column,
+                    _ => tally.column(
+                        ctx,
+                        group,
+                        if shows_value { Counted::float(v) } else { Counted::Any },
+                    )?,
                 };
-                last = Some((v, column));
-                tally.counts[column][step] += 1;
+                last = Some((v.to_bits(), column));
+                tally.count(ctx, column, step)?;
             }
             let mut last: Option<(&Arc<FloatHistogram>, usize)> = None;
             for (step, histogram) in row.histograms.iter() {
                 let column = match last {
                     Some((known, column)) if Arc::ptr_eq(known, histogram) => column,
                     _ => {
-                        let text = if shows_value { texts.number(histogram.to_string()) } else { 0 };
-                        tally.column(ctx, group, text)?
+                        let what =
+                            if shows_value { texts.number(histogram.to_string()) } else { Counted::Any };
+                        tally.column(ctx, group, what)?
                     }
                 };
                 last = Some((histogram, column));
-                tally.counts[column][step] += 1;
+                tally.count(ctx, column, step)?;
             }
         }
         Ok(())
     })?;
-    let labels_of = |group: u32, text: usize| {
-        let labels = &groups.series[group as usize].labels;
-        if !shows_value {
-            return labels.clone();
-        }
-        let mut builder = LabelsBuilder::from(labels);
-        builder.set(label, texts.all[text].as_bytes());
-        builder.build()
-    };
-    let mut columns: Vec<(model::Labels, usize)> =
-        tally.columns.iter().map(|(&(group, text), &column)| (labels_of(group, text), column)).collect();
-    columns.sort();
+    let mut columns = labelled(&tally.columns, &texts, &groups, label);
+    if groups.len() > 1 {
+        columns.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    }
     let mut charge = ctx.charge_block(columns.len(), grid)?;
-    let series =
-        columns.iter().map(|(labels, _)| Series { labels: labels.clone(), drop_name: false }).collect();
-    charge.add_samples(tally.counts.iter().flatten().filter(|&&count| count > 0).count())?;
+    let (series, order): (Vec<Series>, Vec<usize>) =
+        columns.into_iter().map(|(labels, column)| (Series { labels, drop_name: false }, column)).unzip();
+    charge.add_samples(tally.points())?;
     let mut block = Block::absent(series, grid, charge);
-    for (row, (_, column)) in columns.into_iter().enumerate() {
-        for (step, &count) in tally.counts[column].iter().enumerate().filter(|(_, count)| **count > 0) {
-            block.set(row, step, f64::from(count));
-        }
+    for (row, column) in order.into_iter().enumerate() {
+        tally.each(column, |step, count| block.set(row, step, f64::from(count)));
     }
     Ok(block)
 }
 
-/// The texts of values, each written once.
+/// The labels of all columns, in their order if there is but one group. No two are the same: texts of values are
+/// as distinct as the values.
+fn labelled(columns: &[Column], texts: &Texts, groups: &Groups, label: &[u8]) -> Vec<(Labels, usize)> {
+    // One group's label sets differ in the text alone, whose first bytes nearly always decide.
+    let mut written: Vec<u8> = Vec::with_capacity(columns.len() * 12);
+    let mut sorted: Vec<(u128, usize, usize, usize)> = Vec::with_capacity(columns.len());
+    for (number, column) in columns.iter().enumerate() {
+        let start = written.len();
+        match column.what {
+            Counted::Float(bits) => append_f_into(f64::from_bits(bits), &mut written),
+            Counted::Text(text) => written.extend_from_slice(texts.all[text as usize].as_bytes()),
+            Counted::Any => {}
+        }
+        let mut head = [0; 16];
+        let text = &written[start..];
+        let n = text.len().min(head.len());
+        head[..n].copy_from_slice(&text[..n]);
+        sorted.push((u128::from_be_bytes(head), start, written.len(), number));
+    }
+    if groups.len() == 1 {
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| written[a.1..a.2].cmp(&written[b.1..b.2])));
+    }
+    let labels_of = |(_, start, end, number): (u128, usize, usize, usize)| {
+        let column = &columns[number];
+        let labels = &groups.series[column.group as usize].labels;
+        if matches!(column.what, Counted::Any) {
+            return (labels.clone(), number);
+        }
+        let before = labels.iter().take_while(|(name, _)| *name < label);
+        let behind = labels.iter().skip_while(|(name, _)| *name <= label);
+        (Labels::from_sorted(before.chain([(label, &written[start..end])]).chain(behind)), number)
+    };
+    sorted.into_iter().map(labels_of).collect()
+}
+
+/// What samples have in common that are counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Counted {
+    /// Where the value is not shown.
+    Any,
+    /// The bits of a float, of which no two have the same text.
+    Float(u64),
+    /// The number of a histogram's text.
+    Text(u32),
+}
+
+impl Counted {
+    /// Every NaN is written alike.
+    fn float(v: f64) -> Self {
+        Self::Float(if v.is_nan() { f64::NAN.to_bits() } else { v.to_bits() })
+    }
+}
+
+/// The texts of histograms, each kept once.
 #[derive(Default)]
 struct Texts {
-    all: Vec<String>,
-    numbers: Map<String, usize>,
-    of_bits: Map<u64, usize>,
+    all: Vec<Arc<str>>,
+    numbers: Map<Arc<str>, u32>,
 }
 
 impl Texts {
-    fn of_float(&mut self, bits: u64) -> usize {
-        if let Some(&number) = self.of_bits.get(&bits) {
-            return number;
+    fn number(&mut self, text: String) -> Counted {
+        if let Some(&number) = self.numbers.get(text.as_str()) {
+            return Counted::Text(number);
         }
-        let number = self.number(format_f(f64::from_bits(bits)));
-        self.of_bits.insert(bits, number);
-        number
+        let text: Arc<str> = text.into();
+        let number = u32::try_from(self.all.len()).expect("memory runs out before 2^32 texts");
+        self.all.push(Arc::clone(&text));
+        self.numbers.insert(text, number);
+        Counted::Text(number)
     }
+}
 
-    fn number(&mut self, text: String) -> usize {
-        if let Some(&number) = self.numbers.get(&text) {
-            return number;
-        }
-        self.all.push(text.clone());
-        self.numbers.insert(text, self.all.len() - 1);
-        self.all.len() - 1
-    }
+/// Steps whose counts a column holds itself: values of what is measured seldom come back.
+const FEW: usize = 4;
+
+/// Columns that are charged at a time.
+const CHARGED: usize = 256;
+
+/// The counts of a group and a value.
+struct Column {
+    group: u32,
+    what: Counted,
+    /// Steps and counts, from the front; a count of nothing is no count.
+    few: [(u32, u32); FEW],
+    /// Which of the long columns takes over when there are more steps than that.
+    long: Option<u32>,
 }
 
 /// Counts per step, a column per group and value.
 struct Tally {
     charge: super::budget::Charge,
     steps: usize,
-    columns: Map<(u32, usize), usize>,
-    counts: Vec<Vec<u32>>,
+    known: Map<(u32, Counted), u32>,
+    columns: Vec<Column>,
+    /// Those with a count for every step, one behind the other.
+    long: Vec<u32>,
 }
 
 impl Tally {
-    fn column(&mut self, ctx: &Ctx<'_>, group: u32, text: usize) -> Result<usize, Error> {
-        if let Some(&column) = self.columns.get(&(group, text)) {
-            return Ok(column);
+    fn new(ctx: &Ctx<'_>, steps: usize) -> Result<Self, Error> {
+        let charge = ctx.budget.charge(0)?;
+        Ok(Self { charge, steps, known: Map::default(), columns: Vec::new(), long: Vec::new() })
+    }
+
+    fn column(&mut self, ctx: &Ctx<'_>, group: u32, what: Counted) -> Result<usize, Error> {
+        if let Some(&column) = self.known.get(&(group, what)) {
+            return Ok(column as usize);
         }
-        self.charge.absorb(
-            ctx.budget.charge(self.steps.saturating_mul(size_of::<u32>()).saturating_add(COLUMN_BYTES))?,
-        );
-        self.counts.push(vec![0; self.steps]);
-        self.columns.insert((group, text), self.counts.len() - 1);
-        Ok(self.counts.len() - 1)
+        if self.columns.len().is_multiple_of(CHARGED) {
+            const ENTRY: usize = size_of::<Column>() + 2 * size_of::<((u32, Counted), u32)>();
+            self.charge.absorb(ctx.budget.charge(CHARGED * ENTRY)?);
+        }
+        let number = u32::try_from(self.columns.len()).expect("memory runs out before 2^32 columns");
+        self.columns.push(Column { group, what, few: [(0, 0); FEW], long: None });
+        self.known.insert((group, what), number);
+        Ok(number as usize)
+    }
+
+    fn count(&mut self, ctx: &Ctx<'_>, column: usize, step: usize) -> Result<(), Error> {
+        let column = &mut self.columns[column];
+        if let Some(long) = column.long {
+            self.long[long as usize * self.steps + step] += 1;
+            return Ok(());
+        }
+        let narrow = u32::try_from(step).expect("a query has fewer than 2^32 steps");
+        for (at, count) in &mut column.few {
+            if *count == 0 || *at == narrow {
+                (*at, *count) = (narrow, *count + 1);
+                return Ok(());
+            }
+        }
+        self.charge.absorb(ctx.budget.charge(self.steps * size_of::<u32>())?);
+        let start = self.long.len();
+        column.long = Some(u32::try_from(start / self.steps).expect("no more than columns"));
+        self.long.resize(start + self.steps, 0);
+        for (at, count) in column.few {
+            self.long[start + at as usize] = count;
+        }
+        self.long[start + step] += 1;
+        Ok(())
+    }
+
+    /// Hands `f` the steps and counts of a column.
+    fn each(&self, column: usize, mut f: impl FnMut(usize, u32)) {
+        let column = &self.columns[column];
+        if let Some(long) = column.long {
+            let counts = &self.long[long as usize * self.steps..][..self.steps];
+            counts
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count > 0)
+                .for_each(|(step, &count)| f(step, count));
+        } else {
+            column
+                .few
+                .iter()
+                .take_while(|(_, count)| *count > 0)
+                .for_each(|&(at, count)| f(at as usize, count));
+        }
+    }
+
+    /// How many steps of columns have a count.
+    fn points(&self) -> usize {
+        let mut points = 0;
+        (0..self.columns.len()).for_each(|column| self.each(column, |_, _| points += 1));
+        points
     }
 }
