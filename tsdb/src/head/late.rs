@@ -433,7 +433,7 @@ impl Late {
     pub(super) fn seen(&self, range: TimeRange) -> Option<Seen> {
         let overlaps = |chunk: &&Sealed| chunk.mint <= range.maxt && chunk.maxt >= range.mint;
         let sealed: Vec<Sealed> = self.sealed.iter().filter(overlaps).copied().collect();
-        let open = part(&self.open, range);
+        let open = laid_out(&self.open, range);
         (!sealed.is_empty() || !open.ts.is_empty() || !open.histograms.is_empty())
             .then_some(Seen { sealed, open })
     }
@@ -494,6 +494,27 @@ fn part(batch: &SampleBatch, range: TimeRange) -> SampleBatch {
         out.push_started(batch.st(i), sample.t, sample.v);
     }
     out.histograms.extend(batch.histograms.iter().filter(|sample| range.contains(sample.t)).cloned());
+    out
+}
+
+/// As [`part`], histograms with the buckets that they list once the batch is a chunk: a chunk lists the same for all,
+/// and functions that ask whether two histograms are equal shall see the same before and after.
+fn laid_out(batch: &SampleBatch, range: TimeRange) -> SampleBatch {
+    let mut out = part(batch, range);
+    if out.histograms.is_empty() {
+        return out;
+    }
+    let mut laid_out = SampleBatch::default();
+    for chunk in encode(batch, FloatEncoding::default(), u16::MAX) {
+        chunk::decode(chunk.encoding, &chunk.bytes, range, &mut laid_out)
+            .expect("what was encoded here can be decoded");
+    }
+    for (sample, laid_out) in out.histograms.iter_mut().zip(laid_out.histograms) {
+        // What a chunk knows of resets holds only as long as nothing comes between its samples.
+        let hint = sample.histogram.counter_reset_hint();
+        sample.histogram = laid_out.histogram;
+        sample.histogram.set_counter_reset_hint(hint);
+    }
     out
 }
 

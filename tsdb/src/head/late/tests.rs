@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use model::histogram::Span;
 use model::storage::{AppendError, Queryable, SelectHints, SeriesKey};
 use model::{FloatHistogram, Histogram, Labels, SampleBatch};
 use tempfile::TempDir;
@@ -254,6 +255,40 @@ fn histograms(head: &Head, n: usize) -> Vec<(i64, f64, CounterResetHint)> {
     };
     let told = out.histograms.iter().map(|sample| (sample.t, count(&sample.histogram)));
     told.map(|(t, (count, hint))| (t, count, hint)).collect()
+}
+
+#[test]
+fn late_histograms_list_the_buckets_of_their_chunk_before_it_is_one() {
+    let dir = TempDir::new().unwrap();
+    let head = open(dir.path());
+    let of = |lengths: &[(i32, u32)], deltas: &[i64], count: u64| Histogram {
+        count,
+        sum: 1.0,
+        positive_spans: lengths.iter().map(|&(offset, length)| Span { offset, length }).collect(),
+        positive_buckets: deltas.to_vec(),
+        ..Histogram::default()
+    };
+    let put = |t: i64, histogram: &Histogram| {
+        let mut batch = head.batch(1);
+        batch.append_value(SeriesKey::Labels(&series(1)), 0, t, Value::Histogram(histogram)).unwrap();
+        batch.commit().unwrap();
+    };
+    put(10 * HOUR, &of(&[(0, 1)], &[9], 9));
+    put(9 * HOUR, &of(&[(0, 1), (1, 1)], &[3, 1], 7));
+    put(8 * HOUR, &of(&[(0, 1)], &[2], 2));
+    // What was late is one chunk, all of whose histograms list both buckets, even where only one of them is looked at.
+    let set = head.querier(TimeRange::ALL).unwrap().select(&[], &SelectHints::default()).unwrap();
+    let lengths = |range: TimeRange| {
+        let mut out = SampleBatch::default();
+        set.samples_into(0, range, &mut out).unwrap();
+        let n = out.histograms.iter().map(|sample| match &sample.histogram {
+            AnyHistogram::Int(it) => it.positive_buckets.len(),
+            AnyHistogram::Float(it) => it.positive_buckets.len(),
+        });
+        n.collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(TimeRange::ALL), [2, 2, 1]);
+    assert_eq!(lengths(TimeRange { mint: 8 * HOUR, maxt: 8 * HOUR }), [2]);
 }
 
 #[test]
