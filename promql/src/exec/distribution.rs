@@ -323,7 +323,9 @@ impl Tally {
             return Ok(column as usize);
         }
         if self.columns.len().is_multiple_of(CHARGED) {
-            const ENTRY: usize = size_of::<Column>() + 2 * size_of::<((u32, Counted), u32)>();
+            /// Its labels and the text among them.
+            const TEXTS: usize = 300;
+            const ENTRY: usize = size_of::<Column>() + 2 * size_of::<((u32, Counted), u32)>() + TEXTS;
             self.charge.absorb(ctx.budget.charge(CHARGED * ENTRY)?);
         }
         let number = u32::try_from(self.columns.len()).expect("memory runs out before 2^32 columns");
