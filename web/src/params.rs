@@ -188,7 +188,7 @@ fn parse_duration(text: &str) -> Result<i64, String> {
     if let Some(seconds) = parse_seconds(text) {
         // Whole nanoseconds first, as upstream counts them: 4.273 is a hair less than 4273 ms.
         let nanos = (seconds * 1e9).trunc();
-        if !(-9.223_372_036_854_775_8e18..=9.223_372_036_854_775_8e18).contains(&nanos) {
+        if !(-9_223_372_036_854_775_808.0..=9_223_372_036_854_775_808.0).contains(&nanos) {
             return Err(format!(
                 "cannot parse {} to a valid duration. It overflows int64",
                 model::quote::go_quote(text.as_bytes())

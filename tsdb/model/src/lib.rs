@@ -3,7 +3,7 @@
 //! Imports nothing of ours, knows nothing of HTTP, YAML, PromQL or files, and has no async code.
 //! `promql` and `tsdb` meet only here, so they build and are tested apart.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod duration;
 pub mod elementary;

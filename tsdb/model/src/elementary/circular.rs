@@ -117,7 +117,7 @@ fn reduce_large(angle: f64) -> (u64, f64) {
     };
     let product = u128::from(digits(0).wrapping_mul(fraction)) << 64;
     let product = product.wrapping_add(u128::from(digits(1)) * u128::from(fraction));
-    let product = product.wrapping_add(u128::from(digits(2)) * u128::from(fraction) >> 64);
+    let product = product.wrapping_add((u128::from(digits(2)) * u128::from(fraction)) >> 64);
     let eighths = high(product) >> 61;
     let behind = high(product << 3);
     // The fraction as a float. Go fills it from the lower word without having moved that by three, too.
@@ -131,7 +131,6 @@ fn reduce_large(angle: f64) -> (u64, f64) {
     (eighths, rest * FRAC_PI_4)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "half of the bits are left")]
 fn high(v: u128) -> u64 {
     (v >> 64) as u64
 }

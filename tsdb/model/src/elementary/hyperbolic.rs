@@ -170,6 +170,7 @@ fn split_1p(v: f64) -> Split {
 }
 
 /// The logarithm of `1 + v`, for a `v` from above -1 on.
+#[expect(clippy::many_single_char_names, reason = "the names of the formula")]
 fn ln_1p(v: f64) -> f64 {
     if v.is_nan() || v == f64::INFINITY {
         return v;

@@ -38,29 +38,12 @@ pub fn exp(v: f64) -> f64 {
     // Products are fused with sums here, and only here, as Go does: where the processor has an instruction for it.
     // That is so on nearly every server, and hence the result on other architectures.
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx") && std::arch::is_x86_feature_detected!("fma") {
-        #[expect(unsafe_code, reason = "the one way to an instruction that not every processor has")]
-        // SAFETY: the processor has been found to have both features that the function is compiled for, which is all
-        // that it demands.
-        return unsafe { exp_fused(v) };
-    } else {
+    if !(std::arch::is_x86_feature_detected!("avx") && std::arch::is_x86_feature_detected!("fma")) {
         return exp_within(v, |a, b, c| a * b + c);
     }
-    #[cfg(not(target_arch = "x86_64"))]
     exp_within(v, f64::mul_add)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx,fma")]
-fn exp_fused(v: f64) -> f64 {
-    exp_within(v, f64::mul_add)
-}
-
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "compiled for the features of the caller, or else every product is a call"
-)]
 #[expect(clippy::cast_possible_truncation, reason = "a whole number between -1155 and 1024")]
 fn exp_within(v: f64, multiply_add: impl Fn(f64, f64, f64) -> f64) -> f64 {
     /// Added and subtracted again, it rounds to the nearest whole number, half to even.
