@@ -170,7 +170,6 @@ fn split_1p(v: f64) -> Split {
 }
 
 /// The logarithm of `1 + v`, for a `v` from above -1 on.
-#[expect(clippy::many_single_char_names, reason = "the names of the formula")]
 fn ln_1p(v: f64) -> f64 {
     if v.is_nan() || v == f64::INFINITY {
         return v;
@@ -194,11 +193,11 @@ fn ln_1p(v: f64) -> f64 {
         let r = half_square * (1.0 - f64::from_bits(0x3fe5_5555_5555_5555) * f);
         return if k == 0.0 { f - r } else { k * LN2_HIGH - ((r - (k * LN2_LOW + c)) - f) };
     }
-    let s = f / (2.0 + f);
-    let z = s * s;
-    let r = z * LN.iter().rfold(0.0, |sum, c| c + z * sum);
+    let ratio = f / (2.0 + f);
+    let square = ratio * ratio;
+    let r = square * LN.iter().rfold(0.0, |sum, c| c + square * sum);
     if k == 0.0 {
-        return f - (half_square - s * (half_square + r));
+        return f - (half_square - ratio * (half_square + r));
     }
-    k * LN2_HIGH - ((half_square - (s * (half_square + r) + (k * LN2_LOW + c))) - f)
+    k * LN2_HIGH - ((half_square - (ratio * (half_square + r) + (k * LN2_LOW + c))) - f)
 }
