@@ -194,19 +194,12 @@ fn client() -> anyhow::Result<reqwest::Client> {
 
 async fn ask(server: &Server, kind: Kind, question: &Question, load: &Load) -> anyhow::Result<Asked> {
     let mut params = vec![("query", question.text.to_owned())];
-    let path = match question.range {
-        Some((start, end, step)) => {
-            params.extend([
-                ("start", start.to_string()),
-                ("end", end.to_string()),
-                ("step", step.to_string()),
-            ]);
-            "query_range"
-        }
-        None => {
-            params.push(("time", question.at.to_string()));
-            "query"
-        }
+    let path = if let Some((start, end, step)) = question.range {
+        params.extend([("start", start.to_string()), ("end", end.to_string()), ("step", step.to_string())]);
+        "query_range"
+    } else {
+        params.push(("time", question.at.to_string()));
+        "query"
     };
     if kind == Kind::VictoriaMetrics {
         // Else it is its cache that answers.

@@ -31,6 +31,7 @@ use measure::Cost;
 static ALLOCATOR: measure::Counting = measure::Counting;
 
 #[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Args {
     /// Only queries whose name contains one of these, or ends with it if it begins with `=`.
     #[arg(long)]

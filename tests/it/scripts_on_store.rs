@@ -196,6 +196,7 @@ fn all_scripts(test: &str) -> BTreeMap<String, String> {
     all
 }
 
+#[expect(clippy::print_stdout, reason = "what was evaluated is to be seen")]
 fn run_all(test: &str, place: Place) {
     let features = Features {
         parser: promql::parse::Options::ALL,

@@ -145,12 +145,11 @@ fn series(random: &mut Random, labels: Labels, kind: Kind) -> Series {
             (Kind::Mixed, n) if n % 3 == 0 => Some(random.below(10) as f64),
             _ => None,
         };
-        let sample = match float {
-            Some(v) => Sample::Float(v),
-            None => {
-                next_histogram(random, kind, &mut histogram);
-                Sample::Histogram(histogram.clone())
-            }
+        let sample = if let Some(v) = float {
+            Sample::Float(v)
+        } else {
+            next_histogram(random, kind, &mut histogram);
+            Sample::Histogram(histogram.clone())
         };
         let st = if start != 0 && start < t && !random.once_in(6) { start } else { 0 };
         samples.push((st, t, sample));

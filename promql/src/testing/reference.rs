@@ -183,7 +183,7 @@ impl Reference {
             Out::Scalars(all) => Answer::Scalars(all),
             Out::Text(_) => Answer::Text,
             Out::Rows(rows) => {
-                let mut rows = self.final_rows(rows)?;
+                let mut rows = Self::final_rows(rows)?;
                 if step != 0 {
                     rows.sort_by(|a, b| a.labels.cmp(&b.labels));
                 }
@@ -197,7 +197,9 @@ impl Reference {
     fn mark_stats(&self, expr: &Expr, path: &mut Vec<&'static str>) {
         let mut below = |name: &'static str, children: &[&Expr]| {
             path.push(name);
-            children.iter().for_each(|child| self.mark_stats(child, path));
+            for child in children {
+                self.mark_stats(child, path);
+            }
             path.pop();
         };
         let span = match expr {
@@ -254,7 +256,7 @@ impl Reference {
     }
 
     /// Names that were marked fall, after which no two series may collide.
-    fn final_rows(&self, rows: Vec<Row>) -> Res<Vec<Row>> {
+    fn final_rows(rows: Vec<Row>) -> Res<Vec<Row>> {
         if rows.iter().all(|row| !row.drop) {
             return Ok(rows);
         }
@@ -314,7 +316,7 @@ impl Reference {
         }
     }
 
-    fn text(&self, expr: &Expr) -> Vec<u8> {
+    fn text(expr: &Expr) -> Vec<u8> {
         match bare(expr) {
             Expr::String(e) => e.value.to_vec(),
             _ => unreachable!("type-checked"),
@@ -355,7 +357,7 @@ impl Reference {
     }
 
     /// The result of a function or operator: without empty rows, every label set once.
-    fn checked(&self, rows: Vec<Row>) -> Res<Vec<Row>> {
+    fn checked(rows: Vec<Row>) -> Res<Vec<Row>> {
         merged(rows.into_iter())
     }
 

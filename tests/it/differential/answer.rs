@@ -3,6 +3,8 @@
 //! Compared are the status, the type and text of an error, the type of the result, labels, times, values and the order
 //! of series, warnings and infos. Annotations have no order, upstream keeps them in a map.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::known::Known;
@@ -173,8 +175,8 @@ fn points(one: &Value, other: &Value, is_odd: impl Fn(&Value, &Value) -> bool) -
     let mut texts = [one["metric"].to_string(), other["metric"].to_string()];
     for what in ["values", "histograms"] {
         let (Some(a), Some(b)) = (one[what].as_array(), other[what].as_array()) else {
-            texts[0] += &format!(" {what}: {}", one[what]);
-            texts[1] += &format!(" {what}: {}", other[what]);
+            let _ = write!(texts[0], " {what}: {}", one[what]);
+            let _ = write!(texts[1], " {what}: {}", other[what]);
             continue;
         };
         let times = |points: &[Value]| points.iter().map(|point| point[0].to_string()).collect::<Vec<_>>();
@@ -186,21 +188,21 @@ fn points(one: &Value, other: &Value, is_odd: impl Fn(&Value, &Value) -> bool) -
                 .take(3)
                 .collect::<Vec<_>>()
         };
-        texts[0] += &format!(" {} {what}, only here {:?}", a.len(), differs(a, &tb));
-        texts[1] += &format!(" {} {what}, only here {:?}", b.len(), differs(b, &ta));
+        let _ = write!(texts[0], " {} {what}, only here {:?}", a.len(), differs(a, &tb));
+        let _ = write!(texts[1], " {} {what}, only here {:?}", b.len(), differs(b, &ta));
         for (i, t) in ta.iter().enumerate() {
             if let Some(j) = tb.iter().position(|other| other == t)
                 && is_odd(&a[i], &b[j])
             {
-                texts[0] += &format!(" at {i}: {}", a[i]);
-                texts[1] += &format!(" at {j}: {}", b[j]);
+                let _ = write!(texts[0], " at {i}: {}", a[i]);
+                let _ = write!(texts[1], " at {j}: {}", b[j]);
                 break;
             }
         }
     }
     for what in ["value", "histogram"] {
-        texts[0] += &format!(" {}", one[what]);
-        texts[1] += &format!(" {}", other[what]);
+        let _ = write!(texts[0], " {}", one[what]);
+        let _ = write!(texts[1], " {}", other[what]);
     }
     texts
 }

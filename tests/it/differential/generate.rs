@@ -758,10 +758,10 @@ impl Generator<'_> {
             return (side(self), side(self));
         }
         let other = match family.name {
-            "clash_a" if self.chance(50) => self.family_named("clash_b"),
-            "clash_a" => self.family_named("level"),
-            "request_seconds_sum" => self.family_named("request_seconds_count"),
-            "latency_seconds" | "weight" if self.chance(50) => self.family_named("gauge_histogram"),
+            "clash_a" if self.chance(50) => family_named("clash_b"),
+            "clash_a" => family_named("level"),
+            "request_seconds_sum" => family_named("request_seconds_count"),
+            "latency_seconds" | "weight" if self.chance(50) => family_named("gauge_histogram"),
             _ => family,
         };
         let left = if self.chance(60) {
@@ -777,13 +777,9 @@ impl Generator<'_> {
         (left.tight(), right.tight())
     }
 
-    fn family_named(&self, name: &str) -> &'static Family {
-        FAMILIES.iter().find(|family| family.name == name).expect("a family of that name")
-    }
-
     fn many_to_one(&mut self, depth: u8) -> Expr {
         let one = self.pick(&["owner", "build_info", "target_info", "up", "clash_b", "level"]);
-        let one = self.family_named(one);
+        let one = family_named(one);
         let many = self.vector(depth, Taste::Any).tight();
         let labels = self.pick(&["instance", "job, instance", "instance", "job", "instance, zone"]);
         let one_side = if self.chance(50) {
@@ -930,4 +926,8 @@ impl Generator<'_> {
         ]);
         Expr::new(Vector, &format!("info(§{selector})"), [inner])
     }
+}
+
+fn family_named(name: &str) -> &'static Family {
+    FAMILIES.iter().find(|family| family.name == name).expect("a family of that name")
 }

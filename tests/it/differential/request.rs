@@ -121,12 +121,12 @@ fn range(rng: &mut Rng) -> Vec<(&'static str, String)> {
     match rng.u8(..120) {
         0 => std::mem::swap(&mut start_text, &mut end_text),
         1 => {
-            *rng.choice([&mut start_text, &mut end_text, &mut step_text]).expect("a choice") =
-                "soon".to_owned()
+            let text = rng.choice([&mut start_text, &mut end_text, &mut step_text]).expect("a choice");
+            "soon".clone_into(text);
         }
-        2 => step_text = "0".to_owned(),
-        3 => step_text = "-60".to_owned(),
-        4 => step_text = "0.001".to_owned(),
+        2 => "0".clone_into(&mut step_text),
+        3 => "-60".clone_into(&mut step_text),
+        4 => "0.001".clone_into(&mut step_text),
         5..15 => step_text = format!("{step}ms"),
         _ => {}
     }

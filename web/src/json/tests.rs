@@ -80,8 +80,8 @@ fn histograms_are_totals_and_their_filled_buckets() {
     let text = |value: &promql::Value| written(|out| super::value::write_value(out, value));
     let expected = format!(r#""resultType":"vector","result":[{{"metric":{{}},"histogram":[1.500,{one}]}}]"#);
     assert_eq!(text(&vector), expected);
-    let mut samples = model::SampleBatch::default();
-    samples.histograms = vec![sample(&histogram), sample(&FloatHistogram::default())];
+    let histograms = vec![sample(&histogram), sample(&FloatHistogram::default())];
+    let samples = model::SampleBatch { histograms, ..model::SampleBatch::default() };
     let series = |samples| promql::MatrixSeries { labels: model::Labels::empty(), samples };
     let mut both = model::SampleBatch::default();
     both.push(2_000, 3.0);

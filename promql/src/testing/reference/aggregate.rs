@@ -257,7 +257,7 @@ impl Reference {
     }
 
     fn count_values(&self, e: &Aggregate, grid: Grid) -> Res<Vec<Row>> {
-        let label = self.text(e.param.as_deref().expect("type-checked"));
+        let label = Self::text(e.param.as_deref().expect("type-checked"));
         if label.is_empty() || std::str::from_utf8(&label).is_err() {
             return Err(format!("invalid label name {}", go_quote(&label)));
         }
@@ -286,7 +286,7 @@ impl Reference {
                 target.points.insert(t, Val::F(count + 1.0));
             }
         }
-        self.checked(out.into_values().collect())
+        Self::checked(out.into_values().collect())
     }
 }
 

@@ -188,7 +188,7 @@ impl Reference {
         let mut quantiles = Vec::new();
         if is_many {
             rows = self.rows(&e.args[0], grid)?;
-            label = self.text(&e.args[1]);
+            label = Self::text(&e.args[1]);
             for q in &e.args[2..] {
                 quantiles.push(self.scalars(q, grid)?);
             }
@@ -232,7 +232,7 @@ impl Reference {
             }
             self.collect(step, t, &mut out)?;
         }
-        self.checked(out)
+        Self::checked(out)
     }
 
     /// Adds the samples of a step, whose names fall.
@@ -269,7 +269,7 @@ impl Reference {
             }
             self.collect(step, t, &mut out)?;
         }
-        self.checked(out)
+        Self::checked(out)
     }
 
     fn native_quantile(&self, q: f64, h: &FloatHistogram, metric: &[u8]) -> f64 {

@@ -17,6 +17,19 @@ struct Seen {
     raw_t: Timestamp,
 }
 
+/// Info series are fetched by the values that the identifying labels have anywhere.
+fn may_match(info: &Labels, rows: &[Row], is_info: &dyn Fn(&Labels) -> bool) -> bool {
+    IDENTIFYING.iter().all(|name| {
+        let values: BTreeSet<&[u8]> = rows
+            .iter()
+            .filter(|row| !is_info(&row.labels))
+            .filter_map(|row| row.labels.get(name))
+            .filter(|v| !v.is_empty())
+            .collect();
+        values.is_empty() || values.contains(info.get(name).unwrap_or_default())
+    })
+}
+
 impl Reference {
     pub(super) fn info(&self, e: &Call, grid: Grid) -> Res<Vec<Row>> {
         let rows = self.rows(&e.args[0], grid)?;
@@ -38,7 +51,7 @@ impl Reference {
             .iter()
             .filter(|(l, _)| is_identified && is_info(l))
             .filter(|(l, _)| data.iter().all(|m| m.matches(l.get(&m.name).unwrap_or_default())))
-            .filter(|(l, _)| self.may_match(l, &rows, &is_info))
+            .filter(|(l, _)| may_match(l, &rows, &is_info))
             .collect();
         let (at, offset) = self.first_modifiers(&e.args[0])?;
         let mut out: Vec<Row> = Vec::new();
@@ -68,19 +81,6 @@ impl Reference {
             }
         }
         Ok(out)
-    }
-
-    /// Info series are fetched by the values that the identifying labels have anywhere.
-    fn may_match(&self, info: &Labels, rows: &[Row], is_info: &dyn Fn(&Labels) -> bool) -> bool {
-        IDENTIFYING.iter().all(|name| {
-            let values: BTreeSet<&[u8]> = rows
-                .iter()
-                .filter(|row| !is_info(&row.labels))
-                .filter_map(|row| row.labels.get(name))
-                .filter(|v| !v.is_empty())
-                .collect();
-            values.is_empty() || values.contains(info.get(name).unwrap_or_default())
-        })
     }
 
     fn seen(&self, series: &[&(Labels, Vec<Raw>)], at: Timestamp) -> Res<BTreeMap<Labels, Seen>> {

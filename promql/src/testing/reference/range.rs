@@ -66,7 +66,7 @@ impl Reference {
                 .map(|t| (t, Val::F(1.0)))
                 .collect();
             let row = Row { labels: super::vector::absent_labels(&e.args[0]), drop: false, points };
-            return self.checked(vec![row]);
+            return Self::checked(vec![row]);
         }
         self.over_rows(name, &ranges, &params)
     }

@@ -26,6 +26,9 @@ pub(super) struct Ranges {
     pub(super) boundary: Option<Boundary>,
 }
 
+/// A series and, per step at which one is seen, the sample that decides.
+type Picked = (Labels, Vec<(Timestamp, Raw)>);
+
 impl Reference {
     pub(super) fn ms(&self, e: &DurationExpr, positive: bool) -> Res<i64> {
         let seconds = |ms: i64| ms as f64 / 1000.0;
@@ -58,11 +61,7 @@ impl Reference {
     }
 
     /// The samples that decide an instant selector, per series and step.
-    pub(super) fn instant_raws(
-        &self,
-        e: &VectorSelector,
-        grid: Grid,
-    ) -> Res<Vec<(Labels, Vec<(Timestamp, Raw)>)>> {
+    pub(super) fn instant_raws(&self, e: &VectorSelector, grid: Grid) -> Res<Vec<Picked>> {
         let lookback = self.scope.lookback;
         let mut out = Vec::new();
         for (labels, samples) in self.selected(e) {

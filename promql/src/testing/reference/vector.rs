@@ -205,7 +205,7 @@ impl Reference {
             return Ok(rows);
         }
         if grid.is_point {
-            let labels: Vec<Vec<u8>> = e.args[1..].iter().map(|arg| self.text(arg)).collect();
+            let labels: Vec<Vec<u8>> = e.args[1..].iter().map(Self::text).collect();
             rows.sort_by(|a, b| {
                 let value = |row: &Row, l: &[u8]| row.labels.get(l).unwrap_or_default().to_vec();
                 let by = labels
@@ -220,7 +220,7 @@ impl Reference {
     }
 
     fn label_replace(&self, e: &Call, grid: Grid) -> Res<Vec<Row>> {
-        let texts: Vec<Vec<u8>> = e.args[1..].iter().map(|arg| self.text(arg)).collect();
+        let texts: Vec<Vec<u8>> = e.args[1..].iter().map(Self::text).collect();
         let [target, replacement, source, pattern] = &texts[..] else { unreachable!("type-checked") };
         let told = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
         let regex = Regex::anchored(pattern)
@@ -244,7 +244,7 @@ impl Reference {
     }
 
     fn label_join(&self, e: &Call, grid: Grid) -> Res<Vec<Row>> {
-        let texts: Vec<Vec<u8>> = e.args[1..].iter().map(|arg| self.text(arg)).collect();
+        let texts: Vec<Vec<u8>> = e.args[1..].iter().map(Self::text).collect();
         let (target, separator, sources) = (&texts[0], &texts[1], &texts[2..]);
         let is_invalid = |name: &[u8]| name.is_empty() || std::str::from_utf8(name).is_err();
         let told = |text: &[u8]| String::from_utf8_lossy(text).into_owned();

@@ -5,6 +5,7 @@
 //! many, `FERULA_SECONDS` as many as fit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use model::{AnyHistogram, FloatHistogram, Labels};
@@ -282,7 +283,7 @@ impl Case {
                     if *st == 0 { format!("{t}: {v}") } else { format!("{t} (since {st}): {v}") }
                 })
                 .collect();
-            out.push_str(&format!("  {} [{}]\n", series.labels, samples.join(", ")));
+            let _ = writeln!(out, "  {} [{}]", series.labels, samples.join(", "));
         }
         out
     }
