@@ -10,6 +10,7 @@ use model::Labels;
 
 use crate::annotations::Repair;
 use crate::exec::column::{Block, Grid, Row, Scalars, bits};
+use crate::exec::order;
 
 /// Relative difference up to which two counts are taken for equal.
 const TOLERANCE: f64 = 1e-12;
@@ -28,15 +29,17 @@ pub(super) struct Bucket {
 pub(super) struct Classic {
     /// Without `le`.
     pub(super) labels: Labels,
-    /// Its buckets as (upper bound, row), bounds ascending.
+    /// Its buckets as (upper bound, row), bounds ascending if they can be ordered.
     buckets: Vec<(f64, usize)>,
+    /// A bound that is no number has no place: where the others end up depends on what is there at a step.
+    is_ordered: bool,
     /// The steps at which a native histogram has the same labels; empty if there are none.
     pub(super) taken: Vec<u64>,
 }
 
 impl Classic {
     pub(super) fn new(labels: Labels) -> Self {
-        Self { labels, buckets: Vec::new(), taken: Vec::new() }
+        Self { labels, buckets: Vec::new(), is_ordered: true, taken: Vec::new() }
     }
 
     pub(super) fn push(&mut self, upper: f64, row: usize) {
@@ -45,20 +48,9 @@ impl Classic {
 
     /// Has to be called behind the last bucket.
     pub(super) fn sort(&mut self) {
-        /// Up to so many values Go's sort is one by insertion.
-        const INSERTION_MAX: usize = 12;
-        let buckets = &mut self.buckets;
-        if buckets.len() > INSERTION_MAX {
-            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-            return;
-        }
-        // A bound that is no number stays where it is, and nothing passes it.
-        for i in 1..buckets.len() {
-            let mut at = i;
-            while at > 0 && buckets[at].0 < buckets[at - 1].0 {
-                buckets.swap(at, at - 1);
-                at -= 1;
-            }
+        self.is_ordered = !self.buckets.iter().any(|(upper, _)| upper.is_nan());
+        if self.is_ordered {
+            self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
     }
 
@@ -81,9 +73,17 @@ impl Classic {
         for &(upper, row) in &self.buckets {
             let Some(count) = block.get(row, step) else { continue };
             match out.last_mut() {
-                Some(last) if last.upper == upper => last.count += count,
+                Some(last) if self.is_ordered && last.upper == upper => last.count += count,
                 _ => out.push(Bucket { upper, count }),
             }
+        }
+        if !self.is_ordered {
+            order::sort(out, &|a: Bucket, b: Bucket| a.upper < b.upper);
+            out.dedup_by(|next, last| {
+                let is_same = last.upper == next.upper;
+                last.count += if is_same { next.count } else { 0.0 };
+                is_same
+            });
         }
     }
 
@@ -99,7 +99,8 @@ impl Classic {
         let mut repairs: Option<Repair> = None;
         let mut gathered = Vec::new();
         let bounds_differ = self.buckets.windows(2).all(|pair| pair[0].0 != pair[1].0);
-        let is_whole = bounds_differ
+        let is_whole = self.is_ordered
+            && bounds_differ
             && self.buckets.len() >= 2
             && self.buckets.last().is_some_and(|last| last.0 == f64::INFINITY);
         let mut lanes = Lanes::default();
