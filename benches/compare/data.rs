@@ -52,7 +52,8 @@ fn series(pods: usize) -> Vec<Series> {
     for pod in 0..pods {
         let pod = format!("api-{pod}");
         let mut push = |name: &str, others: &[(&str, &str)], rate: u64, is_gauge: bool| {
-            let own = [("__name__", name), ("job", "fleet"), ("pod", &pod)];
+            // Rates over several metrics at once must stay apart when their names fall.
+            let own = [("__name__", name), ("family", name), ("job", "fleet"), ("pod", &pod)];
             let labels = Labels::from_pairs(own.into_iter().chain(others.iter().copied()));
             all.push(Series { labels, base: random.u64(0..1_000_000), rate, is_gauge });
         };
