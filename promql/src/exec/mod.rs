@@ -1,7 +1,8 @@
 //! Evaluation of a plan: every node over all steps at once.
 //!
-//! The one match from node to operator is [`Ctx::eval`]. Chains that work on single series stay streams of
-//! rows; joins, rankings and sorts collect blocks.
+//! The one match from node to operator is [`Ctx::eval`]. Chains that work on single series, and joins that are
+//! settled for all steps, stay streams of rows; aggregations and rankings fold rows as they come; sorts and joins
+//! whose partners change collect blocks.
 //!
 //! Compat: prometheus `promql/engine.go`, `evaluator` (3.14).
 
