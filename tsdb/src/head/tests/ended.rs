@@ -1,6 +1,6 @@
 //! Series that end and come back while those that ended are taken away.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use model::STALE_NAN;
 
@@ -34,6 +34,7 @@ fn no_sample_is_lost_to_a_series_that_comes_back_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let head = open(dir.path());
     let is_done = AtomicBool::new(false);
+    let n_passes = AtomicUsize::new(0);
     let (mut blocks, mut expected) = (Found::new(), Found::new());
     let mut n_dropped = 0;
     std::thread::scope(|scope| {
@@ -52,6 +53,13 @@ fn no_sample_is_lost_to_a_series_that_comes_back_meanwhile() {
                     add(&mut written, series(n), [(t, v.to_bits())]);
                 }
                 batch.commit().unwrap();
+                // However the threads take turns, one whole pass finds nobody writing and so something to drop.
+                if i == 300 {
+                    let n_before = n_passes.load(Ordering::SeqCst);
+                    while n_passes.load(Ordering::SeqCst) < n_before + 2 {
+                        std::thread::yield_now();
+                    }
+                }
             }
             is_done.store(true, Ordering::SeqCst);
             written
@@ -67,11 +75,12 @@ fn no_sample_is_lost_to_a_series_that_comes_back_meanwhile() {
             let stale = head.stale_series();
             write_out(&head, &stale, &mut blocks);
             n_dropped += head.drop_stale(stale).unwrap();
+            n_passes.fetch_add(1, Ordering::SeqCst);
         }
         reader.join().unwrap();
         expected = writer.join().unwrap();
     });
-    // How many depends on how the threads take turns; that some are is what this is about.
+    // How many depends on how the threads take turns.
     assert!(n_dropped > 0, "no series was dropped");
     let whole = |head: &Head| {
         let mut found = blocks.clone();
