@@ -13,7 +13,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
-use config::http_client::{HttpClient, SecretSource, Tls};
+use config::Secret;
+use config::http_client::{HttpClient, SecretSource, TextSource, Tls};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
@@ -140,19 +141,21 @@ impl Headers {
     /// A configured name or value cannot be sent in a header.
     pub fn new(config: &HttpClient) -> Result<Self, Error> {
         let mut fixed = HeaderMap::new();
-        for (name, values) in &config.headers {
+        for (name, header) in &config.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Header("header name"))?;
-            for value in values {
-                fixed.append(name.clone(), sensitive(value.expose(), "header value")?);
+            for value in
+                header.values.iter().map(String::as_str).chain(header.secrets.iter().map(Secret::expose))
+            {
+                fixed.append(name.clone(), sensitive(value, "header value")?);
             }
         }
         let authorization = match (&config.basic_auth, &config.authorization) {
             (Some(basic), _) => Some(match &basic.password {
                 SecretSource::Inline(password) => {
-                    Scheme::Ready(basic_value(&basic.username, password.expose())?)
+                    Scheme::Ready(basic_value(username(basic), password.expose())?)
                 }
                 SecretSource::File(path) => {
-                    Scheme::Basic { username: basic.username.clone(), password: path.clone() }
+                    Scheme::Basic { username: username(basic).to_owned(), password: path.clone() }
                 }
             }),
             (None, Some(token)) => Some(match &token.credentials {
@@ -185,6 +188,14 @@ impl Headers {
                 Some(token_value(kind, &read_secret("authorization credentials", credentials)?)?)
             }
         })
+    }
+}
+
+/// A user name in a file is refused by the configuration.
+fn username(auth: &config::http_client::BasicAuth) -> &str {
+    match &auth.username {
+        TextSource::Inline(name) => name,
+        TextSource::File(_) => "",
     }
 }
 
@@ -318,18 +329,30 @@ struct Files {
 
 impl Files {
     fn read(tls: &Tls) -> Result<Self, Error> {
-        let read = |what, path: &Option<PathBuf>| match path {
-            Some(path) => match std::fs::read(path) {
-                Ok(bytes) => Ok(Some((path.clone(), bytes))),
-                Err(source) => Err(Error::File { what, path: path.clone(), source }),
-            },
-            None => Ok(None),
+        let text = |what, source: &Option<TextSource>| {
+            let Some(source) = source else { return Ok(None) };
+            read(what, source.read(), source.path()).map(Some)
         };
         Ok(Self {
-            ca: read("CA certificate", &tls.ca_file)?,
-            cert: read("client certificate", &tls.cert_file)?,
-            key: read("client key", &tls.key_file)?,
+            ca: text("CA certificate", &tls.ca)?,
+            cert: text("client certificate", &tls.cert)?,
+            key: match &tls.key {
+                Some(key) => Some(read("client key", key.read(), key.path())?),
+                None => None,
+            },
         })
+    }
+}
+
+fn read(
+    what: &'static str,
+    content: std::io::Result<Vec<u8>>,
+    path: Option<&Path>,
+) -> Result<(PathBuf, Vec<u8>), Error> {
+    let path = path.unwrap_or(Path::new("")).to_owned();
+    match content {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(source) => Err(Error::File { what, path, source }),
     }
 }
 

@@ -3,10 +3,12 @@
 //! Compat: prometheus `config`, `Config`.
 
 mod decode;
+mod discovery;
 mod print;
 
-pub(crate) use decode::decode_static_group;
 pub use decode::{load, parse};
+pub(crate) use discovery::decode::decode_static_group;
+pub use discovery::*;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +19,6 @@ use model::Labels;
 
 use crate::http_client::HttpClient;
 use crate::relabel::{self, NameScheme};
-use crate::target_group::TargetGroup;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -94,6 +95,10 @@ pub struct ScrapeConfig {
     pub scrape_native_histograms: bool,
     pub always_scrape_classic_histograms: bool,
     pub convert_classic_histograms_to_nhcb: bool,
+    /// 0 for no limit.
+    pub native_histogram_bucket_limit: u64,
+    /// 0 for none.
+    pub native_histogram_min_bucket_factor: f64,
     /// Empty for none.
     pub scrape_failure_log_file: String,
     pub name_scheme: NameScheme,
@@ -174,38 +179,6 @@ impl Escaping {
             .into_iter()
             .find(|e| e.as_str() == text)
     }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Discovery {
-    Static(Vec<TargetGroup>),
-    File(FileDiscovery),
-    Dns(DnsDiscovery),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileDiscovery {
-    /// Globs, joined to the directory of the configuration.
-    pub files: Vec<String>,
-    pub refresh_interval: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsDiscovery {
-    pub names: Vec<String>,
-    pub record_type: DnsRecordType,
-    /// Required unless the record itself carries a port (SRV).
-    pub port: Option<u16>,
-    pub refresh_interval: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DnsRecordType {
-    A,
-    Aaaa,
-    Mx,
-    Ns,
-    Srv,
 }
 
 #[derive(Clone, Debug, Default)]

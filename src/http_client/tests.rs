@@ -28,7 +28,7 @@ fn credentials_in_files_are_read_at_each_use() {
 fn basic_credentials_are_encoded() {
     let config = HttpClient {
         basic_auth: Some(BasicAuth {
-            username: "u".to_owned(),
+            username: TextSource::Inline("u".to_owned()),
             password: SecretSource::Inline(Secret::new("p")),
         }),
         ..HttpClient::default()
@@ -40,7 +40,7 @@ fn basic_credentials_are_encoded() {
 
 #[test]
 fn a_missing_file_is_told_by_name() {
-    let tls = Tls { ca_file: Some(PathBuf::from("/nowhere/ca.pem")), ..Tls::default() };
+    let tls = Tls { ca: Some(TextSource::File(PathBuf::from("/nowhere/ca.pem"))), ..Tls::default() };
     let error = TlsSource::new(tls, &[]).current().unwrap_err().to_string();
     assert!(error.starts_with("unable to read CA certificate file /nowhere/ca.pem: "), "{error}");
 }

@@ -18,6 +18,7 @@ mod limits;
 mod manager;
 pub mod metadata;
 mod metrics;
+mod negotiate;
 mod pool;
 mod report;
 mod runner;

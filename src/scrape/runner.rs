@@ -26,6 +26,7 @@ use super::ingest::{self, Body, Counts, Extras, Rules};
 use super::lanes::Lanes;
 use super::metadata::{self, Tables};
 use super::metrics::Metrics;
+use super::negotiate;
 use super::report::{Extra, Refs, Report};
 use super::target::{Health, State, Target};
 
@@ -456,7 +457,7 @@ fn take_in(
         ingest::mark_all_stale(&mut memory.cache, batch, t)
             .map_err(|error| Failure::Ingest(ingest::Error::Append(error)))
     } else {
-        fetch::format(head.content_type.as_deref(), job.config.fallback_scrape_protocol)
+        negotiate::format(head.content_type.as_deref(), job.config.fallback_scrape_protocol)
             .map_err(Failure::Format)
             .and_then(|format| {
                 let body = Body { bytes, format, t };

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Authorization, BasicAuth, HttpClient, SecretSource, Tls};
+use super::{Authorization, BasicAuth, Header, HttpClient, Proxy, SecretSource, TextSource, Tls};
 use crate::yaml::emit::Fields;
 use crate::yaml::tree::Pos;
 use crate::yaml::{Decode, Decoded, Decoder, Issue, Node, Out};
@@ -64,7 +64,7 @@ pub(crate) struct HttpFields {
     follow_redirects: Option<bool>,
     enable_http2: Option<bool>,
     unsupported: Option<(Pos, &'static str)>,
-    headers: BTreeMap<String, Vec<Secret>>,
+    headers: BTreeMap<String, Header>,
     reserved_header: Option<(Pos, String)>,
 }
 
@@ -137,7 +137,7 @@ impl HttpFields {
             if RESERVED.contains(&canonical.as_str()) {
                 reserved.get_or_insert((key.pos, canonical));
             }
-            let (mut values, mut secrets) = (Vec::new(), Vec::new());
+            let (mut values, mut secrets) = (Vec::<String>::new(), Vec::<String>::new());
             decoder.fields(value, "config.Header", &mut |decoder, key, value| {
                 match key {
                     "values" => decoder.set(value, &mut values)?,
@@ -147,16 +147,18 @@ impl HttpFields {
                 }
                 Ok(true)
             })?;
-            let all: Vec<String> = values.into_iter().chain(secrets).collect();
-            Ok(Some((name.into_bytes(), all)))
+            Ok(Some((
+                name.into_bytes(),
+                Header { values, secrets: secrets.into_iter().map(Secret::new).collect(), files: Vec::new() },
+            )))
         })?;
         if let Some(pos) = files {
             self.unsupported.get_or_insert((pos, "files in http_headers are not supported yet"));
         }
         self.reserved_header = reserved;
         let text = |name: Vec<u8>| String::from_utf8(name).expect("the name was decoded as text");
-        for (name, values) in pairs.into_iter().flatten() {
-            self.headers.insert(text(name), values.into_iter().map(Secret::new).collect());
+        for (name, header) in pairs.into_iter().flatten() {
+            self.headers.insert(text(name), header);
         }
         Ok(())
     }
@@ -237,12 +239,14 @@ impl HttpFields {
         Ok(HttpClient {
             basic_auth: self.basic_auth.map(|auth| BasicAuth {
                 password: secret_source(base, auth.password, &auth.password_file),
-                username: auth.username,
+                username: TextSource::Inline(auth.username),
             }),
             authorization,
+            oauth2: None,
             tls: self.tls.unwrap_or_default(),
             follow_redirects: self.follow_redirects.unwrap_or(true),
             enable_http2: self.enable_http2.unwrap_or(true),
+            proxy: Proxy::default(),
             headers: self.headers,
         })
     }
@@ -342,11 +346,13 @@ pub(crate) fn decode_tls(decoder: &mut Decoder, base: &Path, node: &Node) -> Dec
         return fail("restricting TLS versions in tls_config is not supported yet".to_owned());
     }
     Ok(Some(Tls {
-        ca_file: paths::join_path(base, get("ca_file")),
-        cert_file: paths::join_path(base, get("cert_file")),
-        key_file: paths::join_path(base, get("key_file")),
+        ca: paths::join_path(base, get("ca_file")).map(TextSource::File),
+        cert: paths::join_path(base, get("cert_file")).map(TextSource::File),
+        key: paths::join_path(base, get("key_file")).map(SecretSource::File),
         server_name: Some(get("server_name").to_owned()).filter(|name| !name.is_empty()),
         insecure_skip_verify,
+        min_version: None,
+        max_version: None,
     }))
 }
 
@@ -370,7 +376,7 @@ pub(crate) fn print(http: &HttpClient) -> Fields {
     let mut fields = Fields::default();
     if let Some(auth) = &http.basic_auth {
         let mut inner = Fields::default();
-        inner.some("username", auth.username.as_str());
+        print_text(&mut inner, "username", &auth.username);
         print_secret(&mut inner, "password", &auth.password);
         fields.put("basic_auth", inner.into_out());
     }
@@ -384,9 +390,10 @@ pub(crate) fn print(http: &HttpClient) -> Fields {
         fields.put("tls_config", print_tls(&http.tls));
     }
     fields.put("follow_redirects", http.follow_redirects).put("enable_http2", http.enable_http2);
-    let headers = http.headers.iter().map(|(name, values)| {
+    let headers = http.headers.iter().map(|(name, header)| {
         let mut inner = Fields::default();
-        inner.some("secrets", values.iter().map(ToString::to_string).collect::<Out>());
+        inner.some("values", header.values.iter().cloned().collect::<Out>());
+        inner.some("secrets", header.secrets.iter().map(ToString::to_string).collect::<Out>());
         (name.clone(), inner.into_out())
     });
     fields.some("http_headers", Out::Map(headers.collect()));
@@ -402,15 +409,26 @@ pub(crate) fn print_secret(fields: &mut Fields, key: &str, source: &SecretSource
     }
 }
 
+/// `key` with the text, or `key_file`.
+pub(crate) fn print_text(fields: &mut Fields, key: &str, source: &TextSource) {
+    match source {
+        TextSource::Inline(text) => drop(fields.some(key, text.as_str())),
+        TextSource::File(path) => drop(fields.put(&format!("{key}_file"), &*path.to_string_lossy())),
+    }
+}
+
 pub(crate) fn print_tls(tls: &Tls) -> Out {
     let mut fields = Fields::default();
-    let path = |path: &Option<std::path::PathBuf>| {
-        path.as_ref().map_or_else(String::new, |path| path.to_string_lossy().into_owned())
-    };
+    if let Some(ca) = &tls.ca {
+        print_text(&mut fields, "ca", ca);
+    }
+    if let Some(cert) = &tls.cert {
+        print_text(&mut fields, "cert", cert);
+    }
+    if let Some(key) = &tls.key {
+        print_secret(&mut fields, "key", key);
+    }
     fields
-        .some("ca_file", path(&tls.ca_file).as_str())
-        .some("cert_file", path(&tls.cert_file).as_str())
-        .some("key_file", path(&tls.key_file).as_str())
         .some("server_name", tls.server_name.as_deref().unwrap_or_default())
         .put("insecure_skip_verify", tls.insecure_skip_verify);
     fields.into_out()

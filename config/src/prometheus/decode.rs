@@ -13,15 +13,15 @@ use std::time::Duration;
 use model::Labels;
 use model::quote::go_quote;
 
+use super::discovery::decode::SdFields;
 use super::{
-    Alerting, Alertmanager, Config, Discovery, DnsDiscovery, DnsRecordType, Escaping, FileDiscovery,
-    FloatEncoding, Global, Retention, ScrapeConfig, ScrapeLimits, ScrapeProtocol, Storage, print,
+    Alerting, Alertmanager, Config, Escaping, FloatEncoding, Global, Retention, ScrapeConfig, ScrapeLimits,
+    ScrapeProtocol, Storage, print,
 };
 use crate::http_client::decode::HttpFields;
 use crate::paths;
 use crate::relabel::NameScheme;
-use crate::relabel::decode::{RawRules, decode_list, label_name, validate_list};
-use crate::target_group::TargetGroup;
+use crate::relabel::decode::{RawRules, decode_list, validate_list};
 use crate::units::Size;
 use crate::yaml::decode::Dialect;
 use crate::yaml::tree::Pos;
@@ -37,43 +37,6 @@ pub(super) const DEFAULT_PROTOCOLS: [ScrapeProtocol; 4] = [
     ScrapeProtocol::OpenMetricsText0_0_1,
     ScrapeProtocol::PrometheusText1_0_0,
     ScrapeProtocol::PrometheusText0_0_4,
-];
-
-/// The mechanisms of discovery that Prometheus has and Ferula has not.
-const UNSUPPORTED_DISCOVERY: [&str; 33] = [
-    "aws_sd_configs",
-    "azure_sd_configs",
-    "consul_sd_configs",
-    "digitalocean_sd_configs",
-    "docker_sd_configs",
-    "dockerswarm_sd_configs",
-    "ec2_sd_configs",
-    "ecs_sd_configs",
-    "elasticache_sd_configs",
-    "eureka_sd_configs",
-    "gce_sd_configs",
-    "hetzner_sd_configs",
-    "http_sd_configs",
-    "ionos_sd_configs",
-    "kubernetes_sd_configs",
-    "kuma_sd_configs",
-    "lightsail_sd_configs",
-    "linode_sd_configs",
-    "marathon_sd_configs",
-    "msk_sd_configs",
-    "nerve_sd_configs",
-    "nomad_sd_configs",
-    "oci_sd_configs",
-    "openstack_sd_configs",
-    "outscale_sd_configs",
-    "ovhcloud_sd_configs",
-    "puppetdb_sd_configs",
-    "scaleway_sd_configs",
-    "serverset_sd_configs",
-    "stackit_sd_configs",
-    "triton_sd_configs",
-    "uyuni_sd_configs",
-    "vultr_sd_configs",
 ];
 
 /// Reads and validates a configuration file.
@@ -223,7 +186,7 @@ impl RawConfig {
     }
 }
 
-fn is_empty_list(node: &Node) -> bool {
+pub(super) fn is_empty_list(node: &Node) -> bool {
     node.is_null() || matches!(&node.kind, tree::Kind::List(items) if items.is_empty())
 }
 
@@ -869,6 +832,8 @@ fn default_job() -> ScrapeConfig {
         scrape_native_histograms: false,
         always_scrape_classic_histograms: false,
         convert_classic_histograms_to_nhcb: false,
+        native_histogram_bucket_limit: 0,
+        native_histogram_min_bucket_factor: 0.0,
         scrape_failure_log_file: String::new(),
         name_scheme: NameScheme::Utf8,
         escaping: Escaping::AllowUtf8,
@@ -892,191 +857,6 @@ fn inherit_limits(own: ScrapeLimits, global: ScrapeLimits) -> ScrapeLimits {
         label_value_bytes: or(own.label_value_bytes, global.label_value_bytes),
         keep_dropped_targets: or(own.keep_dropped_targets, global.keep_dropped_targets),
     }
-}
-
-/// The discovery keys of a scrape job or an Alertmanager set.
-#[derive(Debug, Default)]
-pub(crate) struct SdFields {
-    groups: Vec<(Pos, TargetGroup)>,
-    has_static: bool,
-    others: Vec<Discovery>,
-}
-
-impl SdFields {
-    pub(crate) fn field(
-        &mut self,
-        decoder: &mut Decoder,
-        base: &Path,
-        key: &str,
-        node: &Node,
-    ) -> Result<bool, Issue> {
-        let refuse_null = |item: &Node| {
-            if item.is_null() {
-                return Err(Issue::new(item.pos, format!("empty or null section in {key}")));
-            }
-            Ok(())
-        };
-        match key {
-            "static_configs" => {
-                self.has_static = true;
-                decoder.items(node, "[]*targetgroup.Group", &mut |decoder, item| {
-                    refuse_null(item)?;
-                    let source = self.groups.len().to_string();
-                    if let Some(group) = decode_static_group(decoder, item, source)? {
-                        self.groups.push((item.pos, group));
-                    }
-                    Ok(())
-                })?;
-            }
-            "file_sd_configs" => {
-                decoder.items(node, "[]*file.SDConfig", &mut |decoder, item| {
-                    refuse_null(item)?;
-                    self.others.extend(decode_file_sd(decoder, base, item)?.map(Discovery::File));
-                    Ok(())
-                })?;
-            }
-            "dns_sd_configs" => {
-                decoder.items(node, "[]*dns.SDConfig", &mut |decoder, item| {
-                    refuse_null(item)?;
-                    self.others.extend(decode_dns_sd(decoder, item)?.map(Discovery::Dns));
-                    Ok(())
-                })?;
-            }
-            _ if UNSUPPORTED_DISCOVERY.contains(&key) => {
-                if !is_empty_list(node) {
-                    return Err(Issue::new(node.pos, format!("{key} is not supported yet")));
-                }
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Without relabelling, which could mend them, static targets must be plain addresses.
-    pub(crate) fn finish(self, has_no_relabel: bool) -> Result<Vec<Discovery>, Issue> {
-        if has_no_relabel {
-            for (pos, group) in &self.groups {
-                let address = |labels: &Labels| labels.get(b"__address__").unwrap_or_default().to_vec();
-                if let Some(bad) = group.targets.iter().map(address).find(|a| a.contains(&b'/')) {
-                    return Err(Issue::new(*pos, format!("{} is not a valid hostname", go_quote(&bad))));
-                }
-            }
-        }
-        // In the order in which they are printed: by key.
-        let rank = |discovery: &Discovery| match discovery {
-            Discovery::Dns(_) => 0,
-            Discovery::File(_) => 1,
-            Discovery::Static(_) => 2,
-        };
-        let mut all = self.others;
-        if self.has_static {
-            all.push(Discovery::Static(self.groups.into_iter().map(|(_, group)| group).collect()));
-        }
-        all.sort_by_key(rank);
-        Ok(all)
-    }
-}
-
-/// `{targets, labels}` of `static_configs` and of discovery files in YAML.
-pub(crate) fn decode_static_group(
-    decoder: &mut Decoder,
-    node: &Node,
-    source: String,
-) -> Result<Option<TargetGroup>, Issue> {
-    const GO_TYPE: &str =
-        r#"struct { Targets []string "yaml:\"targets\""; Labels model.LabelSet "yaml:\"labels\"" }"#;
-    let mut targets: Vec<String> = Vec::new();
-    let mut labels = Vec::new();
-    let ok = decoder.fields(node, GO_TYPE, &mut |decoder, key, value| {
-        match key {
-            "targets" => decoder.set(value, &mut targets)?,
-            "labels" => {
-                let pairs = decoder.pairs(value, "model.LabelSet", &mut |decoder, key, value| {
-                    let Some(name) = label_name(decoder, key)? else { return Ok(None) };
-                    Ok(decoder.bytes(value)?.map(|value| (name, value)))
-                })?;
-                labels = pairs.unwrap_or_default();
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
-    Ok(ok.then(|| TargetGroup {
-        source,
-        targets: targets.iter().map(|address| Labels::from_pairs([("__address__", address)])).collect(),
-        labels: Labels::from_pairs(labels),
-    }))
-}
-
-fn decode_file_sd(decoder: &mut Decoder, base: &Path, node: &Node) -> Result<Option<FileDiscovery>, Issue> {
-    let mut files: Vec<String> = Vec::new();
-    let mut refresh_interval = Duration::from_mins(5);
-    let ok = decoder.fields(node, "file.plain", &mut |decoder, key, value| {
-        match key {
-            "files" => decoder.set(value, &mut files)?,
-            "refresh_interval" => decoder.set(value, &mut refresh_interval)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
-    if !ok {
-        return Ok(None);
-    }
-    if files.is_empty() {
-        let text = "file service discovery config must contain at least one path name";
-        return Err(Issue::new(node.pos, text));
-    }
-    if let Some(bad) = files.iter().find(|path| !is_sd_path(path)) {
-        let text = format!("path name {} is not valid for file discovery", go_quote(bad.as_bytes()));
-        return Err(Issue::new(node.pos, text));
-    }
-    let files = files.iter().map(|path| paths::join(base, path)).collect();
-    Ok(Some(FileDiscovery { files, refresh_interval }))
-}
-
-/// `^[^*]*(\*[^/]*)?\.(json|yml|yaml|JSON|YML|YAML)$`
-fn is_sd_path(path: &str) -> bool {
-    const ENDINGS: [&str; 6] = [".json", ".yml", ".yaml", ".JSON", ".YML", ".YAML"];
-    ENDINGS.iter().any(|ending| path.ends_with(ending)) && paths::is_rule_path(path)
-}
-
-fn decode_dns_sd(decoder: &mut Decoder, node: &Node) -> Result<Option<DnsDiscovery>, Issue> {
-    let mut names: Vec<String> = Vec::new();
-    let mut kind = "SRV".to_owned();
-    let mut port = 0_i64;
-    let mut refresh_interval = Duration::from_secs(30);
-    let ok = decoder.fields(node, "dns.plain", &mut |decoder, key, value| {
-        match key {
-            "names" => decoder.set(value, &mut names)?,
-            "type" => decoder.set(value, &mut kind)?,
-            "port" => decoder.set(value, &mut port)?,
-            "refresh_interval" => decoder.set(value, &mut refresh_interval)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
-    if !ok {
-        return Ok(None);
-    }
-    let fail = |text: String| Err(Issue::new(node.pos, text));
-    if names.is_empty() {
-        return fail("DNS-SD config must contain at least one SRV record name".to_owned());
-    }
-    let record_type = match kind.to_ascii_uppercase().as_str() {
-        "SRV" => DnsRecordType::Srv,
-        "A" => DnsRecordType::A,
-        "AAAA" => DnsRecordType::Aaaa,
-        "MX" => DnsRecordType::Mx,
-        "NS" => DnsRecordType::Ns,
-        _ => return fail(format!("invalid DNS-SD records type {kind}")),
-    };
-    if record_type != DnsRecordType::Srv && port == 0 {
-        return fail("a port is required in DNS-SD configs for all record types except SRV".to_owned());
-    }
-    let Ok(port) = u16::try_from(port) else {
-        return fail(format!("port {port} in DNS-SD config is outside of 0 to 65535"));
-    };
-    Ok(Some(DnsDiscovery { names, record_type, port: (port > 0).then_some(port), refresh_interval }))
 }
 
 #[derive(Default)]

@@ -5,12 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::decode::RawGlobal;
-use super::{
-    Alertmanager, Config, Discovery, DnsRecordType, Escaping, ScrapeConfig, ScrapeLimits, ScrapeProtocol,
-};
+use super::discovery::print::print_discovery;
+use super::{Alertmanager, Config, Escaping, ScrapeConfig, ScrapeLimits, ScrapeProtocol};
 use crate::http_client::decode as http;
 use crate::relabel::decode::print_list;
-use crate::target_group::TargetGroup;
 use crate::units::format_size;
 use crate::yaml::Out;
 use crate::yaml::emit::{Fields, print as print_yaml};
@@ -68,7 +66,7 @@ fn global(config: &Config, raw: &RawGlobal, labels: &BTreeMap<String, String>) -
     fields.into_out()
 }
 
-fn print_map(map: &BTreeMap<String, String>) -> Out {
+pub(super) fn print_map(map: &BTreeMap<String, String>) -> Out {
     Out::Map(map.iter().map(|(key, value)| (key.clone(), Out::Text(value.clone()))).collect())
 }
 
@@ -125,47 +123,6 @@ fn scrape(job: &ScrapeConfig) -> Out {
     fields.some("relabel_configs", print_list(&job.relabel));
     fields.some("metric_relabel_configs", print_list(&job.metric_relabel));
     print_discovery(&mut fields, &job.discovery);
-    fields.into_out()
-}
-
-/// One key per mechanism, with all of its sections.
-fn print_discovery(fields: &mut Fields, discovery: &[Discovery]) {
-    let (mut dns, mut files, mut groups) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in discovery {
-        let mut inner = Fields::default();
-        match entry {
-            Discovery::Static(list) => groups.extend(list.iter().map(group)),
-            Discovery::File(file) => {
-                inner.put("files", file.files.iter().cloned().collect::<Out>());
-                inner.some("refresh_interval", file.refresh_interval);
-                files.push(inner.into_out());
-            }
-            Discovery::Dns(found) => {
-                let kind = match found.record_type {
-                    DnsRecordType::A => "A",
-                    DnsRecordType::Aaaa => "AAAA",
-                    DnsRecordType::Mx => "MX",
-                    DnsRecordType::Ns => "NS",
-                    DnsRecordType::Srv => "SRV",
-                };
-                inner.put("names", found.names.iter().cloned().collect::<Out>());
-                inner.some("refresh_interval", found.refresh_interval).put("type", kind);
-                inner.put("port", u64::from(found.port.unwrap_or(0)));
-                dns.push(inner.into_out());
-            }
-        }
-    }
-    fields.some("dns_sd_configs", Out::List(dns)).some("file_sd_configs", Out::List(files));
-    fields.some("static_configs", Out::List(groups));
-}
-
-fn group(group: &TargetGroup) -> Out {
-    let mut fields = Fields::default();
-    let address = |labels: &model::Labels| {
-        String::from_utf8_lossy(labels.get(b"__address__").unwrap_or_default()).into_owned()
-    };
-    fields.put("targets", group.targets.iter().map(address).collect::<Out>());
-    fields.some("labels", print_map(&group.labels.to_map()));
     fields.into_out()
 }
 

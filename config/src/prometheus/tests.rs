@@ -76,7 +76,7 @@ scrape_configs:
     let config = parse(text, Path::new("/etc/prom")).unwrap();
     assert_eq!(config.rule_files, ["/etc/prom/r/*.yml", "/abs.yml"]);
     let job = &config.scrape_configs[0];
-    assert_eq!(job.http.tls.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(job.http.tls.ca.as_ref().and_then(|ca| ca.path()), Some(Path::new("/etc/ca.pem")));
     expect![[r#"
         (
             Some(

@@ -346,21 +346,24 @@ pub(super) async fn read_secret(source: &SecretSource) -> Result<String, Failure
 /// TLS as configured. Where it is not demanded any certificate will do, for the alternative is clear text.
 fn tls_parameters(config: &Email, host: &str, is_demanded: bool) -> Result<TlsParameters, Failure> {
     let bad = |e: &dyn std::fmt::Display| Failure::last(format!("parse TLS configuration: {e}"));
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|e| bad(&format_args!("read {}: {e}", path.display())))
+    let read = |text: std::io::Result<Vec<u8>>, path: Option<&std::path::Path>| {
+        text.map_err(|e| {
+            bad(&format_args!("read {}: {e}", path.unwrap_or(std::path::Path::new("")).display()))
+        })
     };
     let name = config.tls.server_name.clone().unwrap_or_else(|| host.to_owned());
     let mut builder = TlsParameters::builder(name);
-    if let Some(path) = &config.tls.ca_file {
-        for certificate in split_certificates(&read(path)?) {
+    if let Some(ca) = &config.tls.ca {
+        for certificate in split_certificates(&read(ca.read(), ca.path())?) {
             builder = builder.add_root_certificate(Certificate::from_pem(&certificate).map_err(|e| bad(&e))?);
         }
     }
-    if let (Some(cert), Some(key)) = (&config.tls.cert_file, &config.tls.key_file) {
-        let identity = Identity::from_pem(&read(cert)?, &read(key)?).map_err(|e| bad(&e))?;
+    if let (Some(cert), Some(key)) = (&config.tls.cert, &config.tls.key) {
+        let (cert, key) = (read(cert.read(), cert.path())?, read(key.read(), key.path())?);
+        let identity = Identity::from_pem(&cert, &key).map_err(|e| bad(&e))?;
         builder = builder.identify_with(identity);
     }
-    let accepts_any = config.tls.insecure_skip_verify || (!is_demanded && config.tls.ca_file.is_none());
+    let accepts_any = config.tls.insecure_skip_verify || (!is_demanded && config.tls.ca.is_none());
     builder.dangerous_accept_invalid_certs(accepts_any).build().map_err(|e| bad(&e))
 }
 
