@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ferula::scrape::HistogramOptions;
 use ferula::scrape::cache::{Cache, Hasher};
 use ferula::scrape::ingest::{Body, Counts, Extras, Rules, ingest};
 use ferula::scrape::metadata::Memory;
@@ -79,6 +80,7 @@ fn scrape_warm(criterion: &mut Criterion) {
     let rules = Rules {
         job: Arc::clone(&config.scrape_configs[0]),
         target: Labels::from_pairs([("job", "j"), ("instance", "i")]),
+        histograms: HistogramOptions::default(),
         extras: Extras::default(),
     };
     let hasher = Hasher::default();

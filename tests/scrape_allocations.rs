@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
+use ferula::scrape::HistogramOptions;
 use ferula::scrape::cache::{Cache, Hasher};
 use ferula::scrape::ingest::{Body, Counts, Extras, Rules, ingest};
 use ferula::scrape::metadata::Memory;
@@ -52,6 +53,7 @@ fn passes(body: &str, format: Format, extras: Extras) -> Vec<(usize, u64)> {
     let rules = Rules {
         job: Arc::clone(&config.scrape_configs[0]),
         target: Labels::from_pairs([("job", "j"), ("instance", "i")]),
+        histograms: HistogramOptions::default(),
         extras,
     };
     let (hasher, memory, mut cache) = (Hasher::default(), Memory::default(), Cache::default());

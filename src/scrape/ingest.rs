@@ -19,6 +19,7 @@ use model::{Exemplar, Labels, LabelsBuilder, STALE_NAN, Timestamp, Value, is_sta
 use super::cache::{Cache, Hasher, Key, Lookup};
 use super::limits;
 use super::metadata::{Current, Memory};
+use super::target::HistogramOptions;
 
 /// What a job and a target prescribe for their samples.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Rules {
     pub job: Arc<ScrapeConfig>,
     /// The target's own labels, which every series gets.
     pub target: Labels,
+    /// The target's own, which may differ from the job's.
+    pub histograms: HistogramOptions,
     pub extras: Extras,
 }
 

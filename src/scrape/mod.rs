@@ -27,7 +27,7 @@ mod target;
 pub use clock::{Clock, System};
 pub use ingest::Extras;
 pub use manager::{ActiveTarget, DroppedTarget, Error, Manager, Options, TargetMetadata, Targets};
-pub use target::Health;
+pub use target::{Health, HistogramOptions};
 
 #[cfg(test)]
 mod tests;

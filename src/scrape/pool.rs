@@ -166,7 +166,9 @@ impl Loop {
     /// Tells the loop what changed, if something did.
     fn update(&mut self, job: &Arc<Job>, origin: Origin, target: Target, forced_error: Option<&Arc<str>>) {
         self.origin = origin;
-        let is_same = target.interval == self.target.interval && target.timeout == self.target.timeout;
+        let is_same = target.interval == self.target.interval
+            && target.timeout == self.target.timeout
+            && target.histograms == self.target.histograms;
         if !is_same {
             self.target = Arc::new(Target { state: Arc::clone(&self.target.state), ..target });
         }

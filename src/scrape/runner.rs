@@ -177,9 +177,11 @@ impl Scraper {
         if !Arc::ptr_eq(&self.order.job, &order.job) {
             // The connection may have been made under other credentials.
             self.connection = Connection::default();
-            if makes_other_series(&self.order.job.config, &order.job.config) {
-                self.memory.cache.reset();
-            }
+        }
+        if self.order.target.histograms != order.target.histograms
+            || makes_other_series(&self.order.job.config, &order.job.config)
+        {
+            self.memory.cache.reset();
         }
         self.order = order;
     }
@@ -464,6 +466,7 @@ fn take_in(
                 let rules = Rules {
                     job: Arc::clone(&job.config),
                     target: target.labels.clone(),
+                    histograms: target.histograms,
                     extras: shared.extras,
                 };
                 let Memory { cache, metadata, .. } = memory;

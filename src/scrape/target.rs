@@ -25,12 +25,33 @@ const INTERVAL: &[u8] = b"__scrape_interval__";
 const TIMEOUT: &[u8] = b"__scrape_timeout__";
 const PARAM_PREFIX: &[u8] = b"__param_";
 
-/// Labels that upstream presets from the job; they carry no meaning for text formats but show in the API.
-const HISTOGRAM_LABELS: [(&[u8], &str); 3] = [
-    (b"__convert_classic_histograms_to_nhcb__", "convert classic histograms to nhcb"),
-    (b"__always_scrape_classic_histograms__", "always scrape classic histograms"),
-    (b"__scrape_native_histograms__", "scrape native histograms"),
-];
+/// Preset from the job like interval and timeout, and like them a target may have its own by relabelling.
+const CONVERT: (&[u8], &str) =
+    (b"__convert_classic_histograms_to_nhcb__", "convert classic histograms to nhcb");
+const CLASSIC_TOO: (&[u8], &str) =
+    (b"__always_scrape_classic_histograms__", "always scrape classic histograms");
+const NATIVE: (&[u8], &str) = (b"__scrape_native_histograms__", "scrape native histograms");
+
+/// Which forms of histograms are taken from a target: the job's, unless its labels say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistogramOptions {
+    /// Native histograms, where the format has them.
+    pub native: bool,
+    /// Classic buckets also of histograms that are taken in another form.
+    pub classic_too: bool,
+    /// Classic buckets become native histograms with custom buckets.
+    pub convert: bool,
+}
+
+impl HistogramOptions {
+    pub fn of_job(config: &ScrapeConfig) -> Self {
+        Self {
+            native: config.scrape_native_histograms,
+            classic_too: config.always_scrape_classic_histograms,
+            convert: config.convert_classic_histograms_to_nhcb,
+        }
+    }
+}
 
 /// How a target was at its last scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,8 +99,13 @@ impl Origin {
         preset(TIMEOUT, &duration::format(config.scrape_timeout));
         preset(PATH, &config.metrics_path);
         preset(SCHEME, &config.scheme);
-        for (name, _) in HISTOGRAM_LABELS {
-            preset(name, "false");
+        let histograms = HistogramOptions::of_job(config);
+        for (name, is_set) in [
+            (CONVERT, histograms.convert),
+            (CLASSIC_TOO, histograms.classic_too),
+            (NATIVE, histograms.native),
+        ] {
+            preset(name.0, if is_set { "true" } else { "false" });
         }
         for (key, values) in &config.params {
             if let Some(first) = values.first() {
@@ -112,6 +138,7 @@ pub(super) struct Target {
     pub(super) hash: u64,
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
+    pub(super) histograms: HistogramOptions,
     /// Shared with earlier and later forms of the same target.
     pub(super) state: Arc<Mutex<State>>,
 }
@@ -150,14 +177,12 @@ pub(super) fn from_origin(origin: &Origin, config: &ScrapeConfig) -> Result<Opti
             go_quote(interval_text.as_bytes())
         ));
     }
-    for (name, what) in HISTOGRAM_LABELS {
-        let value = text(&labels, name);
-        let is_bool = ["", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
-        if !is_bool.contains(&value.as_str()) {
-            let value = go_quote(value.as_bytes());
-            return Err(format!("error parsing {what}: strconv.ParseBool: parsing {value}: invalid syntax"));
-        }
-    }
+    let of_job = HistogramOptions::of_job(config);
+    let histograms = HistogramOptions {
+        convert: switch(&labels, CONVERT, of_job.convert)?,
+        classic_too: switch(&labels, CLASSIC_TOO, of_job.classic_too)?,
+        native: switch(&labels, NATIVE, of_job.native)?,
+    };
     if labels.get(b"instance").is_none() {
         labels.set(b"instance", address.as_bytes());
     }
@@ -170,7 +195,20 @@ pub(super) fn from_origin(origin: &Origin, config: &ScrapeConfig) -> Result<Opti
     labels.retain(|name, _| !name.starts_with(b"__"));
     let labels = labels.build();
     let hash = fnv1a([labels.as_bytes(), url.text().as_bytes()]);
-    Ok(Some(Target { labels, url, hash, interval, timeout, state: Arc::default() }))
+    Ok(Some(Target { labels, url, hash, interval, timeout, histograms, state: Arc::default() }))
+}
+
+/// What a label says of a switch that the job has set to `default`.
+fn switch(labels: &LabelsBuilder, (name, what): (&[u8], &str), default: bool) -> Result<bool, String> {
+    match labels.get(name).unwrap_or_default() {
+        b"" => Ok(default),
+        b"1" | b"t" | b"T" | b"TRUE" | b"true" | b"True" => Ok(true),
+        b"0" | b"f" | b"F" | b"FALSE" | b"false" | b"False" => Ok(false),
+        other => Err(format!(
+            "error parsing {what}: strconv.ParseBool: parsing {}: invalid syntax",
+            go_quote(other)
+        )),
+    }
 }
 
 /// The URL of a target in one piece of text and the places of its parts.

@@ -69,3 +69,32 @@ fn refuses_what_cannot_be_scraped() {
         ]],
     );
 }
+
+#[test]
+fn labels_overrule_the_job_on_histograms() {
+    let check = |job: &str, target: &[(&str, &str)], expected: &str| {
+        let text = format!("scrape_configs:\n- job_name: j\n  {job}\n");
+        let config =
+            config::prometheus::parse(&text, Path::new("/")).unwrap_or_else(|error| panic!("{error}"));
+        let labels = [&[("__address__", "a")], target].concat();
+        let group = TargetGroup {
+            targets: vec![Labels::from_pairs(labels.iter().copied())],
+            ..TargetGroup::default()
+        };
+        let origin = Origin { group: Arc::new(group), index: 0 };
+        let target = from_origin(&origin, &config.scrape_configs[0]).unwrap().unwrap();
+        let HistogramOptions { native, classic_too, convert } = target.histograms;
+        assert_eq!(format!("{native} {classic_too} {convert}"), expected);
+    };
+    check("scheme: http", &[], "false false false");
+    check("scrape_native_histograms: true", &[], "true false false");
+    check("scrape_native_histograms: true", &[("__scrape_native_histograms__", "F")], "false false false");
+    check("scheme: http", &[("__convert_classic_histograms_to_nhcb__", "1")], "false false true");
+    check("always_scrape_classic_histograms: true", &[], "false true false");
+    // Relabelling may empty what the job has preset; then the job's word counts.
+    check(
+        "scrape_native_histograms: true\n  relabel_configs: [{target_label: __scrape_native_histograms__, replacement: ''}]",
+        &[],
+        "true false false",
+    );
+}
