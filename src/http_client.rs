@@ -39,6 +39,8 @@ pub enum Error {
     Tls(#[from] rustls::Error),
     #[error("unable to use the configured {0}: it cannot be sent in a header")]
     Header(&'static str),
+    #[error("cannot use secret ref without manager")]
+    NoSecretManager,
     #[error("unable to set up the HTTP client: {0}")]
     Build(#[from] reqwest::Error),
 }
@@ -157,12 +159,14 @@ impl Headers {
                 SecretSource::File(path) => {
                     Scheme::Basic { username: username(basic).to_owned(), password: path.clone() }
                 }
+                SecretSource::Ref(_) => return Err(Error::NoSecretManager),
             }),
             (None, Some(token)) => Some(match &token.credentials {
                 SecretSource::Inline(secret) => Scheme::Ready(token_value(&token.kind, secret.expose())?),
                 SecretSource::File(path) => {
                     Scheme::Token { kind: token.kind.clone(), credentials: path.clone() }
                 }
+                SecretSource::Ref(_) => return Err(Error::NoSecretManager),
             }),
             (None, None) => None,
         };
@@ -195,7 +199,7 @@ impl Headers {
 fn username(auth: &config::http_client::BasicAuth) -> &str {
     match &auth.username {
         TextSource::Inline(name) => name,
-        TextSource::File(_) => "",
+        TextSource::File(_) | TextSource::Ref(_) => "",
     }
 }
 

@@ -2,7 +2,13 @@
 //!
 //! Compat: prometheus/common `config`, `HTTPClientConfig`.
 
+mod auth;
 pub(crate) mod decode;
+mod headers;
+pub(crate) mod print;
+mod proxy;
+pub mod sigv4;
+pub(crate) mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,7 +69,13 @@ pub struct Oauth2 {
     /// Of the connection to the token's server, not of the target's.
     pub tls: Tls,
     pub proxy: Proxy,
+    /// Keys that the grant does not use are printed all the same.
+    pub printed: Printed,
 }
+
+/// A section as it is printed where the types keep less than the file says: defaults filled in, secrets masked.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Printed(pub(crate) Option<crate::yaml::Out>);
 
 /// `grant_type` with what belongs to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +87,9 @@ pub enum Grant {
         key: SecretSource,
         key_id: String,
         algorithm: JwtAlgorithm,
+        /// The client's id where the file names none.
         iss: String,
+        /// The token's URL where the file names none.
         audience: String,
         /// Further claims, JSON object text.
         claims: String,
@@ -115,6 +129,8 @@ pub struct Header {
 pub enum SecretSource {
     Inline(Secret),
     File(PathBuf),
+    /// The name of a secret in a secret manager. There is none, so the file loads and each use fails.
+    Ref(String),
 }
 
 /// A text in the file itself or in a file that is read at each use.
@@ -122,6 +138,12 @@ pub enum SecretSource {
 pub enum TextSource {
     Inline(String),
     File(PathBuf),
+    /// As [`SecretSource::Ref`].
+    Ref(String),
+}
+
+fn no_secret_manager() -> std::io::Error {
+    std::io::Error::other("cannot use secret ref without manager")
 }
 
 /// Certificates and keys are PEM.
@@ -149,18 +171,19 @@ impl TextSource {
     /// The text, its file read now.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or the source is a reference.
     pub fn read(&self) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Inline(text) => Ok(text.clone().into_bytes()),
             Self::File(path) => std::fs::read(path),
+            Self::Ref(_) => Err(no_secret_manager()),
         }
     }
 
     /// The file, if it is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Inline(_) => None,
+            Self::Inline(_) | Self::Ref(_) => None,
             Self::File(path) => Some(path),
         }
     }
@@ -170,19 +193,23 @@ impl SecretSource {
     /// The secret, its file read now.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or the source is a reference.
     pub fn read(&self) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Inline(secret) => Ok(secret.expose().as_bytes().to_vec()),
             Self::File(path) => std::fs::read(path),
+            Self::Ref(_) => Err(no_secret_manager()),
         }
     }
 
     /// The file, if it is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Inline(_) => None,
+            Self::Inline(_) | Self::Ref(_) => None,
             Self::File(path) => Some(path),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

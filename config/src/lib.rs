@@ -35,6 +35,7 @@ pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod units;
+mod uri;
 mod yaml;
 
 pub use error::{Error, Problem};

@@ -18,6 +18,7 @@ use std::time::Duration;
 use model::Labels;
 
 use crate::http_client::HttpClient;
+use crate::http_client::sigv4::Sigv4;
 use crate::relabel::{self, NameScheme};
 
 #[derive(Clone, Debug)]
@@ -194,6 +195,8 @@ pub struct Alertmanager {
     pub path_prefix: String,
     pub timeout: Duration,
     pub http: HttpClient,
+    /// Without effect yet.
+    pub sigv4: Option<Sigv4>,
     /// Applied to the discovered targets.
     pub relabel: Vec<relabel::Rule>,
     pub alert_relabel: Vec<relabel::Rule>,

@@ -9,7 +9,7 @@ use model::Matcher;
 
 use super::decode::{RawGlobal, RawRoute};
 use super::{Config, Email, Webhook};
-use crate::http_client::decode as http;
+use crate::http_client::print as http;
 use crate::http_client::{HttpClient, Tls};
 use crate::yaml::Out;
 use crate::yaml::emit::{Fields, print as print_yaml};

@@ -19,6 +19,7 @@ use super::{
     ScrapeProtocol, Storage, print,
 };
 use crate::http_client::decode::HttpFields;
+use crate::http_client::sigv4::decode_sigv4;
 use crate::paths;
 use crate::relabel::NameScheme;
 use crate::relabel::decode::{RawRules, decode_list, validate_list};
@@ -924,12 +925,12 @@ impl RawAlertmanager {
         let mut http = HttpFields::default();
         let mut discovery = SdFields::default();
         let (mut relabel, mut alert_relabel) = (Vec::new(), Vec::new());
-        let mut sigv4 = None;
         let mut config = Alertmanager {
             scheme: "http".to_owned(),
             path_prefix: String::new(),
             timeout: Duration::from_secs(10),
             http: crate::http_client::HttpClient::default(),
+            sigv4: None,
             relabel: Vec::new(),
             alert_relabel: Vec::new(),
             discovery: Vec::new(),
@@ -947,7 +948,12 @@ impl RawAlertmanager {
                         return Err(Issue::new(value.pos, text));
                     }
                 },
-                "sigv4" => sigv4 = (!value.is_null()).then_some(value.pos),
+                "sigv4" => {
+                    config.sigv4 = decode_sigv4(decoder, value)?;
+                    if config.sigv4.is_some() {
+                        decoder.warn(value.pos, "sigv4 has no effect yet: requests are not signed");
+                    }
+                }
                 "relabel_configs" => relabel = decode_list(decoder, value)?.unwrap_or_default(),
                 "alert_relabel_configs" => alert_relabel = decode_list(decoder, value)?.unwrap_or_default(),
                 _ => {
@@ -961,12 +967,12 @@ impl RawAlertmanager {
             return Ok(None);
         }
         config.http = http.finish(base, node.pos)?;
-        if let Some(pos) = sigv4 {
-            if config.http.basic_auth.is_some() || config.http.authorization.is_some() {
-                let text = "at most one of basic_auth, authorization, oauth2, & sigv4 must be configured";
-                return Err(Issue::new(node.pos, text));
-            }
-            return Err(Issue::new(pos, "sigv4 is not supported yet"));
+        let http = &config.http;
+        let is_authenticated =
+            http.basic_auth.is_some() || http.authorization.is_some() || http.oauth2.is_some();
+        if is_authenticated && config.sigv4.is_some() {
+            let text = "at most one of basic_auth, authorization, oauth2, & sigv4 must be configured";
+            return Err(Issue::new(node.pos, text));
         }
         config.discovery = discovery.finish(relabel.is_empty())?;
         Ok(Some(Self { relabel, alert_relabel, config }))

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use super::decode::RawGlobal;
 use super::discovery::print::print_discovery;
 use super::{Alertmanager, Config, Escaping, ScrapeConfig, ScrapeLimits, ScrapeProtocol};
-use crate::http_client::decode as http;
+use crate::http_client::print as http;
+use crate::http_client::sigv4::print_sigv4;
 use crate::relabel::decode::print_list;
 use crate::units::format_size;
 use crate::yaml::Out;
@@ -67,7 +68,7 @@ fn global(config: &Config, raw: &RawGlobal, labels: &BTreeMap<String, String>) -
 }
 
 pub(super) fn print_map(map: &BTreeMap<String, String>) -> Out {
-    Out::Map(map.iter().map(|(key, value)| (key.clone(), Out::Text(value.clone()))).collect())
+    Out::sorted(map.iter().map(|(key, value)| (key.clone(), Out::Text(value.clone()))))
 }
 
 fn print_protocols(protocols: &[ScrapeProtocol]) -> Out {
@@ -90,6 +91,9 @@ fn print_limits(fields: &mut Fields, limits: &ScrapeLimits) {
 fn alertmanager(set: &Alertmanager) -> Out {
     let mut fields = Fields::default();
     fields.append(http::print(&set.http));
+    if let Some(sigv4) = &set.sigv4 {
+        fields.put("sigv4", print_sigv4(sigv4));
+    }
     fields.some("scheme", set.scheme.as_str()).some("path_prefix", set.path_prefix.as_str());
     fields.some("timeout", set.timeout).put("api_version", "v2");
     fields.some("relabel_configs", print_list(&set.relabel));
@@ -105,7 +109,7 @@ fn scrape(job: &ScrapeConfig) -> Out {
     fields.put("honor_timestamps", job.honor_timestamps);
     fields.put("track_timestamps_staleness", job.track_timestamps_staleness);
     let params = job.params.iter().map(|(key, values)| (key.clone(), values.iter().cloned().collect()));
-    fields.some("params", Out::Map(params.collect()));
+    fields.some("params", Out::sorted(params));
     fields.some("scrape_interval", job.scrape_interval).some("scrape_timeout", job.scrape_timeout);
     fields.some("scrape_protocols", print_protocols(&job.scrape_protocols));
     fields.some("fallback_scrape_protocol", job.fallback_scrape_protocol.map_or("", ScrapeProtocol::as_str));

@@ -192,20 +192,6 @@ fn what_is_not_supported_is_said() {
         ],
     );
     refuse(
-        "scrape_configs: [{job_name: a, oauth2: {client_id: x, token_url: y}}]\n",
-        expect!["prometheus.yml:1:40: parsing YAML file prometheus.yml: oauth2 is not supported yet"],
-    );
-    refuse(
-        "scrape_configs: [{job_name: a, proxy_url: 'http://x'}]\n",
-        expect!["prometheus.yml:1:43: parsing YAML file prometheus.yml: proxy_url is not supported yet"],
-    );
-    refuse(
-        "scrape_configs: [{job_name: a, tls_config: {min_version: TLS13}}]\n",
-        expect![
-            "prometheus.yml:1:44: parsing YAML file prometheus.yml: restricting TLS versions in tls_config is not supported yet"
-        ],
-    );
-    refuse(
         "tracing: {endpoint: 'x:1'}\notlp: {}\n",
         expect![[
             r#"loads: ["line 1: section tracing has no effect: sending traces is not supported yet", "line 2: section otlp has no effect: the OTLP receiver is not supported yet"]"#

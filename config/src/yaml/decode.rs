@@ -285,7 +285,23 @@ impl Decoder {
 
     /// The bytes of a scalar into which any scalar fits; `!!binary` is decoded.
     pub(crate) fn bytes(&mut self, node: &Node) -> Decoded<Vec<u8>> {
-        let Kind::Scalar(scalar) = &node.kind else { return self.mismatch(node, "string") };
+        self.bytes_as(node, "string")
+    }
+
+    /// A text whose type has a name of its own in Go.
+    pub(crate) fn text_as(&mut self, node: &Node, go_type: &str) -> Decoded<String> {
+        let Some(bytes) = self.bytes_as(node, go_type)? else { return Ok(None) };
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) => {
+                let shown = go_quote(e.as_bytes());
+                Err(Issue::new(node.pos, format!("binary value {shown} is not valid UTF-8")))
+            }
+        }
+    }
+
+    fn bytes_as(&mut self, node: &Node, go_type: &str) -> Decoded<Vec<u8>> {
+        let Kind::Scalar(scalar) = &node.kind else { return self.mismatch(node, go_type) };
         if scalar.tag.as_deref() == Some("!!binary") {
             return match STANDARD.decode(scalar.text.replace(['\n', '\r'], "")) {
                 Ok(bytes) => Ok(Some(bytes)),
@@ -314,22 +330,28 @@ impl Decode for String {
     const GO_TYPE: &'static str = "string";
 
     fn decode(decoder: &mut Decoder, node: &Node) -> Decoded<Self> {
-        let Some(bytes) = decoder.bytes(node)? else { return Ok(None) };
-        match Self::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) => {
-                let shown = go_quote(e.as_bytes());
-                Err(Issue::new(node.pos, format!("binary value {shown} is not valid UTF-8")))
-            }
-        }
+        decoder.text_as(node, Self::GO_TYPE)
     }
 }
 
 impl Decode for Secret {
-    const GO_TYPE: &'static str = "string";
+    const GO_TYPE: &'static str = "config.plain";
 
     fn decode(decoder: &mut Decoder, node: &Node) -> Decoded<Self> {
-        Ok(String::decode(decoder, node)?.map(Self::new))
+        Ok(decoder.text_as(node, Self::GO_TYPE)?.map(Self::new))
+    }
+}
+
+impl Decode for Vec<Secret> {
+    const GO_TYPE: &'static str = "[]config.Secret";
+
+    fn decode(decoder: &mut Decoder, node: &Node) -> Decoded<Self> {
+        let mut out = Self::new();
+        let is_list = decoder.items(node, Self::GO_TYPE, &mut |decoder, item| {
+            out.extend(Secret::decode(decoder, item)?);
+            Ok(())
+        })?;
+        Ok(is_list.then_some(out))
     }
 }
 

@@ -3,9 +3,11 @@
 //!
 //! Compat: go.yaml.in/yaml/v2 `Marshal`.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::scalar::{self, Value};
+use crate::Secret;
 
 /// Text is folded at the first blank beyond this column.
 const LINE_WIDTH: usize = 80;
@@ -30,6 +32,12 @@ impl From<&str> for Out {
 
 impl From<bool> for Out {
     fn from(value: bool) -> Self {
+        Self::Raw(value.to_string())
+    }
+}
+
+impl From<i64> for Out {
+    fn from(value: i64) -> Self {
         Self::Raw(value.to_string())
     }
 }
@@ -83,6 +91,59 @@ impl Fields {
     pub(crate) fn into_out(self) -> Out {
         Out::Map(self.0)
     }
+}
+
+impl Out {
+    /// A free mapping, its keys in the order in which they are printed.
+    pub(crate) fn sorted(pairs: impl IntoIterator<Item = (String, Self)>) -> Self {
+        let mut pairs: Vec<_> = pairs.into_iter().collect();
+        pairs.sort_by(|(a, _), (b, _)| key_order(a, b));
+        Self::Map(pairs)
+    }
+
+    /// A secret that is no field of a struct, where an empty one would be left out.
+    pub(crate) fn secret(secret: &Secret) -> Self {
+        if secret.is_empty() { Self::Raw("null".to_owned()) } else { Self::Text(secret.to_string()) }
+    }
+}
+
+pub(crate) fn float(v: f64) -> String {
+    if v.is_nan() {
+        ".nan".to_owned()
+    } else if v.is_infinite() {
+        if v > 0.0 { ".inf" } else { "-.inf" }.to_owned()
+    } else {
+        model::number::format_g(v)
+    }
+}
+
+impl From<f64> for Out {
+    fn from(value: f64) -> Self {
+        Self::Raw(float(value))
+    }
+}
+
+/// Letters behind everything else, numbers by their value: `a2` stands before `a10`.
+fn key_order(a: &str, b: &str) -> Ordering {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let Some(i) = a.iter().zip(&b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };
+    let (x, y) = (a[i], b[i]);
+    match (x.is_alphabetic(), y.is_alphabetic()) {
+        (true, true) => return x.cmp(&y),
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        (false, false) => {}
+    }
+    // A zero that continues a number counts as a digit of it, not as a leading zero.
+    let continues =
+        (x == '0' || y == '0') && a[..i].iter().rev().take_while(|c| c.is_ascii_digit()).any(|&c| c != '0');
+    let number = |text: &[char]| {
+        let digits = text[i..].iter().map_while(|c| c.to_digit(10));
+        digits.fold((u128::from(continues), 0_usize), |(value, len), digit| {
+            (value.saturating_mul(10).saturating_add(u128::from(digit)), len + 1)
+        })
+    };
+    number(&a).cmp(&number(&b)).then(x.cmp(&y))
 }
 
 /// Prints a document.

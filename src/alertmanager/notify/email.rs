@@ -340,6 +340,7 @@ pub(super) async fn read_secret(source: &SecretSource) -> Result<String, Failure
             let text = text.map_err(|e| Failure::again(format!("read {}: {e}", path.display())))?;
             Ok(text.trim().to_owned())
         }
+        SecretSource::Ref(_) => Err(Failure::last("cannot use secret ref without manager".to_owned())),
     }
 }
 
