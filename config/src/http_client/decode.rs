@@ -72,6 +72,32 @@ impl HttpFields {
         Ok(true)
     }
 
+    pub(crate) fn has_basic_auth(&self) -> bool {
+        self.basic_auth.is_some()
+    }
+
+    /// Whether `authorization` is there; a bearer token is not it.
+    pub(crate) fn has_authorization(&self) -> bool {
+        self.authorization.is_some()
+    }
+
+    pub(crate) fn has_oauth2(&self) -> bool {
+        self.oauth2.is_some()
+    }
+
+    pub(crate) fn has_bearer_token(&self) -> bool {
+        self.bearer_token.is_set()
+    }
+
+    /// For sections that have a user and a password of their own.
+    pub(crate) fn set_basic_auth(&mut self, username: &str, password: &Secret) {
+        let auth = RawBasicAuth {
+            username: RawSource { inline: username.to_owned(), ..RawSource::default() },
+            password: RawSource { inline: password.clone(), ..RawSource::default() },
+        };
+        self.basic_auth = Some(auth);
+    }
+
     /// What the block says, or what is wrong with it in upstream's order of checks.
     pub(crate) fn finish(self, base: &Path, pos: Pos) -> Result<HttpClient, Issue> {
         if let Some(text) = self.refusal() {

@@ -2,8 +2,13 @@
 //!
 //! Compat: prometheus `discovery/*`, `SDConfig` of each.
 
+mod consul;
 pub(crate) mod decode;
+mod docker;
+mod http;
+mod kubernetes;
 pub(crate) mod print;
+mod selectors;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +31,24 @@ pub enum Discovery {
     /// Valid, but it finds nothing here.
     Other(OtherDiscovery),
     Static(Vec<TargetGroup>),
+}
+
+impl Discovery {
+    /// The key under which it stands.
+    pub fn key(&self) -> String {
+        let mechanism = match self {
+            Self::Consul(_) => "consul",
+            Self::Dns(_) => "dns",
+            Self::Docker(_) => "docker",
+            Self::DockerSwarm(_) => "dockerswarm",
+            Self::File(_) => "file",
+            Self::Http(_) => "http",
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Other(other) => other.mechanism,
+            Self::Static(_) => return "static_configs".to_owned(),
+        };
+        format!("{mechanism}_sd_configs")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +85,14 @@ pub struct HttpDiscovery {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct KubernetesDiscovery {
-    /// `None` for the cluster we run in, or for what `kubeconfig_file` says.
+    /// `None` for the cluster we run in, or for what `kubeconfig_file` says. A password in it is a secret.
     pub api_server: Option<String>,
     pub role: KubernetesRole,
     pub kubeconfig_file: Option<PathBuf>,
     pub http: HttpClient,
     pub namespaces: KubernetesNamespaces,
     pub selectors: Vec<KubernetesSelector>,
-    /// `None` when the file has no such section, which prints otherwise than one with all off.
+    /// `None` when the file has no such section.
     pub attach_metadata: Option<AttachMetadata>,
 }
 
@@ -84,6 +107,9 @@ pub enum KubernetesRole {
 }
 
 impl KubernetesRole {
+    const ALL: [Self; 6] =
+        [Self::Node, Self::Pod, Self::Service, Self::Endpoints, Self::EndpointSlice, Self::Ingress];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Node => "node",

@@ -186,12 +186,6 @@ fn what_is_not_supported_is_said() {
     );
     refuse("remote_write: []\nremote_read:\n", expect!["loads: []"]);
     refuse(
-        "scrape_configs: [{job_name: a, consul_sd_configs: [{server: x}]}]\n",
-        expect![
-            "prometheus.yml:1:51: parsing YAML file prometheus.yml: consul_sd_configs is not supported yet"
-        ],
-    );
-    refuse(
         "tracing: {endpoint: 'x:1'}\notlp: {}\n",
         expect![[
             r#"loads: ["line 1: section tracing has no effect: sending traces is not supported yet", "line 2: section otlp has no effect: the OTLP receiver is not supported yet"]"#

@@ -8,31 +8,26 @@ use std::time::Duration;
 use model::Labels;
 use model::quote::go_quote;
 
-use super::{Discovery, DnsDiscovery, DnsRecordType, FileDiscovery};
+use super::{Discovery, DnsDiscovery, DnsRecordType, FileDiscovery, consul, docker, http, kubernetes};
 use crate::paths;
 use crate::prometheus::decode::is_empty_list;
 use crate::relabel::decode::label_name;
 use crate::target_group::TargetGroup;
 use crate::yaml::tree::Pos;
-use crate::yaml::{Decoder, Issue, Node};
+use crate::yaml::{Decoded, Decoder, Issue, Node};
 
-/// The mechanisms of discovery that Prometheus has and Ferula has not.
-const UNSUPPORTED_DISCOVERY: [&str; 33] = [
+/// The mechanisms that are not decoded yet.
+const UNSUPPORTED_DISCOVERY: [&str; 28] = [
     "aws_sd_configs",
     "azure_sd_configs",
-    "consul_sd_configs",
     "digitalocean_sd_configs",
-    "docker_sd_configs",
-    "dockerswarm_sd_configs",
     "ec2_sd_configs",
     "ecs_sd_configs",
     "elasticache_sd_configs",
     "eureka_sd_configs",
     "gce_sd_configs",
     "hetzner_sd_configs",
-    "http_sd_configs",
     "ionos_sd_configs",
-    "kubernetes_sd_configs",
     "kuma_sd_configs",
     "lightsail_sd_configs",
     "linode_sd_configs",
@@ -59,6 +54,8 @@ pub(crate) struct SdFields {
     groups: Vec<(Pos, TargetGroup)>,
     has_static: bool,
     others: Vec<Discovery>,
+    /// The first section without content, in the order of the keys.
+    null: Option<(Pos, String)>,
 }
 
 impl SdFields {
@@ -69,17 +66,13 @@ impl SdFields {
         key: &str,
         node: &Node,
     ) -> Result<bool, Issue> {
-        let refuse_null = |item: &Node| {
-            if item.is_null() {
-                return Err(Issue::new(item.pos, format!("empty or null section in {key}")));
-            }
-            Ok(())
-        };
         match key {
             "static_configs" => {
                 self.has_static = true;
                 decoder.items(node, "[]*targetgroup.Group", &mut |decoder, item| {
-                    refuse_null(item)?;
+                    if self.is_null(key, item) {
+                        return Ok(());
+                    }
                     let source = self.groups.len().to_string();
                     if let Some(group) = decode_static_group(decoder, item, source)? {
                         self.groups.push((item.pos, group));
@@ -87,18 +80,36 @@ impl SdFields {
                     Ok(())
                 })?;
             }
-            "file_sd_configs" => {
-                decoder.items(node, "[]*file.SDConfig", &mut |decoder, item| {
-                    refuse_null(item)?;
-                    self.others.extend(decode_file_sd(decoder, base, item)?.map(Discovery::File));
-                    Ok(())
+            "consul_sd_configs" => self.sections(decoder, key, "consul.SDConfig", node, &mut |d, item| {
+                let section = consul::decode(d, base, item)?;
+                Ok(section.map(|section| Discovery::Consul(Box::new(section))))
+            })?,
+            "dns_sd_configs" => self.sections(decoder, key, "dns.SDConfig", node, &mut |d, item| {
+                Ok(decode_dns_sd(d, item)?.map(Discovery::Dns))
+            })?,
+            "docker_sd_configs" => {
+                self.sections(decoder, key, "moby.DockerSDConfig", node, &mut |d, item| {
+                    let section = docker::decode(d, base, item)?;
+                    Ok(section.map(|section| Discovery::Docker(Box::new(section))))
                 })?;
             }
-            "dns_sd_configs" => {
-                decoder.items(node, "[]*dns.SDConfig", &mut |decoder, item| {
-                    refuse_null(item)?;
-                    self.others.extend(decode_dns_sd(decoder, item)?.map(Discovery::Dns));
-                    Ok(())
+            "dockerswarm_sd_configs" => {
+                self.sections(decoder, key, "moby.DockerSwarmSDConfig", node, &mut |d, item| {
+                    let section = docker::decode_swarm(d, base, item)?;
+                    Ok(section.map(|section| Discovery::DockerSwarm(Box::new(section))))
+                })?;
+            }
+            "file_sd_configs" => self.sections(decoder, key, "file.SDConfig", node, &mut |d, item| {
+                Ok(decode_file_sd(d, base, item)?.map(Discovery::File))
+            })?,
+            "http_sd_configs" => self.sections(decoder, key, "http.SDConfig", node, &mut |d, item| {
+                let section = http::decode(d, base, item)?;
+                Ok(section.map(|section| Discovery::Http(Box::new(section))))
+            })?,
+            "kubernetes_sd_configs" => {
+                self.sections(decoder, key, "kubernetes.SDConfig", node, &mut |d, item| {
+                    let section = kubernetes::decode(d, base, item)?;
+                    Ok(section.map(|section| Discovery::Kubernetes(Box::new(section))))
                 })?;
             }
             _ if UNSUPPORTED_DISCOVERY.contains(&key) => {
@@ -111,8 +122,37 @@ impl SdFields {
         Ok(true)
     }
 
+    /// Reads all sections of one mechanism.
+    fn sections(
+        &mut self,
+        decoder: &mut Decoder,
+        key: &str,
+        go_type: &str,
+        node: &Node,
+        section: &mut dyn FnMut(&mut Decoder, &Node) -> Decoded<Discovery>,
+    ) -> Result<(), Issue> {
+        decoder.items(node, &format!("[]*{go_type}"), &mut |decoder, item| {
+            if !self.is_null(key, item) {
+                self.others.extend(section(decoder, item)?);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Notes a section without content, which is refused once the whole job is known to be readable.
+    fn is_null(&mut self, key: &str, item: &Node) -> bool {
+        if item.is_null() && self.null.as_ref().is_none_or(|(_, other)| key < other.as_str()) {
+            self.null = Some((item.pos, key.to_owned()));
+        }
+        item.is_null()
+    }
+
     /// Without relabelling, which could mend them, static targets must be plain addresses.
     pub(crate) fn finish(self, has_no_relabel: bool) -> Result<Vec<Discovery>, Issue> {
+        if let Some((pos, key)) = self.null {
+            return Err(Issue::new(pos, format!("empty or null section in {key}")));
+        }
         if has_no_relabel {
             for (pos, group) in &self.groups {
                 let address = |labels: &Labels| labels.get(b"__address__").unwrap_or_default().to_vec();
@@ -122,22 +162,11 @@ impl SdFields {
             }
         }
         // In the order in which they are printed: by key.
-        let rank = |discovery: &Discovery| match discovery {
-            Discovery::Consul(_) => "consul",
-            Discovery::Dns(_) => "dns",
-            Discovery::Docker(_) => "docker",
-            Discovery::DockerSwarm(_) => "dockerswarm",
-            Discovery::File(_) => "file",
-            Discovery::Http(_) => "http",
-            Discovery::Kubernetes(_) => "kubernetes",
-            Discovery::Other(other) => other.mechanism,
-            Discovery::Static(_) => "static",
-        };
         let mut all = self.others;
         if self.has_static {
             all.push(Discovery::Static(self.groups.into_iter().map(|(_, group)| group).collect()));
         }
-        all.sort_by_key(rank);
+        all.sort_by_key(|discovery| discovery.key());
         Ok(all)
     }
 }

@@ -2,47 +2,57 @@
 //!
 //! Compat: prometheus `discovery/registry.go`, `MarshalYAMLWithInlineConfigs`.
 
-use super::{Discovery, DnsRecordType};
+use super::{Discovery, DnsDiscovery, DnsRecordType, FileDiscovery, consul, docker, http, kubernetes};
 use crate::prometheus::print::print_map;
 use crate::target_group::TargetGroup;
 use crate::yaml::Out;
 use crate::yaml::emit::Fields;
 
-/// One key per mechanism, with all of its sections.
+/// One key per mechanism, with all of its sections. `discovery` is in the order of the keys.
 pub(crate) fn print_discovery(fields: &mut Fields, discovery: &[Discovery]) {
-    let (mut dns, mut files, mut groups) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in discovery {
-        let mut inner = Fields::default();
-        match entry {
-            Discovery::Static(list) => groups.extend(list.iter().map(group)),
-            Discovery::File(file) => {
-                inner.put("files", file.files.iter().cloned().collect::<Out>());
-                inner.some("refresh_interval", file.refresh_interval);
-                files.push(inner.into_out());
-            }
-            Discovery::Dns(found) => {
-                let kind = match found.record_type {
-                    DnsRecordType::A => "A",
-                    DnsRecordType::Aaaa => "AAAA",
-                    DnsRecordType::Mx => "MX",
-                    DnsRecordType::Ns => "NS",
-                    DnsRecordType::Srv => "SRV",
-                };
-                inner.put("names", found.names.iter().cloned().collect::<Out>());
-                inner.some("refresh_interval", found.refresh_interval).put("type", kind);
-                inner.put("port", u64::from(found.port.unwrap_or(0)));
-                dns.push(inner.into_out());
-            }
-            Discovery::Consul(_)
-            | Discovery::Docker(_)
-            | Discovery::DockerSwarm(_)
-            | Discovery::Http(_)
-            | Discovery::Kubernetes(_)
-            | Discovery::Other(_) => {}
-        }
+    let mut rest = discovery;
+    while let Some(first) = rest.first() {
+        let key = first.key();
+        let (same, others) = rest.split_at(rest.iter().take_while(|other| other.key() == key).count());
+        fields.some(&key, Out::List(same.iter().flat_map(sections).collect()));
+        rest = others;
     }
-    fields.some("dns_sd_configs", Out::List(dns)).some("file_sd_configs", Out::List(files));
-    fields.some("static_configs", Out::List(groups));
+}
+
+fn sections(discovery: &Discovery) -> Vec<Out> {
+    vec![match discovery {
+        Discovery::Static(groups) => return groups.iter().map(group).collect(),
+        Discovery::Consul(section) => consul::print(section),
+        Discovery::Dns(section) => dns(section),
+        Discovery::Docker(section) => docker::print(section),
+        Discovery::DockerSwarm(section) => docker::print_swarm(section),
+        Discovery::File(section) => file(section),
+        Discovery::Http(section) => http::print(section),
+        Discovery::Kubernetes(section) => kubernetes::print(section),
+        Discovery::Other(section) => section.printed.clone(),
+    }]
+}
+
+fn file(section: &FileDiscovery) -> Out {
+    let mut fields = Fields::default();
+    fields.put("files", section.files.iter().cloned().collect::<Out>());
+    fields.some("refresh_interval", section.refresh_interval);
+    fields.into_out()
+}
+
+fn dns(section: &DnsDiscovery) -> Out {
+    let kind = match section.record_type {
+        DnsRecordType::A => "A",
+        DnsRecordType::Aaaa => "AAAA",
+        DnsRecordType::Mx => "MX",
+        DnsRecordType::Ns => "NS",
+        DnsRecordType::Srv => "SRV",
+    };
+    let mut fields = Fields::default();
+    fields.put("names", section.names.iter().cloned().collect::<Out>());
+    fields.some("refresh_interval", section.refresh_interval).put("type", kind);
+    fields.put("port", u64::from(section.port.unwrap_or(0)));
+    fields.into_out()
 }
 
 fn group(group: &TargetGroup) -> Out {
