@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use model::wire::expose::{Counter, Histogram};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -125,7 +126,8 @@ impl Post {
     async fn send(&self, alerts: &[Alert]) -> anyhow::Result<()> {
         let body = serde_json::to_vec(alerts)?;
         let request = self.client.request(http::Method::POST, self.url.clone())?;
-        let request = request.header(http::header::CONTENT_TYPE, "application/json").body(body);
+        let json = HeaderValue::from_static("application/json");
+        let request = request.header(http::header::CONTENT_TYPE, json).body(body);
         let status = request.send().await?.status();
         anyhow::ensure!(status.is_success(), "bad response status {status}");
         Ok(())

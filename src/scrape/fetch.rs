@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::prometheus::ScrapeConfig;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
@@ -30,7 +28,7 @@ use tokio_rustls::TlsConnector;
 use super::body::{BODY_BYTES_MAX, Buffers, Error};
 use super::negotiate::accept;
 use super::target::Url;
-use crate::http_client::{self, Headers, REDIRECTS_MAX, TlsSource};
+use crate::http_client::{self, Headers, REDIRECTS_MAX, TlsSource, plain};
 
 /// Read at once and kept per connection, so it is small; a body of 64 KiB takes four reads.
 const READ_BYTES: usize = 16 << 10;
@@ -51,7 +49,7 @@ impl Client {
         let tls = TlsSource::new(config.http.tls.clone(), &[b"http/1.1"]);
         // What cannot be read now is told now.
         tls.current()?;
-        let mut fixed = headers.fixed().clone();
+        let mut fixed = HeaderMap::new();
         let accept = HeaderValue::from_str(&accept(&config.scrape_protocols))
             .expect("media types are plain characters");
         fixed.insert(ACCEPT, accept);
@@ -161,45 +159,40 @@ async fn follow(
     stage: &mut Stage,
 ) -> Result<Head, Error> {
     let first = attempt(client, url, timeout, true, connection).await?;
-    let Some(mut next) = location(client, &first, url)? else {
+    let Some(mut next) = redirect(client, &first, url)? else {
         return finish(client, first, connection, buffers, body, stage).await;
     };
     // The body of a redirect is not read, so its connection is of no more use. The chain has one of its own,
     // and once it has left the target's host, no credentials travel on.
     connection.0 = None;
     drop(first);
-    let mut trusted = true;
+    let home = url::Url::parse(url.text()).map_err(|error| Error::Other(error.to_string()))?;
+    let mut is_home = true;
     for _ in 1..REDIRECTS_MAX {
-        trusted &= next.is_same_host(url);
+        is_home &= http_client::is_home(&home, &next);
+        let url = Url::from_absolute(&next);
         let mut hop = Connection::default();
-        let response = attempt(client, &next, timeout, trusted, &mut hop).await?;
-        match location(client, &response, &next)? {
+        let response = attempt(client, &url, timeout, is_home, &mut hop).await?;
+        match redirect(client, &response, &url)? {
             None => return finish(client, response, &mut hop, buffers, body, stage).await,
             Some(further) => next = further,
         }
     }
-    Err(Error::Other(format!("Get {:?}: stopped after {REDIRECTS_MAX} redirects", next.text())))
+    Err(Error::Other(format!("Get {:?}: stopped after {REDIRECTS_MAX} redirects", next.as_str())))
 }
 
 /// Where a response sends us, if it does and we may follow.
-fn location(client: &Client, response: &http::Response<Incoming>, from: &Url) -> Result<Option<Url>, Error> {
-    let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    if !is_redirect || !client.follow_redirects {
+fn redirect(
+    client: &Client,
+    response: &http::Response<Incoming>,
+    from: &Url,
+) -> Result<Option<url::Url>, Error> {
+    if !client.follow_redirects || !response.status().is_redirection() {
         return Ok(None);
     }
     let fail = |what: String| Error::Other(format!("Get {:?}: {what}", from.text()));
-    let Some(location) = response.headers().get(LOCATION) else {
-        return Err(fail(format!("{} response missing Location header", response.status().as_u16())));
-    };
-    let location = String::from_utf8_lossy(location.as_bytes());
     let base = url::Url::parse(from.text()).map_err(|error| fail(error.to_string()))?;
-    let next = base
-        .join(&location)
-        .map_err(|error| fail(format!("failed to parse Location header {location:?}: {error}")))?;
-    if !matches!(next.scheme(), "http" | "https") {
-        return Err(fail(format!("unsupported protocol scheme {:?}", next.scheme())));
-    }
-    Ok(Some(Url::from_absolute(&next)))
+    http_client::location(response.status(), response.headers(), &base).map_err(fail)
 }
 
 /// Sends one request and waits for the head of its answer.
@@ -220,7 +213,7 @@ async fn attempt(
             connection.0 = Some(connect(client, url).await.map_err(fail)?);
         }
         let open = connection.0.as_mut().expect("the connection was just opened");
-        let request = request(client, url, timeout, trusted).map_err(fail)?;
+        let request = request(client, url, timeout, trusted).await.map_err(fail)?;
         let sent = open.sender.send_request(request);
         match open.drive(sent).await {
             Ok(response) => return Ok(response),
@@ -243,34 +236,23 @@ fn is_reset(error: &hyper::Error) -> bool {
         .is_some_and(|error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset))
 }
 
-fn request(
+async fn request(
     client: &Client,
     url: &Url,
     timeout: Duration,
-    trusted: bool,
+    is_home: bool,
 ) -> Result<http::Request<Empty<Bytes>>, String> {
     let mut request = http::Request::new(Empty::new());
     *request.uri_mut() =
         Uri::try_from(url.path_and_query()).map_err(|error| format!("invalid path or query: {error}"))?;
     let headers = request.headers_mut();
-    if trusted {
-        headers.clone_from(&client.fixed);
-        if let Some(value) = client.headers.authorization().map_err(|error| error.to_string())? {
-            headers.insert(AUTHORIZATION, value);
-        }
-    } else {
-        // Configured headers may carry secrets.
-        for name in [ACCEPT, ACCEPT_ENCODING, http::header::USER_AGENT] {
-            if let Some(value) = client.fixed.get(&name) {
-                headers.insert(name, value.clone());
-            }
-        }
-    }
+    headers.clone_from(&client.fixed);
     let host = HeaderValue::from_str(url.authority()).map_err(|_| "invalid host".to_owned())?;
     headers.insert(HOST, host);
     let seconds = HeaderValue::from_str(&timeout.as_secs_f64().to_string())
         .expect("digits and a point go into a header");
     headers.insert("x-prometheus-scrape-timeout-seconds", seconds);
+    client.headers.add_to(headers, is_home).await.map_err(|error| error.to_string())?;
     Ok(request)
 }
 
@@ -374,12 +356,4 @@ fn explain(error: &hyper::Error) -> String {
             None => error.to_string(),
         },
     }
-}
-
-/// `Connection refused (os error 111)` as `connection refused`.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

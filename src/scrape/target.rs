@@ -291,10 +291,6 @@ impl Url {
         self.text.starts_with("https:")
     }
 
-    pub(super) fn is_same_host(&self, other: &Self) -> bool {
-        self.authority().eq_ignore_ascii_case(other.authority()) && self.is_tls() == other.is_tls()
-    }
-
     /// # Errors
     /// The address cannot be dialled; the text is the user's.
     pub(super) fn host_and_port(&self) -> Result<(&str, u16), String> {

@@ -9,6 +9,7 @@ use config::alertmanager::Webhook;
 use config::http_client::SecretSource;
 use config::template::Mode;
 use config::template::notification::{Alert, quote_meta};
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -113,15 +114,13 @@ pub(super) async fn send(config: &Webhook, message: &Message<'_>) -> Result<(), 
     let request = client
         .request(http::Method::POST, url)
         .map_err(|e| unusable(&e))?
-        .header("Content-Type", "application/json")
-        .header("User-Agent", concat!("Alertmanager/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(USER_AGENT, HeaderValue::from_static(concat!("Alertmanager/", env!("CARGO_PKG_VERSION"))))
         .body(body);
     // The URL may hold a secret: errors do not show it.
     let answer = request.send().await.map_err(|e| {
-        let retry = !e.is_builder();
-        let e = e.without_url();
-        let source = std::error::Error::source(&e).map(|source| format!(": {source}")).unwrap_or_default();
-        Failure { message: format!("post to webhook: {e}{source}"), retry, reason: "other" }
+        let message = format!("post to webhook: {}", e.without_url());
+        Failure { message, retry: !e.is_final(), reason: "other" }
     })?;
     let status = answer.status();
     if status.is_success() {
