@@ -1,0 +1,306 @@
+//! What a server made of its targets, in a form in which two servers can be compared: scrapes have numbers instead of
+//! times, and what came after the last body is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Debug, Write as _};
+use std::path::Path;
+
+use model::histogram::Span;
+use model::storage::{Queryable, SelectHints};
+use model::{AnyHistogram, Labels, Matcher, SampleBatch, TimeRange, Timestamp, is_stale};
+use serde_json::Value;
+use tsdb::chunk::FloatEncoding;
+use tsdb::head::{Features, ReplayProgress};
+use tsdb::{Db, db};
+
+use crate::process::Server;
+
+/// Served more often than this beyond the last body, families of earlier ones may be forgotten already.
+const METADATA_SCRAPES: usize = 8;
+
+/// The report of a scrape that no two scrapes have alike.
+const DURATION: &str = "scrape_duration_seconds";
+
+/// One target as one server has it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) asked: String,
+    pub(super) health: String,
+    pub(super) last_error: String,
+    /// Of each failed scrape, as the log of failures says; `None` without such a log.
+    pub(super) failures: Option<Vec<String>>,
+    pub(super) series: BTreeMap<String, Vec<String>>,
+    pub(super) exemplars: BTreeMap<String, Vec<String>>,
+    /// `None` if it was asked for too late.
+    pub(super) metadata: Option<Vec<String>>,
+}
+
+/// What can be asked while the server runs, by the place of the case.
+#[derive(Default)]
+pub(super) struct Asked {
+    health: BTreeMap<usize, (String, String)>,
+    metadata: BTreeMap<usize, Vec<String>>,
+    exemplars: Vec<(usize, String, Vec<(Timestamp, String)>)>,
+    /// What the metadata of all targets come to, and what the server says they come to.
+    pub(super) summed: BTreeMap<String, BTreeSet<String>>,
+    pub(super) summary: BTreeMap<String, BTreeSet<String>>,
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The place of a case from its label.
+fn place_of(labels: &Value) -> Option<usize> {
+    labels["case"].as_str()?.strip_prefix('c')?.parse().ok()
+}
+
+pub(super) fn ask(server: &Server, base: i64) -> Asked {
+    let mut asked = Asked::default();
+    let metadata = server.data("/api/v1/targets/metadata", &[]);
+    for entry in metadata.as_array().into_iter().flatten() {
+        let what = format!("{} {} {:?}", text(&entry["type"]), text(&entry["unit"]), text(&entry["help"]));
+        let line = format!("{:?} {what}", text(&entry["metric"]));
+        if let Some(place) = place_of(&entry["target"]) {
+            asked.metadata.entry(place).or_default().push(line);
+        }
+        asked.summed.entry(text(&entry["metric"])).or_default().insert(what);
+    }
+    let summary = server.data("/api/v1/metadata", &[]);
+    for (metric, entries) in summary.as_object().into_iter().flatten() {
+        for entry in entries.as_array().into_iter().flatten() {
+            let what = format!("{} {} {:?}", text(&entry["type"]), text(&entry["unit"]), text(&entry["help"]));
+            asked.summary.entry(metric.clone()).or_default().insert(what);
+        }
+    }
+    let targets = server.data("/api/v1/targets", &[("state", "active")]);
+    for target in targets["activeTargets"].as_array().into_iter().flatten() {
+        if let Some(place) = place_of(&target["labels"]) {
+            asked.health.insert(place, (text(&target["health"]), text(&target["lastError"])));
+        }
+    }
+    let (start, end) = ((base / 1000 - 7200).to_string(), (base / 1000 + 7200).to_string());
+    let selector = [("query", "{case=~\".+\"}"), ("start", &start), ("end", &end)];
+    let exemplars = server.data("/api/v1/query_exemplars", &selector);
+    for series in exemplars.as_array().into_iter().flatten() {
+        let Some(place) = place_of(&series["seriesLabels"]) else { continue };
+        let one = |exemplar: &Value| {
+            let t = (exemplar["timestamp"].as_f64().unwrap_or_default() * 1000.0).round() as Timestamp;
+            (t, format!("{} {}", exemplar["labels"], text(&exemplar["value"])))
+        };
+        let list = series["exemplars"].as_array().into_iter().flatten().map(one).collect();
+        asked.exemplars.push((place, series["seriesLabels"].to_string(), list));
+    }
+    asked
+}
+
+/// The errors of a log of failures, by the place of the case.
+pub(super) fn failures(path: &Path) -> Option<BTreeMap<usize, Vec<String>>> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut failures: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+        let job = line["job_name"].as_str().unwrap_or_default();
+        if let Some(place) = job.strip_prefix('c').and_then(|place| place.parse().ok()) {
+            failures.entry(place).or_default().push(self::text(&line["msg"]));
+        }
+    }
+    Some(failures)
+}
+
+/// Raw samples of one series.
+struct Raw {
+    labels: Labels,
+    samples: Vec<(Timestamp, Timestamp, String)>,
+}
+
+/// Reads all that a server stored, by the place of the case. Nobody may have the directory open.
+fn read(data: &Path) -> BTreeMap<usize, Vec<Raw>> {
+    let options = db::Options {
+        retention: db::Retention::default(),
+        head_snapshot_interval: None,
+        features: Features {
+            floats: FloatEncoding::Xor2,
+            stores_start_times: true,
+            stores_histogram_starts: true,
+            ..Features::default()
+        },
+        ..db::Options::default()
+    };
+    let db = Db::open(data, &options, &ReplayProgress::default()).unwrap();
+    let range = TimeRange { mint: i64::MIN / 2, maxt: i64::MAX / 2 };
+    let querier = db.querier(range).unwrap();
+    let everything = Matcher::new(model::MatchOp::Re, "case", ".+").unwrap();
+    let set = querier.select(&[everything], &SelectHints::default()).unwrap();
+    let mut by_place: BTreeMap<usize, Vec<Raw>> = BTreeMap::new();
+    let mut batch = SampleBatch::default();
+    for i in 0..set.len() {
+        batch.clear();
+        set.samples_into(i, range, &mut batch).unwrap();
+        let labels = set.labels(i);
+        let place = std::str::from_utf8(labels.get(b"case").unwrap_or_default()).unwrap_or_default();
+        let Some(place) = place.strip_prefix('c').and_then(|place| place.parse().ok()) else { continue };
+        let is_duration = labels.metric_name() == DURATION.as_bytes();
+        let mut samples = Vec::new();
+        for (at, (&t, &v)) in batch.ts.iter().zip(&batch.vs).enumerate() {
+            let st = batch.sts.get(at).copied().unwrap_or(0);
+            samples.push((t, st, if is_duration && !is_stale(v) { "*".to_owned() } else { float(v) }));
+        }
+        for sample in &batch.histograms {
+            samples.push((sample.t, sample.st, histogram(&sample.histogram)));
+        }
+        samples.sort_by_key(|sample| sample.0);
+        by_place.entry(place).or_default().push(Raw { labels, samples });
+    }
+    drop(querier);
+    db.close().unwrap();
+    by_place
+}
+
+/// To the bit.
+fn float(v: f64) -> String {
+    if is_stale(v) {
+        "stale".to_owned()
+    } else if v.is_nan() {
+        format!("NaN:{:x}", v.to_bits())
+    } else {
+        format!("{v:?}")
+    }
+}
+
+fn histogram(histogram: &AnyHistogram) -> String {
+    fn shown<C: Debug, B: Debug>(kind: &str, h: &model::histogram::Buckets<C, B>) -> String {
+        let spans = |spans: &[Span]| {
+            spans.iter().map(|span| format!("{}:{}", span.offset, span.length)).collect::<Vec<_>>().join(" ")
+        };
+        format!(
+            "{{{kind} {:?} schema {} zero {:?}<={} count {:?} sum {} + [{}] {:?} - [{}] {:?} bounds {:?}}}",
+            h.counter_reset_hint,
+            h.schema,
+            h.zero_count,
+            float(h.zero_threshold),
+            h.count,
+            float(h.sum),
+            spans(&h.positive_spans),
+            h.positive_buckets,
+            spans(&h.negative_spans),
+            h.negative_buckets,
+            h.custom_values
+        )
+    }
+    match histogram {
+        AnyHistogram::Int(h) => shown("int", h),
+        AnyHistogram::Float(h) => shown("float", h),
+    }
+}
+
+/// A target's scrapes that count.
+struct Scrapes {
+    times: Vec<Timestamp>,
+    n_bodies: usize,
+    base: i64,
+}
+
+impl Scrapes {
+    /// A time as it is compared; `None` if it is that of a scrape beyond the last body.
+    fn shown(&self, t: Timestamp) -> Option<String> {
+        match self.times.binary_search(&t) {
+            Ok(n) if n >= self.n_bodies => None,
+            Ok(n) => Some(format!("#{n}")),
+            Err(_) => Some(format!("{:+}ms", t - self.base)),
+        }
+    }
+}
+
+/// Puts together what `server` has of a case.
+pub(super) fn collect(
+    asked: &Asked,
+    failures: Option<&BTreeMap<usize, Vec<String>>>,
+    data: &Path,
+    cases: impl Iterator<Item = (usize, usize, String)>,
+    base: i64,
+) -> Vec<Seen> {
+    let mut stored = read(data);
+    cases
+        .enumerate()
+        .map(|(place, (n_bodies, served, request))| {
+            let raw = stored.remove(&place).unwrap_or_default();
+            let is_report = |raw: &&Raw| raw.labels.metric_name() == DURATION.as_bytes();
+            let times = raw.iter().filter(is_report).max_by_key(|raw| raw.samples.len());
+            let times = times.map(|raw| raw.samples.iter().map(|sample| sample.0).collect()).unwrap_or_default();
+            let scrapes = Scrapes { times, n_bodies, base };
+            let mut seen = Seen { asked: request, ..Seen::default() };
+            for raw in raw {
+                let samples = raw.samples.iter().filter_map(|(t, st, v)| {
+                    let mut out = format!("{} {v}", scrapes.shown(*t)?);
+                    if *st != 0 {
+                        write!(out, " since {}", scrapes.shown(*st).unwrap_or_default()).unwrap();
+                    }
+                    Some(out)
+                });
+                let samples: Vec<String> = samples.collect();
+                if !samples.is_empty() {
+                    seen.series.insert(raw.labels.to_string(), samples);
+                }
+            }
+            for (_, series, list) in asked.exemplars.iter().filter(|(at, ..)| *at == place) {
+                let list: Vec<_> =
+                    list.iter().filter_map(|(t, v)| Some(format!("{} {v}", scrapes.shown(*t)?))).collect();
+                if !list.is_empty() {
+                    seen.exemplars.insert(series.clone(), list);
+                }
+            }
+            (seen.health, seen.last_error) = asked.health.get(&place).cloned().unwrap_or_default();
+            let mut metadata = asked.metadata.get(&place).cloned().unwrap_or_default();
+            metadata.sort_unstable();
+            seen.metadata = (served <= n_bodies + METADATA_SCRAPES).then_some(metadata);
+            if let Some(failures) = failures {
+                let of_case = failures.get(&place).map(Vec::as_slice).unwrap_or_default();
+                // The last body may have failed many times.
+                let up = seen.series.iter().find(|(labels, _)| labels.starts_with("{__name__=\"up\"") || labels.starts_with("up{"));
+                let n_down = up.map_or(0, |(_, samples)| samples.iter().filter(|s| s.ends_with(" 0.0")).count());
+                seen.failures = Some(of_case.iter().take(n_down).cloned().collect());
+            }
+            seen
+        })
+        .collect()
+}
+
+/// A respect in which two servers differ.
+#[derive(Clone, Debug)]
+pub(super) struct Difference {
+    pub(super) what: String,
+    pub(super) theirs: String,
+    pub(super) ours: String,
+}
+
+pub(super) fn compare(theirs: &Seen, ours: &Seen) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut differ = |what: &str, theirs: String, ours: String| {
+        if theirs != ours {
+            differences.push(Difference { what: what.to_owned(), theirs, ours });
+        }
+    };
+    differ("request", theirs.asked.clone(), ours.asked.clone());
+    if let (Some(theirs), Some(ours)) = (&theirs.failures, &ours.failures) {
+        differ("errors", format!("{theirs:?}"), format!("{ours:?}"));
+    }
+    differ(
+        "last error",
+        format!("{} {}", theirs.health, theirs.last_error),
+        format!("{} {}", ours.health, ours.last_error),
+    );
+    for (what, theirs, ours) in
+        [("series", &theirs.series, &ours.series), ("exemplars", &theirs.exemplars, &ours.exemplars)]
+    {
+        let all: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
+        for labels in all {
+            let shown = |of: &BTreeMap<String, Vec<String>>| of.get(labels).map_or("(none)".to_owned(), |s| s.join(", "));
+            differ(&format!("{what} {labels}"), shown(theirs), shown(ours));
+        }
+    }
+    if let (Some(theirs), Some(ours)) = (&theirs.metadata, &ours.metadata) {
+        differ("metadata", theirs.join("\n    "), ours.join("\n    "));
+    }
+    differences
+}
