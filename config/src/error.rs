@@ -42,6 +42,11 @@ impl Error {
         Self { file: file.to_owned(), problems: vec![problem], layout: Layout::Plain }
     }
 
+    /// The message says it all.
+    pub(crate) fn bare(file: &Path, problem: Problem) -> Self {
+        Self { file: file.to_owned(), problems: vec![problem], layout: Layout::Bare }
+    }
+
     pub(crate) fn rules(file: &Path, problems: Vec<Problem>) -> Self {
         assert!(!problems.is_empty(), "BUG: a rule file refused without a reason");
         Self { file: file.to_owned(), problems, layout: Layout::Rules }
@@ -65,7 +70,7 @@ impl Error {
 }
 
 /// The reason as the C library words it, without Rust's number behind it.
-fn io_reason(source: &std::io::Error) -> String {
+pub(crate) fn io_reason(source: &std::io::Error) -> String {
     match source.kind() {
         std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

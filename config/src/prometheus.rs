@@ -2,11 +2,21 @@
 //!
 //! Compat: prometheus `config`, `Config`.
 
+mod alerting;
+pub mod azuread;
 mod decode;
 mod discovery;
+mod global;
+pub mod otlp;
 mod print;
+mod protocols;
+pub mod remote;
+mod scrape;
+mod scrape_files;
+mod storage;
+pub mod tracing;
 
-pub use decode::{load, parse};
+pub use decode::{load, load_main, load_with, parse};
 pub(crate) use discovery::decode::decode_static_group;
 pub use discovery::*;
 
@@ -27,12 +37,58 @@ pub struct Config {
     pub scrape_configs: Vec<Arc<ScrapeConfig>>,
     /// Globs, joined to the directory of the file.
     pub rule_files: Vec<String>,
+    /// Globs, as [`Config::rule_files`]; their jobs stand behind those of the main file.
+    pub scrape_config_files: Vec<String>,
     pub alerting: Alerting,
     pub storage: Storage,
+    /// Without effect yet.
+    pub tracing: Option<tracing::Tracing>,
+    /// Without effect yet.
+    pub remote_write: Vec<remote::Write>,
+    /// Without effect yet.
+    pub remote_read: Vec<remote::Read>,
+    /// Without effect yet.
+    pub otlp: otlp::Otlp,
+    /// Means nothing here, but is shown.
+    pub gogc: i64,
     /// The whole configuration as YAML, defaults filled in and secrets masked.
     pub text: String,
     /// What was accepted but has no effect, for the log.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// What a server that only forwards samples refuses to find in its file.
+    pub fn agent_mode_refusal(&self) -> Option<&'static str> {
+        if !self.alerting.alertmanagers.is_empty() || !self.alerting.alert_relabel.is_empty() {
+            return Some("field alerting is not allowed in agent mode");
+        }
+        if !self.rule_files.is_empty() {
+            return Some("field rule_files is not allowed in agent mode");
+        }
+        (!self.remote_read.is_empty()).then_some("field remote_read is not allowed in agent mode")
+    }
+}
+
+/// What flags contribute to the reading of a file.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// Jobs without a list of their own ask for protobuf first, whether they take native histograms or not.
+    pub proto_first: bool,
+    pub extra_scrape_metrics: bool,
+    /// Printed where the file has no such section.
+    pub retention: Retention,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        let time = Duration::from_hours(15 * 24);
+        Self {
+            proto_first: false,
+            extra_scrape_metrics: false,
+            retention: Retention { time, ..Retention::default() },
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: the reference projects' files and programs, and loud absence.
+//! What the tests of this crate share: the reference projects' files, and loud absence.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,18 +24,4 @@ pub(crate) fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     files.retain(|path| path.is_file() && path.to_string_lossy().ends_with(ending));
     files.sort();
     files
-}
-
-/// A program of the reference projects, from `bin` below the folder that `FERULA_PEERS` names, or `None` after saying so.
-pub(crate) fn peer(test: &str, name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("FERULA_PEERS").map(PathBuf::from).or_else(|| {
-        let home = std::env::var_os("HOME")?;
-        Some(Path::new(&home).join(".cache/ferula-peers"))
-    });
-    let path = root.map(|root| root.join("bin").join(name)).filter(|path| path.exists());
-    if path.is_none() {
-        // Not `println!`: nobody sees what a passing test prints.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not there (set FERULA_PEERS)");
-    }
-    path
 }

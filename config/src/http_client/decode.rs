@@ -46,6 +46,11 @@ impl Default for HttpFields {
 }
 
 impl HttpFields {
+    /// A block in which HTTP/2 is off unless the file asks for it.
+    pub(crate) fn without_http2() -> Self {
+        Self { enable_http2: false, ..Self::default() }
+    }
+
     /// Takes `key` if it belongs to the block.
     pub(crate) fn field(
         &mut self,

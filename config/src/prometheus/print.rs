@@ -4,9 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use super::decode::RawGlobal;
 use super::discovery::print::print_discovery;
-use super::{Alertmanager, Config, Escaping, ScrapeConfig, ScrapeLimits, ScrapeProtocol};
+use super::global::RawGlobal;
+use super::otlp::print_otlp;
+use super::remote::{print_read, print_write};
+use super::storage::print_storage;
+use super::tracing::print_tracing;
+use super::{Alertmanager, Config, Defaults, ScrapeConfig, ScrapeLimits, ScrapeProtocol};
 use crate::http_client::print as http;
 use crate::http_client::sigv4::print_sigv4;
 use crate::relabel::decode::print_list;
@@ -14,29 +18,31 @@ use crate::units::format_size;
 use crate::yaml::Out;
 use crate::yaml::emit::{Fields, print as print_yaml};
 
-/// Go's default, which means nothing here but is part of the printed text.
-const GOGC: i64 = 75;
-
 /// A label set holds no empty value, so the external labels come as they were written besides.
 pub(super) fn print(
     config: &Config,
     raw: &RawGlobal,
     labels: &BTreeMap<String, String>,
-    gogc: Option<i64>,
+    defaults: &Defaults,
 ) -> String {
     let mut fields = Fields::default();
     fields.put("global", global(config, raw, labels));
-    fields.put("runtime", Out::Map(vec![("gogc".to_owned(), Out::Raw(gogc.unwrap_or(GOGC).to_string()))]));
+    fields.put("runtime", Out::Map(vec![("gogc".to_owned(), config.gogc.into())]));
     let mut alerting = Fields::default();
     alerting.some("alert_relabel_configs", print_list(&config.alerting.alert_relabel));
     alerting
         .some("alertmanagers", Out::List(config.alerting.alertmanagers.iter().map(alertmanager).collect()));
     fields.some("alerting", alerting.into_out());
     fields.some("rule_files", config.rule_files.iter().cloned().collect::<Out>());
+    fields.some("scrape_config_files", config.scrape_config_files.iter().cloned().collect::<Out>());
     fields.some("scrape_configs", Out::List(config.scrape_configs.iter().map(|job| scrape(job)).collect()));
-    fields.some("storage", storage(config));
-    let strategy = Out::from("UnderscoreEscapingWithSuffixes");
-    fields.put("otlp", Out::Map(vec![("translation_strategy".to_owned(), strategy)]));
+    fields.put("storage", print_storage(&config.storage, &defaults.retention));
+    if let Some(tracing) = &config.tracing {
+        fields.put("tracing", print_tracing(tracing));
+    }
+    fields.some("remote_write", Out::List(config.remote_write.iter().map(print_write).collect()));
+    fields.some("remote_read", Out::List(config.remote_read.iter().map(print_read).collect()));
+    fields.some("otlp", print_otlp(&config.otlp));
     print_yaml(&fields.into_out())
 }
 
@@ -44,8 +50,7 @@ fn global(config: &Config, raw: &RawGlobal, labels: &BTreeMap<String, String>) -
     let global = &config.global;
     let mut fields = Fields::default();
     fields.some("scrape_interval", global.scrape_interval).some("scrape_timeout", global.scrape_timeout);
-    let protocols = raw.protocols.as_deref().unwrap_or(&super::decode::DEFAULT_PROTOCOLS);
-    fields.some("scrape_protocols", print_protocols(protocols));
+    fields.some("scrape_protocols", print_protocols(raw.protocols.as_deref().unwrap_or_default()));
     fields.some("evaluation_interval", global.evaluation_interval);
     fields.some("rule_query_offset", global.rule_query_offset);
     let log = global.query_log_file.as_ref().map(|path| path.to_string_lossy().into_owned());
@@ -53,17 +58,15 @@ fn global(config: &Config, raw: &RawGlobal, labels: &BTreeMap<String, String>) -
     fields.some("scrape_failure_log_file", raw.scrape_failure_log_file.as_str());
     fields.some("external_labels", print_map(labels));
     print_limits(&mut fields, &raw.limits);
-    fields.some("metric_name_validation_scheme", raw.scheme.map_or("", |scheme| scheme.as_str()));
-    fields.some("metric_name_escaping_scheme", raw.escaping.map_or("", Escaping::as_str));
-    let flags = [
-        ("scrape_native_histograms", raw.flags.native_histograms),
-        ("convert_classic_histograms_to_nhcb", raw.flags.convert_classic),
-        ("always_scrape_classic_histograms", raw.flags.always_classic),
-        ("extra_scrape_metrics", raw.flags.extra_metrics),
-    ];
-    for (key, value) in flags {
-        fields.some(key, value.unwrap_or(false));
-    }
+    fields.some("keep_dropped_targets", raw.limits.keep_dropped_targets);
+    fields.put("metric_name_validation_scheme", global.name_scheme.as_str());
+    fields.some("metric_name_escaping_scheme", raw.escaping.as_str());
+    let flags = &raw.flags;
+    fields
+        .put("scrape_native_histograms", flags.native_histograms.unwrap_or(false))
+        .some("convert_classic_histograms_to_nhcb", flags.convert_classic.unwrap_or(false))
+        .some("always_scrape_classic_histograms", flags.always_classic.unwrap_or(false))
+        .put("extra_scrape_metrics", flags.extra_metrics.unwrap_or(false));
     fields.into_out()
 }
 
@@ -84,8 +87,7 @@ fn print_limits(fields: &mut Fields, limits: &ScrapeLimits) {
         .some("target_limit", limits.targets)
         .some("label_limit", limits.labels)
         .some("label_name_length_limit", limits.label_name_bytes)
-        .some("label_value_length_limit", limits.label_value_bytes)
-        .some("keep_dropped_targets", limits.keep_dropped_targets);
+        .some("label_value_length_limit", limits.label_value_bytes);
 }
 
 fn alertmanager(set: &Alertmanager) -> Out {
@@ -120,6 +122,10 @@ fn scrape(job: &ScrapeConfig) -> Out {
     fields.some("metrics_path", job.metrics_path.as_str()).some("scheme", job.scheme.as_str());
     fields.put("enable_compression", job.enable_compression);
     print_limits(&mut fields, &job.limits);
+    fields
+        .some("native_histogram_bucket_limit", job.native_histogram_bucket_limit)
+        .some("native_histogram_min_bucket_factor", job.native_histogram_min_bucket_factor)
+        .some("keep_dropped_targets", job.limits.keep_dropped_targets);
     fields.put("metric_name_validation_scheme", job.name_scheme.as_str());
     fields.put("metric_name_escaping_scheme", job.escaping.as_str());
     fields.put("extra_scrape_metrics", job.extra_scrape_metrics);
@@ -127,28 +133,5 @@ fn scrape(job: &ScrapeConfig) -> Out {
     fields.some("relabel_configs", print_list(&job.relabel));
     fields.some("metric_relabel_configs", print_list(&job.metric_relabel));
     print_discovery(&mut fields, &job.discovery);
-    fields.into_out()
-}
-
-fn storage(config: &Config) -> Out {
-    let mut tsdb = Fields::default();
-    tsdb.some("out_of_order_time_window", config.storage.out_of_order_time_window);
-    if config.storage.stale_series_compaction_threshold > 0.0 {
-        let share = model::number::format_g(config.storage.stale_series_compaction_threshold);
-        tsdb.put("stale_series_compaction_threshold", Out::Raw(share));
-    }
-    if let Some(retention) = config.storage.retention {
-        let mut inner = Fields::default();
-        inner.some("time", retention.time);
-        if retention.size_bytes > 0 {
-            inner.put("size", format_size(retention.size_bytes).as_str());
-        }
-        if retention.percentage > 0.0 {
-            inner.put("percentage", Out::Raw(model::number::format_g(retention.percentage)));
-        }
-        tsdb.some("retention", inner.into_out());
-    }
-    let mut fields = Fields::default();
-    fields.some("tsdb", tsdb.into_out());
     fields.into_out()
 }

@@ -37,16 +37,14 @@ pub(crate) fn decode_list(decoder: &mut Decoder, node: &Node) -> Decoded<RawRule
     Ok(is_list.then_some(rules))
 }
 
-/// Validates a whole list; `null_text` is what its owner says about a null element.
-pub(crate) fn validate_list(
-    rules: RawRules,
-    scheme: NameScheme,
-    null_text: &str,
-) -> Result<Vec<Rule>, Issue> {
-    rules
-        .into_iter()
-        .map(|(pos, rule)| rule.ok_or_else(|| Issue::new(pos, null_text))?.validate(scheme))
-        .collect()
+/// The rules without null elements; `null_text` is what their owner says about one.
+pub(crate) fn refuse_null(rules: RawRules, null_text: &str) -> Result<Vec<RawRule>, Issue> {
+    rules.into_iter().map(|(pos, rule)| rule.ok_or_else(|| Issue::new(pos, null_text))).collect()
+}
+
+/// Validates a whole list.
+pub(crate) fn validate_list(rules: Vec<RawRule>, scheme: NameScheme) -> Result<Vec<Rule>, Issue> {
+    rules.into_iter().map(|rule| rule.validate(scheme)).collect()
 }
 
 impl RawRule {

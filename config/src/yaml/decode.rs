@@ -371,12 +371,7 @@ impl Decode for i64 {
     const GO_TYPE: &'static str = "int";
 
     fn decode(decoder: &mut Decoder, node: &Node) -> Decoded<Self> {
-        match node.scalar().map(scalar::resolve) {
-            Some(Value::Int(v)) => Ok(Some(v)),
-            Some(Value::Null) => Ok(Some(0)),
-            Some(Value::Float(v)) if v.abs() < 9.2e18 => Ok(Some(truncated(v))),
-            _ => decoder.mismatch(node, Self::GO_TYPE),
-        }
+        decoder.int_as(node, Self::GO_TYPE)
     }
 }
 
@@ -384,12 +379,29 @@ impl Decode for u64 {
     const GO_TYPE: &'static str = "uint";
 
     fn decode(decoder: &mut Decoder, node: &Node) -> Decoded<Self> {
+        decoder.uint_as(node, Self::GO_TYPE)
+    }
+}
+
+impl Decoder {
+    /// A number whose type has a name of its own in Go.
+    pub(crate) fn int_as(&mut self, node: &Node, go_type: &str) -> Decoded<i64> {
+        match node.scalar().map(scalar::resolve) {
+            Some(Value::Int(v)) => Ok(Some(v)),
+            Some(Value::Null) => Ok(Some(0)),
+            Some(Value::Float(v)) if v.abs() < 9.2e18 => Ok(Some(truncated(v))),
+            _ => self.mismatch(node, go_type),
+        }
+    }
+
+    /// As [`Decoder::int_as`].
+    pub(crate) fn uint_as(&mut self, node: &Node, go_type: &str) -> Decoded<u64> {
         match node.scalar().map(scalar::resolve) {
             Some(Value::Int(v)) if v >= 0 => Ok(Some(v.unsigned_abs())),
             Some(Value::Uint(v)) => Ok(Some(v)),
             Some(Value::Null) => Ok(Some(0)),
             Some(Value::Float(v)) if (0.0..9.2e18).contains(&v) => Ok(Some(truncated(v).unsigned_abs())),
-            _ => decoder.mismatch(node, Self::GO_TYPE),
+            _ => self.mismatch(node, go_type),
         }
     }
 }
