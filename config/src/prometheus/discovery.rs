@@ -2,13 +2,17 @@
 //!
 //! Compat: prometheus `discovery/*`, `SDConfig` of each.
 
+mod aws;
+mod clouds;
 mod consul;
 pub(crate) mod decode;
 mod docker;
 mod http;
 mod kubernetes;
 pub(crate) mod print;
+mod registries;
 mod selectors;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -229,3 +233,6 @@ pub struct OtherDiscovery {
     /// What is printed of the section: defaults filled in, secrets masked.
     pub(crate) printed: crate::yaml::Out,
 }
+
+#[cfg(test)]
+mod tests;

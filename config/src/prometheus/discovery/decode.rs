@@ -8,7 +8,11 @@ use std::time::Duration;
 use model::Labels;
 use model::quote::go_quote;
 
-use super::{Discovery, DnsDiscovery, DnsRecordType, FileDiscovery, consul, docker, http, kubernetes};
+use super::table::{self, Mechanism};
+use super::{
+    Discovery, DnsDiscovery, DnsRecordType, FileDiscovery, aws, clouds, consul, docker, http, kubernetes,
+    registries,
+};
 use crate::paths;
 use crate::prometheus::decode::is_empty_list;
 use crate::relabel::decode::label_name;
@@ -16,37 +20,12 @@ use crate::target_group::TargetGroup;
 use crate::yaml::tree::Pos;
 use crate::yaml::{Decoded, Decoder, Issue, Node};
 
-/// The mechanisms that are not decoded yet.
-const UNSUPPORTED_DISCOVERY: [&str; 28] = [
-    "aws_sd_configs",
-    "azure_sd_configs",
-    "digitalocean_sd_configs",
-    "ec2_sd_configs",
-    "ecs_sd_configs",
-    "elasticache_sd_configs",
-    "eureka_sd_configs",
-    "gce_sd_configs",
-    "hetzner_sd_configs",
-    "ionos_sd_configs",
-    "kuma_sd_configs",
-    "lightsail_sd_configs",
-    "linode_sd_configs",
-    "marathon_sd_configs",
-    "msk_sd_configs",
-    "nerve_sd_configs",
-    "nomad_sd_configs",
-    "oci_sd_configs",
-    "openstack_sd_configs",
-    "outscale_sd_configs",
-    "ovhcloud_sd_configs",
-    "puppetdb_sd_configs",
-    "scaleway_sd_configs",
-    "serverset_sd_configs",
-    "stackit_sd_configs",
-    "triton_sd_configs",
-    "uyuni_sd_configs",
-    "vultr_sd_configs",
-];
+/// The mechanisms that are read and printed but find nothing.
+fn other_mechanism(key: &str) -> Option<&'static Mechanism> {
+    static ALL: [&[Mechanism]; 3] = [&aws::MECHANISMS, &clouds::MECHANISMS, &registries::MECHANISMS];
+    let name = key.strip_suffix("_sd_configs")?;
+    ALL.iter().copied().flatten().find(|mechanism| mechanism.name == name)
+}
 
 /// The discovery keys of a scrape job or an Alertmanager set.
 #[derive(Debug, Default)]
@@ -112,12 +91,16 @@ impl SdFields {
                     Ok(section.map(|section| Discovery::Kubernetes(Box::new(section))))
                 })?;
             }
-            _ if UNSUPPORTED_DISCOVERY.contains(&key) => {
+            _ => {
+                let Some(mechanism) = other_mechanism(key) else { return Ok(false) };
+                self.sections(decoder, key, mechanism.go_type, node, &mut |d, item| {
+                    Ok(table::decode(mechanism, d, base, item)?.map(Discovery::Other))
+                })?;
                 if !is_empty_list(node) {
-                    return Err(Issue::new(node.pos, format!("{key} is not supported yet")));
+                    let text = format!("{key} finds no targets: this kind of discovery is not supported yet");
+                    decoder.warn(node.pos, &text);
                 }
             }
-            _ => return Ok(false),
         }
         Ok(true)
     }

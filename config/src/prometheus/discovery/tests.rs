@@ -1,0 +1,20 @@
+use std::path::Path;
+
+use expect_test::{Expect, expect, expect_file};
+
+use crate::prometheus::parse;
+
+const ALL: &str = include_str!("../../../testdata/prometheus/discovery.yml");
+
+/// The listed texts were compared with what Prometheus 3.14 prints for the same file.
+#[test]
+fn every_mechanism_is_printed() {
+    let config = parse(ALL, Path::new("/etc")).unwrap();
+    assert!(!config.text.contains("hidden"), "a secret is printed");
+    expect_file!["../../../../testdata/prometheus/discovery.txt"].assert_eq(&config.text);
+    let again = parse(&config.text.replace("null", "").replace("<secret>", "11111111-1111-1111-1111-111111111111"), Path::new("/etc"));
+    assert_eq!(again.unwrap().text, config.text);
+    let silent: Vec<_> = config.warnings.iter().filter(|text| !text.contains("finds no targets")).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+    assert_eq!(config.warnings.len(), 29, "one per key that finds nothing");
+}
