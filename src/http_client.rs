@@ -8,13 +8,17 @@
 //! Compat: prometheus/common `config`, `NewClientFromConfig`.
 
 mod headers;
+mod oauth2;
+mod proxy;
 mod redirect;
 mod tls;
 
 pub use headers::Headers;
+pub use proxy::{Kind as ProxyKind, Proxies, Proxy};
 pub use redirect::REDIRECTS_MAX;
 pub(crate) use redirect::{is_home, location};
 pub use tls::{TlsSource, provider};
+pub(crate) use tls::{explain, refuses_protocols};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +53,10 @@ pub enum Error {
     Header(&'static str),
     #[error("cannot use secret ref without manager")]
     NoSecretManager,
+    #[error("{0}")]
+    Oauth2(String),
+    #[error("{0}")]
+    Proxy(String),
     #[error("unable to set up the HTTP client: {0}")]
     Build(reqwest::Error),
     #[error("{}: {}", shown(method, url), reason(source))]
@@ -111,7 +119,7 @@ fn reason(error: &reqwest::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        let text = cause.downcast_ref::<std::io::Error>().map_or_else(|| cause.to_string(), plain);
+        let text = cause.downcast_ref::<std::io::Error>().map_or_else(|| cause.to_string(), explain);
         if !text.starts_with("client error (") && parts.last().is_none_or(|last| !last.ends_with(&text)) {
             parts.push(text);
         }
@@ -124,6 +132,7 @@ fn reason(error: &reqwest::Error) -> String {
 pub struct Client {
     headers: Headers,
     tls: TlsSource,
+    proxies: Proxies,
     follow_redirects: bool,
     timeout: Duration,
     /// Every connection goes to this socket, whatever host a URL names.
@@ -150,17 +159,23 @@ impl Client {
     }
 
     fn build(config: &HttpClient, timeout: Duration, socket: Option<PathBuf>) -> Result<Self, Error> {
+        let client = Self::unchecked(config, timeout, socket)?;
+        client.current()?;
+        Ok(client)
+    }
+
+    /// A client whose files are looked at when it is first used.
+    fn unchecked(config: &HttpClient, timeout: Duration, socket: Option<PathBuf>) -> Result<Self, Error> {
         let alpn: &[&[u8]] = if config.enable_http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
-        let client = Self {
+        Ok(Self {
             headers: Headers::new(config)?,
             tls: TlsSource::new(config.tls.clone(), alpn),
+            proxies: Proxies::new(&config.proxy)?,
             follow_redirects: config.follow_redirects,
             timeout,
             socket,
             built: Mutex::default(),
-        };
-        client.current()?;
-        Ok(client)
+        })
     }
 
     /// Begins a request; headers and credentials of the configuration are added when it is sent.
@@ -182,23 +197,7 @@ impl Client {
         headers: HeaderMap,
         limit: usize,
     ) -> Result<(Head, Bytes), Error> {
-        let shown = Box::new(url.clone());
-        let mut response = self.request(Method::GET, url)?.headers(headers).send().await?;
-        let head = Head { status: response.status(), headers: std::mem::take(response.headers_mut()) };
-        if response.content_length().is_some_and(|length| length > limit as u64) {
-            return Err(Error::BodyTooLarge(limit));
-        }
-        let mut body = Vec::new();
-        loop {
-            let chunk = response.chunk().await;
-            let chunk =
-                chunk.map_err(|source| Error::Send { method: Method::GET, url: shown.clone(), source })?;
-            let Some(chunk) = chunk else { return Ok((head, body.into())) };
-            if chunk.len() > limit - body.len() {
-                return Err(Error::BodyTooLarge(limit));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        self.request(Method::GET, url)?.headers(headers).read(limit).await
     }
 
     fn current(&self) -> Result<reqwest::Client, Error> {
@@ -219,6 +218,10 @@ impl Client {
             .no_proxy();
         if let Some(path) = &self.socket {
             builder = builder.unix_socket(path.as_path());
+        } else if !self.proxies.is_empty() {
+            for proxy in self.proxies.for_reqwest() {
+                builder = builder.proxy(proxy);
+            }
         }
         let client = builder.build().map_err(Error::Build)?;
         *built = Some((tls, client.clone()));
@@ -341,6 +344,32 @@ impl Request<'_> {
         }
         let what = format!("stopped after {REDIRECTS_MAX} redirects");
         Err(Error::Redirect { method, url: Box::new(url), what })
+    }
+
+    /// Sends it and reads the whole answer, whatever its status is.
+    ///
+    /// # Errors
+    /// As [`Request::send`], or the answer has more than `limit` bytes.
+    pub async fn read(self, limit: usize) -> Result<(Head, Bytes), Error> {
+        let (method, url) = (self.method.clone(), Box::new(self.url.clone()));
+        let mut response = self.send().await?;
+        let head = Head { status: response.status(), headers: std::mem::take(response.headers_mut()) };
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(Error::BodyTooLarge(limit));
+        }
+        let mut body = Vec::new();
+        loop {
+            let chunk = response.chunk().await.map_err(|source| Error::Send {
+                method: method.clone(),
+                url: url.clone(),
+                source,
+            })?;
+            let Some(chunk) = chunk else { return Ok((head, body.into())) };
+            if chunk.len() > limit - body.len() {
+                return Err(Error::BodyTooLarge(limit));
+            }
+            body.extend_from_slice(&chunk);
+        }
     }
 }
 

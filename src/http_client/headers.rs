@@ -13,6 +13,7 @@ use config::http_client::{HttpClient, SecretSource, TextSource};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::Error;
+use super::oauth2::Tokens;
 
 /// The headers of one block.
 pub struct Headers {
@@ -28,6 +29,7 @@ enum Scheme {
     Ready(HeaderValue),
     Basic { username: TextSource, password: SecretSource },
     Token { kind: String, credentials: PathBuf },
+    Oauth2(Box<Tokens>),
 }
 
 impl Headers {
@@ -49,8 +51,8 @@ impl Headers {
             }
             files.extend(header.files.iter().map(|path| (name.clone(), path.clone())));
         }
-        let authorization = match (&config.basic_auth, &config.authorization) {
-            (Some(basic), _) => Some(match (&basic.username, &basic.password) {
+        let authorization = match (&config.basic_auth, &config.authorization, &config.oauth2) {
+            (Some(basic), _, _) => Some(match (&basic.username, &basic.password) {
                 (TextSource::Ref(_), _) | (_, SecretSource::Ref(_)) => return Err(Error::NoSecretManager),
                 (TextSource::Inline(username), SecretSource::Inline(password)) => {
                     Scheme::Ready(basic_value(username, password.expose())?)
@@ -59,14 +61,15 @@ impl Headers {
                     Scheme::Basic { username: username.clone(), password: password.clone() }
                 }
             }),
-            (None, Some(token)) => Some(match &token.credentials {
+            (None, Some(token), _) => Some(match &token.credentials {
                 SecretSource::Inline(secret) => Scheme::Ready(token_value(&token.kind, secret.expose())?),
                 SecretSource::File(path) => {
                     Scheme::Token { kind: token.kind.clone(), credentials: path.clone() }
                 }
                 SecretSource::Ref(_) => return Err(Error::NoSecretManager),
             }),
-            (None, None) => None,
+            (None, None, Some(oauth2)) => Some(Scheme::Oauth2(Box::new(Tokens::new(oauth2)?))),
+            (None, None, None) => None,
         };
         Ok(Self { fixed, harmless, files, authorization })
     }
@@ -78,7 +81,6 @@ impl Headers {
     ///
     /// # Errors
     /// A file cannot be read or its content cannot be sent.
-    #[expect(clippy::unused_async, reason = "a token may have to be fetched")]
     pub async fn add_to(&self, headers: &mut HeaderMap, is_home: bool) -> Result<(), Error> {
         if !is_home {
             append(headers, &self.harmless);
@@ -106,6 +108,7 @@ impl Headers {
             Some(Scheme::Token { kind, credentials }) => {
                 token_value(kind, &read_trimmed("authorization credentials", credentials)?)?
             }
+            Some(Scheme::Oauth2(tokens)) => tokens.header().await?,
         };
         headers.insert(AUTHORIZATION, value);
         Ok(())

@@ -6,6 +6,7 @@
 //! Compat: prometheus/common `config`, `NewTLSConfig`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -18,11 +19,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     SupportedProtocolVersion,
 };
 
-use super::Error;
+use super::{Error, plain};
 
 /// The TLS settings of a block, built once and again whenever one of its files changes.
 pub struct TlsSource {
@@ -325,4 +326,81 @@ impl ServerCertVerifier for Foregone {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whether the peer speaks none of the protocols that we offer inside of TLS.
+pub(crate) fn refuses_protocols(error: &io::Error) -> bool {
+    matches!(inner(error), Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
+}
+
+fn inner(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|source| source.downcast_ref())
+}
+
+/// What a connection failed with, in the words that upstream's users know.
+///
+/// Compat: Go `crypto/tls` and `crypto/x509`.
+pub(crate) fn explain(error: &io::Error) -> String {
+    match inner(error) {
+        Some(error) => explain_tls(error),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
+        None => plain(error),
+    }
+}
+
+fn explain_tls(error: &rustls::Error) -> String {
+    use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
+    let of_certificate = |what: &str| format!("tls: failed to verify certificate: x509: {what}");
+    match error {
+        InvalidCertificate(CertificateError::UnknownIssuer) => {
+            of_certificate("certificate signed by unknown authority")
+        }
+        InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => of_certificate("certificate has expired or is not yet valid"),
+        InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
+            let expected = expected.to_str();
+            // Names come with their kind around them.
+            let names: Vec<&str> =
+                presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name.as_str())).collect();
+            of_certificate(&if names.is_empty() {
+                format!("certificate is not valid for any names, but wanted to match {expected}")
+            } else {
+                format!("certificate is valid for {}, not {expected}", names.join(", "))
+            })
+        }
+        InvalidCertificate(other) => format!("tls: failed to verify certificate: {other}"),
+        AlertReceived(alert) => format!("remote error: tls: {}", alert_text(*alert)),
+        InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+            "http: server gave HTTP response to HTTPS client".to_owned()
+        }
+        other => format!("tls: {other}"),
+    }
+}
+
+fn alert_text(alert: AlertDescription) -> String {
+    use AlertDescription as A;
+    let known = match alert {
+        A::AccessDenied => "access denied",
+        A::BadCertificate => "bad certificate",
+        A::CertificateExpired => "expired certificate",
+        A::CertificateRequired => "certificate required",
+        A::CertificateRevoked => "revoked certificate",
+        A::CertificateUnknown => "unknown certificate",
+        A::DecryptError => "error decrypting message",
+        A::HandshakeFailure => "handshake failure",
+        A::IllegalParameter => "illegal parameter",
+        A::InsufficientSecurity => "insufficient security level",
+        A::InternalError => "internal error",
+        A::NoApplicationProtocol => "no application protocol",
+        A::ProtocolVersion => "protocol version not supported",
+        A::UnknownCA => "unknown certificate authority",
+        A::UnrecognisedName => "unrecognized name",
+        A::UnsupportedCertificate => "unsupported certificate",
+        other => return format!("{other:?}"),
+    };
+    known.to_owned()
 }

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::body::Buffers;
 use super::cache::Hasher;
 use super::clock::Clock;
+use super::failures::FailureLogs;
 use super::ingest::Extras;
 use super::lanes::Lanes;
 use super::metadata::Table;
@@ -56,10 +57,12 @@ impl Default for Options {
 
 /// A job of a new configuration could not be taken over; the others were.
 #[derive(Debug, thiserror::Error)]
-#[error("error creating new scrape pool for {job:?}: {source}")]
-pub struct Error {
-    job: String,
-    source: http_client::Error,
+pub enum Error {
+    #[error("error creating new scrape pool for {job:?}: {source}")]
+    Client { job: String, source: http_client::Error },
+    /// Then nothing was taken over.
+    #[error("can't create json log file: {0}")]
+    FailureLog(String),
 }
 
 /// A target that is scraped.
@@ -120,6 +123,7 @@ struct State {
     sets: Arc<TargetSets>,
     /// Pools are new or gone since the last tick.
     is_dirty: bool,
+    failure_logs: FailureLogs,
 }
 
 impl Manager {
@@ -133,7 +137,10 @@ impl Manager {
         options: Options,
         stop: CancellationToken,
     ) -> std::io::Result<Self> {
-        let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let n_cores = match options.n_lanes {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
         // Twice the cores, since a worker waits for the log's write in its commit.
         let n_workers = 2 * n_cores;
         let tasks = TaskTracker::new();
@@ -165,6 +172,8 @@ impl Manager {
         let seed = model::fnv1a([host.nodename().to_bytes(), external.as_bytes()]);
         let mut errors = Vec::new();
         let mut state = self.state.lock();
+        let names = config.scrape_configs.iter().map(|job| job.scrape_failure_log_file.as_str());
+        state.failure_logs.reopen(names).map_err(|error| vec![Error::FailureLog(error)])?;
         let wanted: BTreeMap<&str, &Arc<ScrapeConfig>> =
             config.scrape_configs.iter().map(|job| (job.job_name.as_str(), job)).collect();
         state.pools.retain(|name, pool| {
@@ -175,16 +184,18 @@ impl Manager {
             keep
         });
         for (name, job) in wanted {
+            let failures = state.failure_logs.get(&job.scrape_failure_log_file);
             let source = if let Some(pool) = state.pools.get_mut(name) {
                 if is_same(&pool.job.config, job) {
                     continue;
                 }
                 metrics.pool_reloads.inc();
-                let reloaded = pool.reload(Arc::clone(job));
+                let reloaded = pool.reload(Arc::clone(job), failures);
                 reloaded.inspect_err(|_| metrics.pool_reloads_failed.inc()).err()
             } else {
                 metrics.pools.inc();
-                match Pool::new(Arc::clone(&self.shared), self.tasks.clone(), seed, Arc::clone(job)) {
+                let (shared, tasks) = (Arc::clone(&self.shared), self.tasks.clone());
+                match Pool::new(shared, tasks, seed, Arc::clone(job), failures) {
                     Ok(pool) => {
                         state.pools.insert(name.to_owned(), pool);
                         None
@@ -195,7 +206,7 @@ impl Manager {
                     }
                 }
             };
-            errors.extend(source.map(|source| Error { job: name.to_owned(), source }));
+            errors.extend(source.map(|source| Error::Client { job: name.to_owned(), source }));
         }
         state.is_dirty = true;
         if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -11,6 +11,8 @@
 mod body;
 pub mod cache;
 mod clock;
+mod connect;
+mod failures;
 mod fetch;
 pub mod ingest;
 mod lanes;

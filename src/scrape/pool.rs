@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::failures::FailureLog;
 use super::fetch::Client;
 use super::metadata::Tables;
 use super::runner::{self, Job, Order, Shared};
@@ -45,9 +46,10 @@ impl Pool {
         tasks: TaskTracker,
         seed: u64,
         config: Arc<ScrapeConfig>,
+        failures: Option<Arc<FailureLog>>,
     ) -> Result<Self, http_client::Error> {
         let client = Client::new(&config)?;
-        let job = Arc::new(Job { config, client, tables: Arc::new(Tables::default()) });
+        let job = Arc::new(Job { config, client, failures, tables: Arc::new(Tables::default()) });
         Ok(Self {
             shared,
             tasks,
@@ -61,11 +63,15 @@ impl Pool {
     }
 
     /// Takes over a new form of the job; loops go on, with their caches where series stay the same.
-    pub(super) fn reload(&mut self, config: Arc<ScrapeConfig>) -> Result<(), http_client::Error> {
+    pub(super) fn reload(
+        &mut self,
+        config: Arc<ScrapeConfig>,
+        failures: Option<Arc<FailureLog>>,
+    ) -> Result<(), http_client::Error> {
         let start = Instant::now();
         let client = Client::new(&config)?;
         let interval = config.scrape_interval;
-        self.job = Arc::new(Job { config, client, tables: Arc::clone(&self.job.tables) });
+        self.job = Arc::new(Job { config, client, failures, tables: Arc::clone(&self.job.tables) });
         let groups = std::mem::take(&mut self.groups);
         self.sync(groups);
         let length = start.elapsed().as_secs_f64();

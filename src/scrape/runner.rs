@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::body::{self, Buffers};
 use super::cache::{Cache, Hasher};
 use super::clock::Clock;
-use super::fetch::{self, Client, Connection, Head};
+use super::connect::{Connection, Place};
+use super::failures::FailureLog;
+use super::fetch::{self, Client, Head};
 use super::ingest::{self, Body, Counts, Extras, Rules};
 use super::lanes::Lanes;
 use super::metadata::{self, Tables};
@@ -56,6 +58,8 @@ pub(super) struct Shared {
 pub(super) struct Job {
     pub(super) config: Arc<ScrapeConfig>,
     pub(super) client: Client,
+    /// Where scrapes that fail are told, if the job wants that.
+    pub(super) failures: Option<Arc<FailureLog>>,
     pub(super) tables: Arc<Tables>,
 }
 
@@ -199,10 +203,11 @@ impl Scraper {
         } else {
             let client = &self.order.job.client;
             let (connection, buffers) = (&mut self.connection, &self.shared.buffers);
+            let place = Place { url: &target.url, socket: target.socket.as_deref() };
             tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return false,
-                outcome = fetch::fetch(client, &target.url, target.timeout, connection, buffers, &mut body) => outcome,
+                outcome = fetch::fetch(client, place, target.timeout, connection, buffers, &mut body) => outcome,
             }
         };
         let work = match &outcome {
@@ -328,6 +333,8 @@ fn makes_other_series(old: &ScrapeConfig, new: &ScrapeConfig) -> bool {
         || old.honor_timestamps != new.honor_timestamps
         || old.track_timestamps_staleness != new.track_timestamps_staleness
         || old.metric_relabel != new.metric_relabel
+        || old.name_scheme != new.name_scheme
+        || old.escaping != new.escaping
         || labels(old) != labels(new)
 }
 
@@ -362,7 +369,19 @@ fn record(
             if let Err(error) = ingest::mark_all_stale(&mut memory.cache, &mut *batch, t) {
                 tracing::warn!(target = target.url.text(), %error, "could not mark series as ended");
             }
-            Some(failure.count(&shared.metrics, &mut body_bytes))
+            let is_fetch = matches!(failure, Failure::Body(_)) && order.forced_error.is_none();
+            let error = failure.count(&shared.metrics, &mut body_bytes);
+            tracing::debug!(
+                scrape_pool = job.config.job_name,
+                target = target.url.text(),
+                error,
+                "scrape failed"
+            );
+            // As upstream: what the target sent but we could not take is told elsewhere.
+            if let Some(log) = job.failures.as_ref().filter(|_| is_fetch) {
+                log.write(&error, &job.config.job_name, target.url.text());
+            }
+            Some(error)
         }
     };
     warn_of_refusals(shared, target, &counts);

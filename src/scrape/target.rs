@@ -1,12 +1,13 @@
 //! A target: what is scraped, how often, and how it was last time.
 //!
-//! Made of a discovered group by the job's rules. Its identity is its labels and its URL; interval and
+//! Made of a discovered group by the job's rules. Its identity is its labels, its URL and its socket; interval and
 //! timeout may change without making it another target.
 //!
 //! Compat: prometheus `scrape/target.go`, `Target` and `PopulateLabels`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ const SCHEME: &[u8] = b"__scheme__";
 const PATH: &[u8] = b"__metrics_path__";
 const INTERVAL: &[u8] = b"__scrape_interval__";
 const TIMEOUT: &[u8] = b"__scrape_timeout__";
+/// Dialled instead of the address, which then only fills the `Host` header.
+const SOCKET: &[u8] = b"__unix_socket__";
 const PARAM_PREFIX: &[u8] = b"__param_";
 
 /// Preset from the job like interval and timeout, and like them a target may have its own by relabelling.
@@ -134,7 +137,9 @@ pub(super) struct Target {
     /// What every series of it gets.
     pub(super) labels: Labels,
     pub(super) url: Url,
-    /// Of labels and URL; tells targets apart and spreads them over time and shards.
+    /// Where it listens, if not at the URL's host.
+    pub(super) socket: Option<Box<Path>>,
+    /// Of labels, URL and socket; tells targets apart and spreads them over time and shards.
     pub(super) hash: u64,
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
@@ -192,10 +197,12 @@ pub(super) fn from_origin(origin: &Origin, config: &ScrapeConfig) -> Result<Opti
     }
 
     let url = Url::of_target(&labels, &address, config);
+    let socket = text(&labels, SOCKET);
     labels.retain(|name, _| !name.starts_with(b"__"));
     let labels = labels.build();
-    let hash = fnv1a([labels.as_bytes(), url.text().as_bytes()]);
-    Ok(Some(Target { labels, url, hash, interval, timeout, histograms, state: Arc::default() }))
+    let hash = fnv1a([labels.as_bytes(), url.text().as_bytes(), socket.as_bytes()]);
+    let socket = (!socket.is_empty()).then(|| PathBuf::from(socket).into());
+    Ok(Some(Target { labels, url, socket, hash, interval, timeout, histograms, state: Arc::default() }))
 }
 
 /// What a label says of a switch that the job has set to `default`.

@@ -1,0 +1,373 @@
+//! A connection to one target: dialled directly, through a proxy or to a Unix socket, over TLS or not.
+//!
+//! A target has one connection, which its loop keeps between scrapes. Nothing polls it meanwhile: there is no task per
+//! connection, and a server that hung up is noticed at the next scrape, which then connects anew.
+//! HTTP/1.1 is what we offer: one request at a time gains nothing by HTTP/2, which costs several times the memory and a
+//! task. A TLS target that insists on HTTP/2 gets it, where the configuration allows that.
+//!
+//! Compat: Go `net/http`, `Transport`, for what is tried and what is said of failures.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::HeaderValue;
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::fetch::Client;
+use super::target::Url;
+use crate::http_client::{self, Proxy, ProxyKind, TlsSource, plain};
+
+/// Read at once and kept per connection, so it is small; a body of 64 KiB takes four reads.
+const READ_BYTES: usize = 16 << 10;
+
+/// How long an address may keep silent before the next one of a name is tried beside it.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(300);
+
+/// Compat: prometheus/common `config`, the transport's `TLSHandshakeTimeout`.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The connection of one target, open or not.
+#[derive(Default)]
+pub(super) struct Connection {
+    pub(super) open: Option<Open>,
+    /// The target has refused to speak anything else.
+    wants_http2: bool,
+}
+
+pub(super) struct Open {
+    sender: Sender,
+    driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_closed: bool,
+    is_tls: bool,
+    form: Form,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Empty<Bytes>>),
+    Http2(http2::SendRequest<Empty<Bytes>>),
+}
+
+/// How a request names what it wants.
+#[derive(Clone)]
+pub(super) enum Form {
+    Path,
+    /// The whole URL, for HTTP/2.
+    Http2,
+    /// The whole URL, for a proxy that wants to know who asks.
+    Proxy(Option<HeaderValue>),
+}
+
+/// Where a target is.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) url: &'a Url,
+    /// Dialled instead of the URL's host.
+    pub(super) socket: Option<&'a Path>,
+}
+
+impl Connection {
+    /// Closes it; what is known of the target stays.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Whether it is open and the server still holds its end.
+    pub(super) async fn is_usable(&mut self) -> bool {
+        match &mut self.open {
+            Some(open) => open.is_usable().await,
+            None => false,
+        }
+    }
+
+    /// Opens it anew.
+    pub(super) async fn connect(&mut self, client: &Client, place: Place<'_>) -> Result<(), String> {
+        self.open = None;
+        let opened = connect(client, place, self.wants_http2).await;
+        let opened = match opened {
+            Err(Failure::WantsHttp2) if !self.wants_http2 && client.tls_http2.is_some() => {
+                self.wants_http2 = true;
+                connect(client, place, true).await
+            }
+            other => other,
+        };
+        self.open = Some(opened.map_err(Failure::text)?);
+        Ok(())
+    }
+
+    /// Whether an answer that is no HTTP/1.1 may be HTTP/2 of a target that has not said so; then it is tried.
+    pub(super) fn may_want_http2(&mut self, client: &Client, error: &hyper::Error) -> bool {
+        let is_new = self.open.as_ref().is_some_and(|open| open.is_tls) && !self.wants_http2;
+        let wants = is_new && error.is_parse() && client.tls_http2.is_some();
+        self.wants_http2 |= wants;
+        wants
+    }
+}
+
+impl Open {
+    pub(super) fn form(&self) -> &Form {
+        &self.form
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: http::Request<Empty<Bytes>>,
+    ) -> Result<http::Response<Incoming>, hyper::Error> {
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                let sent = sender.send_request(request);
+                self.drive(sent).await
+            }
+            Sender::Http2(sender) => {
+                let sent = sender.send_request(request);
+                self.drive(sent).await
+            }
+        }
+    }
+
+    /// Waits for `work` while the connection does its part.
+    pub(super) async fn drive<F: Future>(&mut self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        let (driver, is_closed) = (&mut self.driver, &mut self.is_closed);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
+            if !*is_closed && driver.as_mut().poll(cx).is_ready() {
+                *is_closed = true;
+            }
+            // What the connection has just received is there for the taking.
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    async fn is_usable(&mut self) -> bool {
+        let is_closed = &mut self.is_closed;
+        let driver = &mut self.driver;
+        std::future::poll_fn(|cx| {
+            if !*is_closed && driver.as_mut().poll(cx).is_ready() {
+                *is_closed = true;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        let is_ready = match &self.sender {
+            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http2(sender) => sender.is_ready(),
+        };
+        !self.is_closed && is_ready
+    }
+}
+
+enum Failure {
+    WantsHttp2,
+    Text(String),
+}
+
+impl Failure {
+    fn text(self) -> String {
+        match self {
+            Self::WantsHttp2 => "remote error: tls: no application protocol".to_owned(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn connect(client: &Client, place: Place<'_>, http2: bool) -> Result<Open, Failure> {
+    let (host, port) = place.url.host_and_port()?;
+    let is_tls = place.url.is_tls();
+    let tls = if http2 { client.tls_http2.as_ref() } else { None }.unwrap_or(&client.tls);
+    if let Some(path) = place.socket {
+        let stream = UnixStream::connect(path)
+            .await
+            .map_err(|error| format!("dial unix {}: connect: {}", path.display(), plain(&error)))?;
+        return finish(stream, tls, host, is_tls, Form::Path).await;
+    }
+    match client.proxies.of(is_tls, host, port) {
+        None => finish(dial(host, port).await?, tls, host, is_tls, Form::Path).await,
+        Some(proxy) => {
+            // Boxed, because few go this way.
+            let stream = Box::pin(through(proxy, &client.tls, host, port, is_tls)).await?;
+            let is_forwarded = !is_tls && proxy.kind != ProxyKind::Socks5;
+            let form = if is_forwarded { Form::Proxy(proxy.authorization().cloned()) } else { Form::Path };
+            finish(stream, tls, host, is_tls, form).await
+        }
+    }
+}
+
+/// A connection to the proxy or, where it opens one, beyond it.
+async fn through(
+    proxy: &Arc<Proxy>,
+    tls: &TlsSource,
+    host: &str,
+    port: u16,
+    is_tls: bool,
+) -> Result<Box<dyn Stream>, Failure> {
+    let stream = dial(&proxy.host, proxy.port).await.map_err(|error| format!("proxyconnect tcp: {error}"))?;
+    let mut stream: Box<dyn Stream> = if proxy.kind == ProxyKind::Https {
+        Box::new(secure(stream, tls, &proxy.host).await?)
+    } else {
+        Box::new(stream)
+    };
+    if is_tls || proxy.kind == ProxyKind::Socks5 {
+        proxy.open(&mut stream, host, port).await?;
+    }
+    Ok(stream)
+}
+
+/// Connects to one of the addresses of `host`.
+async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| {
+        let text = plain(&error);
+        let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+        let text = if text == "Name or service not known" { "no such host" } else { text };
+        format!("dial tcp: lookup {host}: {text}")
+    })?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let stream = match addresses[..] {
+        [] => return Err(format!("dial tcp: lookup {host}: no such host")),
+        [address] => attempt(address).await,
+        _ => race(&addresses).await,
+    }?;
+    // Requests are one small write: waiting for more would only delay them.
+    stream.set_nodelay(true).map_err(|error| format!("dial tcp {host}:{port}: {}", plain(&error)))?;
+    Ok(stream)
+}
+
+async fn attempt(address: SocketAddr) -> Result<TcpStream, String> {
+    let connected = TcpStream::connect(address).await;
+    connected.map_err(|error| format!("dial tcp {address}: connect: {}", plain(&error)))
+}
+
+/// Tries one address after the other, the next also beside those that keep silent; the first that answers wins.
+async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+    let mut waiting = addresses.iter();
+    let mut running = FuturesUnordered::new();
+    let mut first_error = None;
+    loop {
+        if let Some(&address) = waiting.next() {
+            running.push(attempt(address));
+        }
+        let is_last = waiting.len() == 0;
+        let outcome = tokio::select! {
+            outcome = running.next() => outcome,
+            () = tokio::time::sleep(NEXT_ADDRESS_AFTER), if !is_last => continue,
+        };
+        match outcome {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => drop(first_error.get_or_insert(error)),
+            None => {}
+        }
+        if running.is_empty() && waiting.len() == 0 {
+            return Err(first_error.unwrap_or_else(|| "dial tcp: no address".to_owned()));
+        }
+    }
+}
+
+async fn secure<S: Stream>(
+    stream: S,
+    tls: &TlsSource,
+    host: &str,
+) -> Result<tokio_rustls::client::TlsStream<S>, Failure> {
+    let config = tls.current().map_err(|error| error.to_string())?;
+    let name = tls.server_name().unwrap_or(host).to_owned();
+    let name = ServerName::try_from(name.clone()).map_err(|_| format!("invalid server name {name:?}"))?;
+    let connected = TlsConnector::from(config).connect(name, stream);
+    match tokio::time::timeout(TLS_TIMEOUT, connected).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) if http_client::refuses_protocols(&error) => Err(Failure::WantsHttp2),
+        Ok(Err(error)) => Err(http_client::explain(&error).into()),
+        Err(_) => Err("net/http: TLS handshake timeout".to_owned().into()),
+    }
+}
+
+/// Makes TLS and HTTP of a connection.
+async fn finish<S: Stream + 'static>(
+    stream: S,
+    tls: &TlsSource,
+    host: &str,
+    is_tls: bool,
+    form: Form,
+) -> Result<Open, Failure> {
+    if !is_tls {
+        return speak(stream, false, form).await;
+    }
+    let stream = secure(stream, tls, host).await?;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        return speak_http2(stream).await;
+    }
+    speak(stream, true, form).await
+}
+
+async fn speak(stream: impl Stream + 'static, is_tls: bool, form: Form) -> Result<Open, Failure> {
+    let (sender, connection) = http1::Builder::new()
+        .read_buf_exact_size(Some(READ_BYTES))
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| explain(&error))?;
+    // How the connection ended is told by the request that it fails.
+    let driver = Box::pin(async move { drop(connection.await) });
+    Ok(Open { sender: Sender::Http1(sender), driver, is_closed: false, is_tls, form })
+}
+
+async fn speak_http2(stream: impl Stream + 'static) -> Result<Open, Failure> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| explain(&error))?;
+    let driver = Box::pin(async move { drop(connection.await) });
+    Ok(Open { sender: Sender::Http2(sender), driver, is_closed: false, is_tls: true, form: Form::Http2 })
+}
+
+/// The error in the words that upstream's users know.
+pub(super) fn explain(error: &hyper::Error) -> String {
+    if error.is_incomplete_message() {
+        return "unexpected EOF".to_owned();
+    }
+    match std::error::Error::source(error) {
+        None => error.to_string(),
+        Some(source) => match source.downcast_ref::<std::io::Error>() {
+            Some(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => "unexpected EOF".to_owned(),
+            Some(io) => http_client::explain(io),
+            None => format!("{error}: {source}"),
+        },
+    }
+}
+
+/// Whether a server that hung up between two requests explains the error.
+pub(super) fn is_hangup(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    error.is_incomplete_message()
+        || error.is_canceled()
+        || error.is_closed()
+        || std::error::Error::source(error).is_some_and(|source| {
+            match source.downcast_ref::<std::io::Error>() {
+                Some(error) => matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset),
+                // What HTTP/2 says of a connection that is going away.
+                None => !error.is_parse() && !error.is_user() && !error.is_timeout(),
+            }
+        })
+}
