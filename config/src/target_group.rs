@@ -63,22 +63,57 @@ fn parse_yaml(text: &str) -> Result<Vec<TargetGroup>, Problem> {
     Ok(groups)
 }
 
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A group as JSON has it. Go's decoder takes names of fields in any case and the last of equal ones.
+#[derive(Default)]
 struct JsonGroup {
     targets: Option<Vec<Option<String>>>,
     labels: Option<BTreeMap<String, Option<String>>>,
 }
 
-/// The groups of a JSON text, as files and HTTP discovery hold them.
-fn parse_json(text: &str) -> Result<Vec<TargetGroup>, Problem> {
-    let groups: Vec<Option<JsonGroup>> = serde_json::from_str(text).map_err(|e| {
+impl<'de> serde::Deserialize<'de> for JsonGroup {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> serde::de::Visitor<'de> for Fields {
+            type Value = JsonGroup;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a target group")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<JsonGroup, A::Error> {
+                let mut group = JsonGroup::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name.eq_ignore_ascii_case("targets") {
+                        group.targets = map.next_value()?;
+                    } else if name.eq_ignore_ascii_case("labels") {
+                        group.labels = map.next_value()?;
+                    } else {
+                        return Err(serde::de::Error::unknown_field(&name, &["targets", "labels"]));
+                    }
+                }
+                Ok(group)
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Reads the groups of a JSON text, as files and HTTP discovery hold them; their sources are empty.
+///
+/// Compat: prometheus `discovery/targetgroup`, `Group.UnmarshalJSON`.
+///
+/// # Errors
+/// The text is not a list of groups, or has keys that a group does not have.
+pub fn parse_json(text: &str) -> Result<Vec<TargetGroup>, Problem> {
+    let groups: Option<Vec<Option<JsonGroup>>> = serde_json::from_str(text).map_err(|e| {
         let clip = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Problem { line: clip(e.line()), column: clip(e.column()), message: format!("json: {e}") }
     })?;
     let problem = |message: String| Problem { line: 0, column: 0, message };
     let mut out = Vec::new();
-    for group in groups {
+    for group in groups.unwrap_or_default() {
         let group = group.ok_or_else(|| problem("nil target group item found".to_owned()))?;
         let labels = group.labels.unwrap_or_default();
         if let Some(bad) = labels.keys().find(|name| name.is_empty()) {
@@ -136,6 +171,11 @@ mod tests {
         "#]],
         );
         check("f.yml", "", expect![[""]]);
+        check("f.json", "null", expect![[""]]);
+        let folded = r#"[{"TARGETS": ["a:1"], "targets": ["b:1"], "Labels": {"x": null, "y": "z"}}]"#;
+        check("f.json", folded, expect![[r#"
+            f.json:0 [{__address__="b:1"}] {__meta_filepath="f.json", y="z"}
+        "#]]);
     }
 
     #[test]

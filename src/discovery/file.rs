@@ -3,12 +3,16 @@
 //! The parent folders are watched, never the files, so that a rename over a file and the symlink swap of a
 //! mounted volume are both seen; any event means "look again". A poll at the refresh interval stands behind
 //! the watch, since not every file system reports changes. A file that cannot be read or decoded, perhaps
-//! because it is half written, keeps its last good groups; a file that is gone loses them.
+//! because it is half written, keeps its last good groups, and so do the files of a folder that cannot be
+//! listed; a file that is gone loses them.
 //!
 //! Compat: prometheus `discovery/file`.
 
+mod glob;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Metrics, Update};
+use super::{Context, Error, Metrics, Update, refresh};
 
 /// Several events of one change (create, write, close, rename) are taken together within this time.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -31,20 +35,20 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 
 pub(super) struct Discoverer {
     section: FileDiscovery,
-    metrics: Arc<Metrics>,
+    context: Context,
     files: Files,
 }
 
 impl Discoverer {
-    pub(super) fn new(section: FileDiscovery, metrics: Arc<Metrics>) -> Self {
-        let files = Files { globs: section.files.clone(), known: BTreeMap::new() };
-        Self { section, metrics, files }
+    pub(super) fn new(section: FileDiscovery, context: Context) -> Self {
+        let files = Files::new(section.files.clone());
+        Self { section, context, files }
     }
 
     async fn watch_until_stopped(mut self, updates: mpsc::Sender<Update>, stop: CancellationToken) {
         let changed = Arc::new(Notify::new());
-        let watcher = self.watch(&changed);
-        let mut ticks = tokio::time::interval(self.section.refresh_interval.max(Duration::from_millis(1)));
+        let mut watch = Watch::new(&self.section.files, &self.context, &changed);
+        let mut ticks = tokio::time::interval(self.section.refresh_interval.max(refresh::INTERVAL_MIN));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -57,57 +61,31 @@ impl Discoverer {
                     }
                 }
             }
-            let metrics = Arc::clone(&self.metrics);
+            let context = self.context.clone();
             let mut files = std::mem::take(&mut self.files);
             let scan = tokio::task::spawn_blocking(move || {
-                let update = files.scan(&metrics);
-                (files, update)
+                // First the watch, then the look: what changes in between is seen twice rather than never.
+                watch.renew(&context);
+                let update = files.scan(&context);
+                (files, watch, update)
             });
-            let Ok((files, update)) = scan.await else {
-                tracing::error!("the scan of discovery files panicked; file discovery stops");
-                break;
+            let Ok((files, renewed, update)) = scan.await else {
+                let error = "the scan of the files panicked; their discovery has stopped";
+                self.context.health.failed("", "Error reading files", &error);
+                return;
             };
             self.files = files;
-            if !update.is_empty() && updates.send(update).await.is_err() {
+            watch = renewed;
+            if let Some(update) = update
+                && updates.send(update).await.is_err()
+            {
                 break;
             }
         }
-        drop(watcher);
-        let mut mtimes = self.metrics.file_mtimes.lock();
+        let mut mtimes = self.context.metrics.file_mtimes.lock();
         for path in self.files.known.keys() {
             mtimes.remove(&*path.to_string_lossy());
         }
-    }
-
-    /// Starts to watch the folders of all globs; `None` leaves discovery to the poll.
-    fn watch(&self, changed: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-        let (changed, metrics) = (Arc::clone(changed), Arc::clone(&self.metrics));
-        let on_event = move |event: notify::Result<notify::Event>| match event {
-            // Our own reading is no change.
-            Ok(event) if event.kind.is_access() => {}
-            Ok(_) => changed.notify_one(),
-            Err(error) => {
-                metrics.file_watcher_errors.inc();
-                tracing::error!(%error, "error watching discovery files");
-            }
-        };
-        let mut watcher = match notify::recommended_watcher(on_event) {
-            Ok(watcher) => watcher,
-            Err(error) => {
-                self.metrics.file_watcher_errors.inc();
-                tracing::error!(%error, "could not watch discovery files; polling only");
-                return None;
-            }
-        };
-        let folders: BTreeSet<&Path> =
-            self.section.files.iter().filter_map(|glob| Path::new(glob).parent()).collect();
-        for folder in folders {
-            if let Err(error) = watcher.watch(folder, notify::RecursiveMode::NonRecursive) {
-                self.metrics.file_watcher_errors.inc();
-                tracing::error!(folder = %folder.display(), %error, "could not watch folder; polling only");
-            }
-        }
-        Some(watcher)
     }
 }
 
@@ -121,38 +99,108 @@ impl super::Discoverer for Discoverer {
     }
 }
 
+/// The watch of the folders of all globs.
+struct Watch {
+    /// `None` leaves discovery to the poll.
+    watcher: Option<notify::RecommendedWatcher>,
+    /// Each folder with what it was when its watch was set: a folder that is replaced needs a new one.
+    folders: BTreeMap<PathBuf, Option<(u64, u64)>>,
+}
+
+impl Watch {
+    fn new(globs: &[String], context: &Context, changed: &Arc<Notify>) -> Self {
+        let (changed, metrics) = (Arc::clone(changed), Arc::clone(&context.metrics));
+        let on_event = move |event: notify::Result<notify::Event>| match event {
+            // Our own reading is no change.
+            Ok(event) if event.kind.is_access() => {}
+            Ok(_) => changed.notify_one(),
+            Err(error) => {
+                metrics.file_watcher_errors.inc();
+                tracing::error!(%error, "error watching discovery files");
+            }
+        };
+        let watcher = notify::recommended_watcher(on_event)
+            .inspect_err(|error| {
+                context.metrics.file_watcher_errors.inc();
+                tracing::error!(%error, "could not watch discovery files; polling only");
+            })
+            .ok();
+        let folders = globs.iter().map(|glob| (glob::folder(glob), None)).collect();
+        Self { watcher, folders }
+    }
+
+    /// Watches the folders that came to be or were replaced since the last time.
+    fn renew(&mut self, context: &Context) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for (folder, watched) in &mut self.folders {
+            let now = std::fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()));
+            if now == *watched {
+                continue;
+            }
+            if watched.take().is_some() {
+                // It fails if the folder is gone, and the watch with it.
+                let _ = watcher.unwatch(folder);
+            }
+            if now.is_none() {
+                continue;
+            }
+            match watcher.watch(folder, notify::RecursiveMode::NonRecursive) {
+                Ok(()) => *watched = now,
+                Err(error) => {
+                    context.metrics.file_watcher_errors.inc();
+                    tracing::error!(folder = %folder.display(), %error, "could not watch folder; polling only");
+                }
+            }
+        }
+    }
+}
+
 /// The files of one section and what was read of them last.
 #[derive(Default)]
-pub(super) struct Files {
+struct Files {
     globs: Vec<String>,
     known: BTreeMap<PathBuf, Known>,
+    /// Something was sent.
+    is_begun: bool,
 }
 
 struct Known {
-    content: Vec<u8>,
+    /// Length and hash of the content.
+    content: (usize, u64),
     n_groups: usize,
 }
 
 impl Files {
-    #[cfg(test)]
-    pub(super) fn new(globs: Vec<String>) -> Self {
-        Self { globs, known: BTreeMap::new() }
+    fn new(globs: Vec<String>) -> Self {
+        Self { globs, known: BTreeMap::new(), is_begun: false }
     }
 
-    /// Looks at every file once; returns the groups of those that changed or went.
-    pub(super) fn scan(&mut self, metrics: &Metrics) -> Update {
+    /// Looks at every file once; returns the groups of those that changed or went, `None` if there is no news.
+    fn scan(&mut self, context: &Context) -> Option<Update> {
+        let Context { health, metrics } = context;
         let start = Instant::now();
-        let first = self.known.is_empty();
         let mut update = Update::new();
-        let paths: BTreeSet<PathBuf> = self.globs.iter().flat_map(|glob| expand(glob)).collect();
+        let (mut paths, mut failed) = (BTreeSet::new(), BTreeMap::new());
+        for glob in &self.globs {
+            match glob::expand(glob) {
+                Ok(found) => paths.extend(found),
+                Err(error) => {
+                    failed.insert(glob.clone(), error);
+                    // Nobody can tell which of them still exist.
+                    paths.extend(self.known.keys().filter(|path| glob::matches(glob, path)).cloned());
+                }
+            }
+        }
         for path in &paths {
             match self.read(path, metrics) {
                 Ok(groups) => update.extend(groups),
-                Err(error) => {
-                    metrics.file_read_errors.inc();
-                    tracing::error!(path = %path.display(), %error, "error reading discovery file");
-                }
+                Err(error) => drop(failed.insert(path.to_string_lossy().into_owned(), error)),
             }
+        }
+        health.retain(|part| failed.contains_key(part));
+        for (part, error) in &failed {
+            metrics.file_read_errors.inc();
+            health.failed(part, "Error reading file", error);
         }
         let gone: Vec<PathBuf> = self.known.keys().filter(|path| !paths.contains(*path)).cloned().collect();
         for path in gone {
@@ -161,11 +209,10 @@ impl Files {
             update.extend((0..known.n_groups).map(|i| empty(&path, i)));
         }
         metrics.file_scan_duration.observe(start.elapsed().as_secs_f64());
-        if first && update.is_empty() {
-            // Says that the files were looked at and hold nothing.
-            update.push(Arc::new(TargetGroup::default()));
-        }
-        update
+        // Files that hold nothing are news once; files that cannot be read are none.
+        let is_news = !update.is_empty() || (!self.is_begun && failed.is_empty());
+        self.is_begun |= is_news;
+        is_news.then_some(update)
     }
 
     fn read(&mut self, path: &Path, metrics: &Metrics) -> Result<Update, Error> {
@@ -174,18 +221,20 @@ impl Files {
         if meta.len() > FILE_BYTES_MAX {
             return Err(Error(format!("the file has {} bytes, more than {FILE_BYTES_MAX}", meta.len())));
         }
-        let content = std::fs::read(path).map_err(io)?;
-        if self.known.get(path).is_some_and(|known| known.content == content) {
-            return Ok(Update::new());
-        }
-        let text =
-            std::str::from_utf8(&content).map_err(|error| Error(format!("not a text file: {error}")))?;
-        let groups =
-            config::target_group::parse_file(path, text).map_err(|error| Error(error.to_string()))?;
+        let bytes = std::fs::read(path).map_err(io)?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&bytes);
+        let content = (bytes.len(), hasher.finish());
         let name = path.to_string_lossy().into_owned();
         let mtime = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        metrics.file_mtimes.lock().insert(name.clone(), mtime.unwrap_or_default().as_secs_f64().floor());
-
+        let mtime = mtime.unwrap_or_default().as_secs_f64().floor();
+        if self.known.get(path).is_some_and(|known| known.content == content) {
+            metrics.file_mtimes.lock().insert(name, mtime);
+            return Ok(Update::new());
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|error| Error(format!("not a text file: {error}")))?;
+        let groups = config::target_group::parse_file(path, text).map_err(|error| Error(error.to_string()))?;
+        metrics.file_mtimes.lock().insert(name, mtime);
         let before = self.known.get(path).map_or(0, |known| known.n_groups);
         let n_groups = groups.len();
         self.known.insert(path.to_owned(), Known { content, n_groups });
@@ -198,25 +247,5 @@ fn empty(path: &Path, i: usize) -> Arc<TargetGroup> {
     Arc::new(TargetGroup { source: format!("{}:{i}", path.display()), ..TargetGroup::default() })
 }
 
-/// The existing files that `glob` names; a star stands in the last element only (the configuration saw to it).
-fn expand(glob: &str) -> Vec<PathBuf> {
-    let path = Path::new(glob);
-    let (Some(folder), Some(pattern)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
-        return Vec::new();
-    };
-    let Some((prefix, suffix)) = pattern.split_once('*') else {
-        return if path.is_file() { vec![path.to_owned()] } else { Vec::new() };
-    };
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let matches = |name: &OsStr| {
-        name.to_str().is_some_and(|name| {
-            name.len() >= prefix.len() + suffix.len() && name.starts_with(prefix) && name.ends_with(suffix)
-        })
-    };
-    entries
-        .flatten()
-        .filter(|entry| matches(&entry.file_name()))
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file())
-        .collect()
-}
+#[cfg(test)]
+mod tests;

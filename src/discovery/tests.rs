@@ -1,120 +1,264 @@
-//! Discovery of files on a real file system and of DNS answers by hand.
+//! The manager: what is shared, what is kept over a reload, what it says of failures, its pace.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use config::prometheus::FileDiscovery;
+use config::prometheus::{FileDiscovery, HttpDiscovery};
 use model::Labels;
+use tokio::sync::watch;
 
-use super::dns::Record;
-use super::file::Files;
+use super::testing::{Page, Server, json};
 use super::*;
 
-fn shown(update: &Update) -> Vec<String> {
-    update
-        .iter()
-        .map(|g| format!("{:?} {:?} {}", g.source.rsplit('/').next().unwrap(), g.targets, g.labels))
-        .collect()
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Running {
+    manager: Arc<Manager>,
+    sets: watch::Receiver<Arc<TargetSets>>,
+    stop: CancellationToken,
 }
 
-#[test]
-fn files_keep_their_last_good_groups_and_lose_them_when_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let glob = path("*.yml").to_str().unwrap().to_owned();
-    let mut files = Files::new(vec![glob]);
-    let metrics = Metrics::new("scrape");
-    assert_eq!(files.scan(&metrics).len(), 1, "an empty folder is an answer");
+impl Running {
+    fn start() -> Self {
+        let stop = CancellationToken::new();
+        let manager = Arc::new(Manager::new("scrape", stop.clone()));
+        let sets = manager.subscribe();
+        let running = Arc::clone(&manager);
+        tokio::spawn(async move { running.run().await });
+        Self { manager, sets, stop }
+    }
 
-    std::fs::write(path("a.yml"), "- targets: [h:1]\n- targets: [h:2]\n  labels: {x: y}\n").unwrap();
-    std::fs::write(path("a.json"), "not ours").unwrap();
-    let update = files.scan(&metrics);
-    let name = path("a.yml").display().to_string();
-    let expected = [
-        format!(r#""a.yml:0" [{{__address__="h:1"}}] {{__meta_filepath="{name}"}}"#),
-        format!(r#""a.yml:1" [{{__address__="h:2"}}] {{__meta_filepath="{name}", x="y"}}"#),
-    ];
-    assert_eq!(shown(&update), expected);
-    assert!(files.scan(&metrics).is_empty(), "nothing changed");
+    fn apply(&self, jobs: &[(&str, &[Discovery])]) {
+        self.manager.apply(&jobs.iter().map(|(job, all)| ((*job).to_owned(), all.to_vec())).collect());
+    }
 
-    // Half written: kept and counted.
-    std::fs::write(path("a.yml"), "- targets: [h:3]\n- targ").unwrap();
-    assert!(files.scan(&metrics).is_empty());
-    assert_eq!(metrics.file_read_errors.get(), 1);
+    /// Waits until the addresses of a job are these.
+    async fn wait_for(&mut self, job: &str, expected: &[&str]) {
+        let fits = |sets: &Arc<TargetSets>| sets.contains_key(job) && addresses(sets, job) == expected;
+        let waited = tokio::time::timeout(PATIENCE, self.sets.wait_for(fits)).await.map(drop);
+        assert!(waited.is_ok(), "{job}: {:?}, expected {expected:?}", addresses(&self.sets.borrow(), job));
+    }
 
-    // Replaced by rename, with a group less.
-    std::fs::write(path("new"), "- targets: [h:4]\n").unwrap();
-    std::fs::rename(path("new"), path("a.yml")).unwrap();
-    let update = files.scan(&metrics);
-    assert_eq!(update.iter().map(|g| g.targets.len()).collect::<Vec<_>>(), [1, 0]);
+    /// Waits until one of a job's sections fails.
+    async fn failure(&self, job: &str) -> Status {
+        let look = async {
+            loop {
+                let found = self.manager.status().into_iter().find(|s| s.job == job && s.failure.is_some());
+                if let Some(found) = found {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("the failure does not show")
+    }
 
-    std::fs::remove_file(path("a.yml")).unwrap();
-    let update = files.scan(&metrics);
-    assert_eq!(shown(&update), [r#""a.yml:0" [] {}"#]);
+    fn exposed(&self) -> String {
+        let mut out = Exposition::default();
+        Exposed(&[&self.manager.metrics()]).expose(&mut out);
+        String::from_utf8(out.into_body()).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn addresses(sets: &TargetSets, job: &str) -> Vec<String> {
+    let targets = sets[job].iter().flat_map(|group| &group.targets);
+    let text = |labels: &Labels| String::from_utf8_lossy(labels.get(b"__address__").unwrap()).into_owned();
+    let mut all: Vec<String> = targets.map(text).collect();
+    all.sort();
+    all
+}
+
+fn fixed(address: &str) -> Discovery {
+    let targets = vec![Labels::from_pairs([("__address__", address)])];
+    Discovery::Static(vec![TargetGroup { targets, ..TargetGroup::default() }])
+}
+
+fn http(url: &str) -> Discovery {
+    Discovery::Http(Box::new(HttpDiscovery {
+        url: url.to_owned(),
+        refresh_interval: Duration::from_millis(200),
+        http: config::http_client::HttpClient::default(),
+    }))
+}
+
+fn file(path: &std::path::Path) -> Discovery {
+    Discovery::File(FileDiscovery {
+        files: vec![path.to_str().unwrap().to_owned()],
+        refresh_interval: Duration::from_hours(1),
+    })
 }
 
 /// The watch alone brings the change: the poll is an hour away.
 #[tokio::test]
-async fn a_renamed_file_is_noticed_and_equal_sections_are_shared_and_kept() {
+async fn equal_sections_are_shared_and_go_on_over_a_reload() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("t.json");
     std::fs::write(&path, r#"[{"targets": ["h:1"]}]"#).unwrap();
-    let section = Discovery::File(FileDiscovery {
-        files: vec![path.to_str().unwrap().to_owned()],
-        refresh_interval: Duration::from_hours(1),
-    });
-    let stop = CancellationToken::new();
-    let manager = Arc::new(Manager::new("scrape", stop.clone()));
-    let mut sets = manager.subscribe();
-    let running = Arc::clone(&manager);
-    let task = tokio::spawn(async move { running.run().await });
-    let jobs = BTreeMap::from([
-        ("a".to_owned(), vec![section.clone()]),
-        ("b".to_owned(), vec![section]),
-        ("none".to_owned(), vec![]),
-    ]);
-    manager.apply(&jobs);
-    let addresses = |sets: &TargetSets, job: &str| -> Vec<String> {
-        sets[job].iter().flat_map(|g| g.targets.iter().map(Labels::to_string)).collect()
-    };
-    let first = |sets: &Arc<TargetSets>| sets.get("a").is_some_and(|groups| !groups.is_empty());
-    let found =
-        tokio::time::timeout(Duration::from_secs(20), sets.wait_for(first)).await.unwrap().unwrap().clone();
-    assert_eq!(addresses(&found, "a"), [r#"{__address__="h:1"}"#]);
-    assert_eq!(addresses(&found, "b"), addresses(&found, "a"));
-    assert!(found["none"].is_empty());
+    let section = [file(&path)];
+    let jobs: [(&str, &[Discovery]); 3] = [("a", &section), ("b", &section), ("none", &[])];
+    let mut running = Running::start();
+    running.apply(&jobs);
+    running.wait_for("a", &["h:1"]).await;
+    let found = running.sets.borrow().clone();
+    assert!(found["none"].is_empty(), "a job without targets is present and empty");
     assert!(Arc::ptr_eq(&found["a"][0], &found["b"][0]), "discovered twice");
+    let shown: Vec<_> = running.manager.status().into_iter().map(|s| (s.job, s.mechanism, s.n_targets)).collect();
+    assert_eq!(shown, [("a".to_owned(), "file", 1), ("b".to_owned(), "file", 1)]);
 
     // A reload keeps what the provider found.
-    manager.apply(&jobs);
+    running.apply(&jobs);
     let next = folder.path().join("next");
     std::fs::write(&next, r#"[{"targets": ["h:2"]}]"#).unwrap();
     std::fs::rename(&next, &path).unwrap();
     let second = |sets: &Arc<TargetSets>| {
         assert!(!sets["a"].is_empty(), "the reload lost the targets");
-        addresses(sets, "a") == [r#"{__address__="h:2"}"#]
+        addresses(sets, "a") == ["h:2"]
     };
-    let waited = tokio::time::timeout(Duration::from_secs(20), sets.wait_for(second)).await;
+    let waited = tokio::time::timeout(PATIENCE, running.sets.wait_for(second)).await;
     drop(waited.expect("the rename went unnoticed"));
-    stop.cancel();
-    task.await.unwrap();
+
+    // A job that joins gets what is known at once; one that leaves takes its targets with it.
+    running.apply(&[("b", &section), ("c", &section)]);
+    running.wait_for("c", &["h:2"]).await;
+    assert!(!running.sets.borrow().contains_key("a"));
+    let exposed = running.exposed();
+    assert!(exposed.contains(r#"prometheus_sd_discovered_targets{config="c",name="scrape"} 1"#), "{exposed}");
+    assert!(!exposed.contains(r#"config="a""#), "{exposed}");
 }
 
-#[test]
-fn dns_records_become_targets() {
-    let records = [
-        Record::Srv { target: "node.example.org.".to_owned(), port: 9100 },
-        Record::Address("::1".parse().unwrap()),
-        Record::Mx { target: "mx.example.org.".to_owned() },
-    ];
-    let group = dns::group("_p._tcp.example.org", 80, &records);
-    let shown: Vec<String> = group.targets.iter().map(Labels::to_string).collect();
-    assert_eq!(
-        shown,
-        [
-            r#"{__address__="node.example.org:9100", __meta_dns_name="_p._tcp.example.org", __meta_dns_srv_record_port="9100", __meta_dns_srv_record_target="node.example.org."}"#,
-            r#"{__address__="[::1]:80", __meta_dns_name="_p._tcp.example.org"}"#,
-            r#"{__address__="mx.example.org:80", __meta_dns_mx_record_target="mx.example.org.", __meta_dns_name="_p._tcp.example.org"}"#,
-        ]
-    );
+#[tokio::test]
+async fn a_changed_section_keeps_the_old_targets_until_it_knows_better() {
+    let server = Server::start(json(r#"[{"targets": ["h:1", "h:2"]}]"#)).await;
+    let (first, second) = (server.url("/1"), server.url("/2"));
+    let mut running = Running::start();
+    running.apply(&[("a", &[http(&first)]), ("b", &[http(&first)])]);
+    running.wait_for("a", &["h:1", "h:2"]).await;
+
+    // The new one fails: nothing is lost, whoever else uses the old one, and the error shows.
+    server.set(Page { status: 503, ..json("no") });
+    running.apply(&[("a", &[http(&second)]), ("b", &[http(&first)])]);
+    let failing = running.failure("a").await;
+    assert_eq!(failing.failure.unwrap().error, "server returned HTTP status 503 Service Unavailable");
+    assert_eq!((failing.mechanism, failing.n_targets, failing.last_update), ("http", 2, None));
+    assert_eq!(addresses(&running.sets.borrow(), "a"), ["h:1", "h:2"]);
+
+    // Changed once more before it ever answered.
+    running.apply(&[("a", &[http(&first.replace("/1", "/3"))]), ("b", &[http(&first)])]);
+    running.failure("a").await;
+    assert_eq!(addresses(&running.sets.borrow(), "a"), ["h:1", "h:2"]);
+
+    // It answers: what it says counts, alone.
+    server.set(json(r#"[{"targets": ["h:3"]}]"#));
+    running.wait_for("a", &["h:3"]).await;
+    running.wait_for("b", &["h:3"]).await;
+    assert!(running.manager.status().iter().all(|s| s.failure.is_none() && s.last_update.is_some()));
+
+    // Another mechanism inherits, too; a section that is taken away takes its targets with it.
+    server.set(Page { status: 503, ..json("no") });
+    running.apply(&[("a", &[fixed("s:1"), http(&first)])]);
+    running.wait_for("a", &["h:3", "s:1"]).await;
+    running.apply(&[("a", &[fixed("s:1")])]);
+    running.wait_for("a", &["s:1"]).await;
+    running.apply(&[("a", &[http(&server.url("/4"))])]);
+    running.failure("a").await;
+    assert_eq!(addresses(&running.sets.borrow(), "a"), ["s:1"]);
+    running.apply(&[("a", &[])]);
+    running.wait_for("a", &[]).await;
+}
+
+#[tokio::test]
+async fn what_cannot_run_is_said_and_counted() {
+    let text = "scrape_configs: [{job_name: e, ec2_sd_configs: [{region: x}]}]\n";
+    let section = match config::Config::parse(text, std::path::Path::new("p.yml")) {
+        Ok(config) => config.scrape_configs[0].discovery[0].clone(),
+        Err(error) => panic!("{error}"),
+    };
+    let mut running = Running::start();
+    let bad = Discovery::Http(Box::new(HttpDiscovery {
+        url: "no url".to_owned(),
+        refresh_interval: Duration::from_secs(1),
+        http: config::http_client::HttpClient::default(),
+    }));
+    running.apply(&[("e", &[fixed("h:1")]), ("bad", &[fixed("h:1")])]);
+    running.wait_for("e", &["h:1"]).await;
+    running.apply(&[("e", &[section]), ("bad", &[bad])]);
+    running.wait_for("e", &[]).await;
+    let shown = running.failure("e").await;
+    assert_eq!((shown.mechanism, shown.n_targets), ("ec2", 0));
+    let expected = "ec2 service discovery is not built in: it finds no targets";
+    assert_eq!(shown.failure.unwrap().error, expected);
+    assert_eq!(running.failure("bad").await.n_targets, 1, "a section with a mistake loses nothing");
+    let exposed = running.exposed();
+    assert!(exposed.contains("prometheus_sd_failed_configs{name=\"scrape\"} 2\n"), "{exposed}");
+    // Reloading the same file neither forgets nor doubles it.
+    running.apply(&[]);
+    running.apply(&[]);
+    assert!(running.exposed().contains("prometheus_sd_failed_configs{name=\"scrape\"} 0\n"));
+}
+
+#[tokio::test]
+async fn refreshes_are_counted_by_job_from_zero_on_and_go_with_it() {
+    let server = Server::start(Page { delay: Duration::from_hours(1), ..json("[]") }).await;
+    let running = Running::start();
+    let section = [http(&server.url("/"))];
+    running.apply(&[("a", &section), ("b", &section), ("s", &[fixed("h:1")])]);
+    let exposed = running.exposed();
+    for line in [
+        r#"prometheus_sd_refresh_failures_total{config="a",mechanism="http"} 0"#,
+        r#"prometheus_sd_refresh_failures_total{config="b",mechanism="http"} 0"#,
+        r#"prometheus_sd_refresh_duration_seconds{config="a",mechanism="http",quantile="0.99"} NaN"#,
+        r#"prometheus_sd_refresh_duration_seconds_count{config="a",mechanism="http"} 0"#,
+        r#"prometheus_sd_refresh_duration_histogram_seconds_bucket{mechanism="http",le="+Inf"} 0"#,
+        r#"prometheus_sd_discovered_targets{config="b",name="scrape"} 0"#,
+        "prometheus_sd_http_failures_total 0",
+        "prometheus_sd_consul_rpc_failures_total 0",
+        r#"prometheus_sd_consul_rpc_duration_seconds_count{call="services",endpoint="catalog"} 0"#,
+        "prometheus_sd_dns_lookups_total 0",
+        "prometheus_sd_dns_lookup_failures_total 0",
+        "prometheus_sd_file_read_errors_total 0",
+        "prometheus_sd_file_watcher_errors_total 0",
+        "prometheus_sd_file_scan_duration_seconds_count 0",
+    ] {
+        assert!(exposed.lines().any(|l| l == line), "no {line} in\n{exposed}");
+    }
+    assert!(!exposed.contains(r#"config="s",mechanism"#), "{exposed}");
+    server.set(Page { status: 500, ..json("") });
+    running.apply(&[("a", &[http(&server.url("/other"))]), ("b", &section)]);
+    running.failure("a").await;
+    let exposed = running.exposed();
+    assert!(!exposed.contains(r#"failures_total{config="a",mechanism="http"} 0"#), "{exposed}");
+    running.apply(&[("b", &section)]);
+    assert!(!running.exposed().contains(r#"config="a""#));
+}
+
+/// With the clock in hand: the first change comes after 50 to 150 ms, a stream of changes ever more slowly,
+/// and none is lost.
+#[tokio::test(start_paused = true)]
+async fn changes_are_gathered_the_longer_the_more_follow() {
+    let mut running = Running::start();
+    let begin = tokio::time::Instant::now();
+    running.apply(&[("a", &[fixed("h:0")])]);
+    running.wait_for("a", &["h:0"]).await;
+    let first = begin.elapsed();
+    assert!((50..=160).contains(&first.as_millis()), "{first:?}");
+    let before = running.manager.metrics().updates.get();
+    for i in 0..3000 {
+        running.apply(&[("a", &[fixed(&format!("h:{i}"))])]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // 30 s of changes every 10 ms: some ten on the way to a pause of 5 s (2.5 to 7.5), then one every 5 s.
+    let n = running.manager.metrics().updates.get() - before;
+    assert!((10..=24).contains(&n), "{n} updates");
+    running.wait_for("a", &["h:2999"]).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let begin = tokio::time::Instant::now();
+    running.apply(&[("a", &[fixed("h:x")])]);
+    running.wait_for("a", &["h:x"]).await;
+    assert!(begin.elapsed() < Duration::from_millis(160), "calm did not bring the pace back");
 }
