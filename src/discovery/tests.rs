@@ -1,6 +1,5 @@
 //! The manager: what is shared, what is kept over a reload, what it says of failures, its pace.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config::prometheus::{FileDiscovery, HttpDiscovery};
@@ -174,11 +173,10 @@ async fn a_changed_section_keeps_the_old_targets_until_it_knows_better() {
 
 #[tokio::test]
 async fn what_cannot_run_is_said_and_counted() {
-    let text = "scrape_configs: [{job_name: e, ec2_sd_configs: [{region: x}]}]\n";
-    let section = match config::Config::parse(text, std::path::Path::new("p.yml")) {
-        Ok(config) => config.scrape_configs[0].discovery[0].clone(),
-        Err(error) => panic!("{error}"),
-    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.yml");
+    std::fs::write(&path, "scrape_configs: [{job_name: e, hetzner_sd_configs: [{role: robot}]}]\n").unwrap();
+    let section = config::prometheus::load(&path).unwrap().scrape_configs[0].discovery[0].clone();
     let mut running = Running::start();
     let bad = Discovery::Http(Box::new(HttpDiscovery {
         url: "no url".to_owned(),
@@ -190,8 +188,8 @@ async fn what_cannot_run_is_said_and_counted() {
     running.apply(&[("e", &[section]), ("bad", &[bad])]);
     running.wait_for("e", &[]).await;
     let shown = running.failure("e").await;
-    assert_eq!((shown.mechanism, shown.n_targets), ("ec2", 0));
-    let expected = "ec2 service discovery is not built in: it finds no targets";
+    assert_eq!((shown.mechanism, shown.n_targets), ("hetzner", 0));
+    let expected = "hetzner service discovery is not built in: it finds no targets";
     assert_eq!(shown.failure.unwrap().error, expected);
     assert_eq!(running.failure("bad").await.n_targets, 1, "a section with a mistake loses nothing");
     let exposed = running.exposed();
