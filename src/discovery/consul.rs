@@ -7,13 +7,14 @@
 //! Compat: prometheus `discovery/consul`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use config::TargetGroup;
-use config::http_client::{BasicAuth, SecretSource, TextSource};
 use config::prometheus::ConsulDiscovery;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use model::Labels;
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -64,14 +65,13 @@ struct Beginning {
 
 impl Discoverer {
     pub(super) fn new(section: &ConsulDiscovery, context: &Context) -> Result<Self, Error> {
-        let mut http = section.http.clone();
-        if http.basic_auth.is_none() && !(section.username.is_empty() && section.password.expose().is_empty()) {
-            http.basic_auth = Some(BasicAuth {
-                username: TextSource::Inline(section.username.clone()),
-                password: SecretSource::Inline(section.password.clone()),
-            });
-        }
-        let client = Client::new(&http, WATCH + GRACE).map_err(|error| Error(error.to_string()))?;
+        let server = section.server.trim();
+        let timeout = WATCH + GRACE;
+        let client = match server.strip_prefix("unix://") {
+            Some(path) => Client::for_socket(&section.http, Path::new(path), timeout),
+            None => Client::new(&section.http, timeout),
+        };
+        let client = client.map_err(|error| Error(error.to_string()))?;
         Ok(Self(Arc::new(Watch {
             base: base(section)?,
             section: section.clone(),
@@ -93,7 +93,9 @@ impl Discoverer {
 /// Where the API begins.
 fn base(section: &ConsulDiscovery) -> Result<Url, Error> {
     let server = section.server.trim();
-    let text = if server.starts_with("http://") || server.starts_with("https://") {
+    let text = if server.starts_with("unix://") {
+        "http://localhost".to_owned()
+    } else if server.starts_with("http://") || server.starts_with("https://") {
         server.to_owned()
     } else {
         format!("{}://{server}", section.scheme)
@@ -333,20 +335,21 @@ impl Watch {
             .extend_pairs(fixed)
             .extend_pairs(parameters)
             .extend_pairs(index.iter().map(|index| ("index", index)));
-        let mut request = fetch::get(&self.client, url)?;
+        let mut headers = HeaderMap::new();
         let token = section.token.expose();
         if !token.is_empty() {
-            let mut value = http::HeaderValue::from_str(token)
+            let mut value = HeaderValue::from_str(token)
                 .map_err(|_| Error("the token cannot be sent in a header".to_owned()))?;
             value.set_sensitive(true);
-            request = request.header("X-Consul-Token", value);
+            headers.insert(HeaderName::from_static("x-consul-token"), value);
         }
-        let response = fetch::send(request, fetch::BODY_BYTES_MAX).await?;
-        if !response.status.is_success() {
-            let code = response.status.as_u16();
+        let response = fetch::get(&self.client, url, headers, fetch::BODY_BYTES_MAX).await?;
+        if !response.head.status.is_success() {
+            let code = response.head.status.as_u16();
             return Err(Error(format!("Unexpected response code: {code} ({})", response.error_text())));
         }
-        let index = response.headers.get("x-consul-index").and_then(|value| value.to_str().ok()?.parse().ok());
+        let index = response.head.headers.get("x-consul-index");
+        let index = index.and_then(|value| value.to_str().ok()?.parse().ok());
         Ok((response.json::<Option<T>>()?.unwrap_or_default(), index.unwrap_or(0)))
     }
 

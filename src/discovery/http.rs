@@ -7,7 +7,7 @@ use std::sync::Arc;
 use config::TargetGroup;
 use config::prometheus::HttpDiscovery;
 use http::StatusCode;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use model::LabelsBuilder;
 use url::Url;
 
@@ -19,8 +19,7 @@ pub(super) struct Source {
     /// As in the section.
     text: String,
     url: Url,
-    /// What the server is told about when we will be back, in seconds.
-    interval: String,
+    headers: HeaderMap,
     client: Client,
     bytes_max: usize,
     metrics: Arc<Metrics>,
@@ -31,10 +30,16 @@ impl Source {
         let url = Url::parse(&section.url).map_err(|error| Error(format!("could not parse the URL: {error}")))?;
         let client = Client::new(&section.http, refresh::timeout(section.refresh_interval))
             .map_err(|error| Error(error.to_string()))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // When we will be back.
+        let interval = HeaderValue::from_str(&section.refresh_interval.as_secs_f64().to_string());
+        let interval = interval.expect("a number can be sent in a header");
+        headers.insert(HeaderName::from_static("x-prometheus-refresh-interval-seconds"), interval);
         Ok(Self {
             text: section.url.clone(),
             url,
-            interval: section.refresh_interval.as_secs_f64().to_string(),
+            headers,
             client,
             bytes_max: fetch::BODY_BYTES_MAX,
             metrics,
@@ -42,17 +47,12 @@ impl Source {
     }
 
     async fn ask(&self) -> Result<Vec<TargetGroup>, Error> {
-        let request = fetch::get(&self.client, self.url.clone())?
-            .header(ACCEPT, "application/json")
-            .header("X-Prometheus-Refresh-Interval-Seconds", &self.interval);
-        let response = fetch::send(request, self.bytes_max).await?;
-        if response.status != StatusCode::OK {
+        let response = fetch::get(&self.client, self.url.clone(), self.headers.clone(), self.bytes_max).await?;
+        if response.head.status != StatusCode::OK {
             return Err(Error(format!("server returned HTTP status {}", response.status_text())));
         }
-        let kind = response.headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let kind = kind.unwrap_or_default();
-        if !is_json(&kind) {
-            return Err(Error(format!("unsupported content type {kind:?}")));
+        if !response.head.is_json() {
+            return Err(Error(format!("unsupported content type {:?}", response.head.content_type())));
         }
         let mut groups = config::target_group::parse_json(&String::from_utf8_lossy(&response.body))
             .map_err(|problem| Error(problem.message))?;
@@ -64,14 +64,6 @@ impl Source {
         }
         Ok(groups)
     }
-}
-
-/// `application/json`, with no parameter but the charset UTF-8.
-fn is_json(kind: &str) -> bool {
-    let kind = kind.trim().to_ascii_lowercase();
-    let Some(rest) = kind.strip_prefix("application/json") else { return false };
-    let charset = rest.strip_prefix(';').map(str::trim_start);
-    rest.is_empty() || matches!(charset, Some("charset=utf-8" | "charset=\"utf-8\""))
 }
 
 impl refresh::Source for Source {

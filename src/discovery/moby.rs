@@ -6,21 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-use config::http_client::{HttpClient, Tls};
+use config::http_client::HttpClient;
 use config::prometheus::DockerFilter;
+use http::header::HeaderMap;
 use model::Labels;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::fetch::{self, or_default};
+use super::fetch::{self, Response, or_default};
 use super::label::Builder;
 use super::{Error, refresh};
-use crate::http_client::{self, TlsSource};
+use crate::http_client;
 
 /// What we read has been the same for years; newer daemons refuse older versions than this.
 const VERSION: (u32, u32) = (1, 44);
@@ -32,15 +33,10 @@ const VERSION_SILENT: (u32, u32) = (1, 24);
 pub(super) type Strings = BTreeMap<String, Option<String>>;
 
 pub(super) struct Client {
-    transport: Transport,
+    http: http_client::Client,
     base: Url,
     /// Known once the daemon has answered.
     version: Mutex<Option<(u32, u32)>>,
-}
-
-enum Transport {
-    Tcp(Box<http_client::Client>),
-    Unix(reqwest::Client),
 }
 
 impl Client {
@@ -49,41 +45,40 @@ impl Client {
         let timeout = refresh::timeout(interval);
         let bad = || Error(format!("unable to parse docker host {host:?}"));
         let (scheme, rest) = host.split_once("://").filter(|(_, rest)| !rest.is_empty()).ok_or_else(bad)?;
-        let tcp = |http: &HttpClient| {
-            let client = http_client::Client::new(http, timeout).map_err(|error| Error(error.to_string()))?;
-            Ok::<_, Error>(Transport::Tcp(Box::new(client)))
-        };
-        let (transport, base) = match scheme {
-            "http" | "https" => (tcp(http)?, host.to_owned()),
-            "tcp" => (tcp(&HttpClient::default())?, format!("http://{rest}")),
-            "unix" => (Transport::Unix(over_socket(rest.into(), timeout)?), "http://localhost".to_owned()),
+        let tcp = |http: &HttpClient| http_client::Client::new(http, timeout);
+        let (http, base) = match scheme {
+            "http" | "https" => (tcp(http), host.to_owned()),
+            "tcp" => (tcp(&HttpClient::default()), format!("http://{rest}")),
+            "unix" => {
+                let http = http_client::Client::for_socket(&HttpClient::default(), Path::new(rest), timeout);
+                (http, "http://localhost".to_owned())
+            }
             other => return Err(Error(format!("docker hosts of scheme {other:?} cannot be reached from here"))),
         };
+        let http = http.map_err(|error| Error(error.to_string()))?;
         let base = Url::parse(&base).map_err(|_| bad())?;
-        Ok(Self { transport, base, version: Mutex::default() })
+        Ok(Self { http, base, version: Mutex::default() })
     }
 
-    fn get(&self, path: &str, filters: &[DockerFilter]) -> Result<reqwest::RequestBuilder, Error> {
+    async fn get(&self, path: &str, filters: &[DockerFilter]) -> Result<Response, Error> {
         let mut url = self.base.clone();
         if !filters.is_empty() {
             url.query_pairs_mut().append_pair("filters", &filters_text(filters));
         }
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        match &self.transport {
-            Transport::Tcp(client) => fetch::get(client, url),
-            Transport::Unix(client) => Ok(client.get(url)),
-        }
+        fetch::get(&self.http, url, HeaderMap::new(), fetch::BODY_BYTES_MAX).await
     }
 
     async fn version(&self) -> Result<(u32, u32), Error> {
         if let Some(known) = *self.version.lock() {
             return Ok(known);
         }
-        let response = fetch::send(self.get("/_ping", &[])?, fetch::BODY_BYTES_MAX).await?;
-        if !response.status.is_success() {
+        let response = self.get("/_ping", &[]).await?;
+        if !response.head.status.is_success() {
             return Err(Error(format!("the daemon answers {} to a ping", response.status_text())));
         }
-        let spoken = response.headers.get("api-version").and_then(|value| parse_version(value.to_str().ok()?));
+        let spoken = response.head.headers.get("api-version");
+        let spoken = spoken.and_then(|value| parse_version(value.to_str().ok()?));
         let version = spoken.unwrap_or(VERSION_SILENT).min(VERSION);
         *self.version.lock() = Some(version);
         Ok(version)
@@ -98,9 +93,8 @@ impl Client {
     ) -> Result<Vec<T>, Error> {
         let listed = async {
             let (major, minor) = self.version().await?;
-            let request = self.get(&format!("/v{major}.{minor}{path}"), filters)?;
-            let response = fetch::send(request, fetch::BODY_BYTES_MAX).await?;
-            if !response.status.is_success() {
+            let response = self.get(&format!("/v{major}.{minor}{path}"), filters).await?;
+            if !response.head.status.is_success() {
                 // A daemon that was replaced may speak another version.
                 *self.version.lock() = None;
                 return Err(Error(format!("{}: {}", response.status_text(), response.error_text())));
@@ -116,19 +110,6 @@ impl Client {
         let networks: Vec<Network> = self.list(what, "/networks", &[]).await?;
         Ok(networks.into_iter().map(|network| (network.id.clone(), network.labels(prefix))).collect())
     }
-}
-
-/// A client all of whose requests go to one socket.
-fn over_socket(path: PathBuf, timeout: Duration) -> Result<reqwest::Client, Error> {
-    let tls = TlsSource::new(Tls::default(), &[]).current().map_err(|error| Error(error.to_string()))?;
-    reqwest::Client::builder()
-        .tls_backend_preconfigured((*tls).clone())
-        .unix_socket(path)
-        .timeout(timeout)
-        .user_agent(http_client::USER_AGENT)
-        .no_proxy()
-        .build()
-        .map_err(|error| Error(fetch::chain(error)))
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {
