@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp compat differential faults fuzz generated bench compare numbers clean
+.PHONY: help run build ui check test test-ui peers smtp kubectl compat differential faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -43,7 +43,7 @@ check: ## formatting and lints, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-test: ui test-ui check peers smtp ## everything that CI runs; T=name for the Rust tests with that name alone
+test: ui test-ui check peers smtp kubectl ## everything that CI runs; T=name for the Rust tests with that name alone
 	cargo test --workspace --locked $(T)
 
 test-ui: ui
@@ -65,6 +65,13 @@ smtp: ## install the SMTP server that the mail tests deliver to
 	  apt-get -qq update && apt-get -qq install -y python3-venv; fi; \
 	python3 -m venv $(FERULA_VENV) && $(FERULA_VENV)/bin/pip -q install aiosmtpd==1.4.6 \
 	|| echo "smtp: aiosmtpd could not be installed, the tests that need it will say so"
+
+kubectl: ## install the client of Kubernetes that lists from the API server of the tests (8 MB)
+	@if [ -x $(FERULA_PEERS)/bin/kubectl ] || command -v kubectl >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends kubernetes-client \
+	  || echo "kubectl: could not be installed, the tests that need it will say so"; \
+	else echo "kubectl: not here and not root, the tests that need it will say so"; fi
 
 compat: peers ## compare with Prometheus 3.5: every endpoint, and 1,500 queries at random
 	cargo test --locked --test it -- compat:: differential:: --nocapture

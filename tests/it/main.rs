@@ -15,6 +15,7 @@ mod directory;
 mod exposition;
 mod extras;
 mod kill;
+mod kubernetes;
 mod late;
 mod mail;
 mod notify;
