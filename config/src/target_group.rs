@@ -173,9 +173,13 @@ mod tests {
         check("f.yml", "", expect![[""]]);
         check("f.json", "null", expect![[""]]);
         let folded = r#"[{"TARGETS": ["a:1"], "targets": ["b:1"], "Labels": {"x": null, "y": "z"}}]"#;
-        check("f.json", folded, expect![[r#"
+        check(
+            "f.json",
+            folded,
+            expect![[r#"
             f.json:0 [{__address__="b:1"}] {__meta_filepath="f.json", y="z"}
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

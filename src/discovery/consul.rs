@@ -100,7 +100,9 @@ fn base(section: &ConsulDiscovery) -> Result<Url, Error> {
     } else {
         format!("{}://{server}", section.scheme)
     };
-    let bad = |error: &dyn std::fmt::Display| Error(format!("could not use the server address {server:?}: {error}"));
+    let bad = |error: &dyn std::fmt::Display| {
+        Error(format!("could not use the server address {server:?}: {error}"))
+    };
     let mut url = Url::parse(&text).map_err(|error| bad(&error))?;
     if url.cannot_be_a_base() {
         return Err(bad(&"it is no host"));
@@ -118,7 +120,8 @@ impl Watch {
             self.watch_catalog(&datacenter, &updates).await;
         } else {
             let start = |name: &String| self.start(name, &datacenter, &updates);
-            let services: Vec<_> = section.services.iter().collect::<BTreeSet<_>>().into_iter().map(start).collect();
+            let services: Vec<_> =
+                section.services.iter().collect::<BTreeSet<_>>().into_iter().map(start).collect();
             self.asked(&updates, true, false).await;
             std::future::pending::<()>().await;
             drop(services);
@@ -193,7 +196,8 @@ impl Watch {
                     services.insert(name.clone(), self.start(name, datacenter, updates));
                 }
             }
-            let gone: Vec<String> = services.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
+            let gone: Vec<String> =
+                services.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
             for name in gone {
                 if let Some(service) = services.remove(&name) {
                     self.stop(service, updates).await;
@@ -221,12 +225,8 @@ impl Watch {
         self.beginning.lock().n_pending += 1;
         let is_asked = Arc::new(Mutex::new(false));
         let labels = Labels::from_pairs([("__meta_consul_service", name), ("__meta_consul_dc", datacenter)]);
-        let watch = Arc::clone(self).watch_service(
-            name.to_owned(),
-            labels,
-            updates.clone(),
-            Arc::clone(&is_asked),
-        );
+        let watch =
+            Arc::clone(self).watch_service(name.to_owned(), labels, updates.clone(), Arc::clone(&is_asked));
         Service { is_asked, task: AbortOnDropHandle::new(tokio::spawn(watch)) }
     }
 
@@ -329,7 +329,8 @@ impl Watch {
         let prefix = self.base.path().trim_end_matches('/');
         url.set_path(&format!("{prefix}{}", path.replace('%', "%25")));
         let index = (index != 0).then(|| index.to_string());
-        let fixed = [("dc", &section.datacenter), ("ns", &section.namespace), ("partition", &section.partition)];
+        let fixed =
+            [("dc", &section.datacenter), ("ns", &section.namespace), ("partition", &section.partition)];
         let fixed = fixed.into_iter().filter(|(_, value)| !value.is_empty());
         url.query_pairs_mut()
             .extend_pairs(fixed)

@@ -109,7 +109,8 @@ impl Resolver {
         let ndots = options.ndots;
         // The names it gets are complete.
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-        let inner = TokioResolver::builder_with_config(config, Default::default()).with_options(options).build()?;
+        let inner =
+            TokioResolver::builder_with_config(config, Default::default()).with_options(options).build()?;
         let search = search.iter().map(|name| name.to_utf8().trim_matches('.').to_owned());
         Ok(Self { text, search: search.filter(|name| !name.is_empty()).collect(), ndots, inner })
     }

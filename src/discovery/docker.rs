@@ -9,11 +9,11 @@ use config::prometheus::DockerDiscovery;
 use model::Labels;
 use serde::Deserialize;
 
+use super::Error;
 use super::fetch::or_default;
 use super::label::{Builder, address};
 use super::moby::{Client, Strings, ip_text, set_all};
 use super::refresh::{self, Answer};
-use super::Error;
 
 const PREFIX: &str = "__meta_docker_";
 
@@ -122,7 +122,11 @@ impl refresh::Source for Source {
     }
 }
 
-fn group(section: &DockerDiscovery, containers: &[Container], labels: &BTreeMap<String, Labels>) -> TargetGroup {
+fn group(
+    section: &DockerDiscovery,
+    containers: &[Container],
+    labels: &BTreeMap<String, Labels>,
+) -> TargetGroup {
     let all: BTreeMap<&str, &Container> = containers.iter().map(|c| (c.id.as_str(), c)).collect();
     let mut targets = Vec::new();
     for container in containers {

@@ -233,7 +233,8 @@ impl Files {
             return Ok(Update::new());
         }
         let text = std::str::from_utf8(&bytes).map_err(|error| Error(format!("not a text file: {error}")))?;
-        let groups = config::target_group::parse_file(path, text).map_err(|error| Error(error.to_string()))?;
+        let groups =
+            config::target_group::parse_file(path, text).map_err(|error| Error(error.to_string()))?;
         metrics.file_mtimes.lock().insert(name, mtime);
         let before = self.known.get(path).map_or(0, |known| known.n_groups);
         let n_groups = groups.len();

@@ -27,7 +27,8 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(section: &HttpDiscovery, metrics: Arc<Metrics>) -> Result<Self, Error> {
-        let url = Url::parse(&section.url).map_err(|error| Error(format!("could not parse the URL: {error}")))?;
+        let url =
+            Url::parse(&section.url).map_err(|error| Error(format!("could not parse the URL: {error}")))?;
         let client = Client::new(&section.http, refresh::timeout(section.refresh_interval))
             .map_err(|error| Error(error.to_string()))?;
         let mut headers = HeaderMap::new();
@@ -47,7 +48,8 @@ impl Source {
     }
 
     async fn ask(&self) -> Result<Vec<TargetGroup>, Error> {
-        let response = fetch::get(&self.client, self.url.clone(), self.headers.clone(), self.bytes_max).await?;
+        let response =
+            fetch::get(&self.client, self.url.clone(), self.headers.clone(), self.bytes_max).await?;
         if response.head.status != StatusCode::OK {
             return Err(Error(format!("server returned HTTP status {}", response.status_text())));
         }

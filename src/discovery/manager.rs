@@ -156,7 +156,8 @@ impl Manager {
         }
         bequeath(&before, &providers);
         let failed = providers.iter().filter(|provider| !provider.is_running);
-        *shared.metrics.failed_configs.lock() = failed.map(|provider| provider.jobs.len()).sum::<usize>() as f64;
+        *shared.metrics.failed_configs.lock() =
+            failed.map(|provider| provider.jobs.len()).sum::<usize>() as f64;
         shared.metrics.retain_refreshes(|name, job| {
             jobs.get(job).is_some_and(|sections| {
                 sections.iter().any(|section| is_refreshed(section) && mechanism(section) == name)
@@ -242,10 +243,8 @@ fn bequeath(before: &ByJob, providers: &[Provider]) {
     for (job, now) in &after {
         let Some(then) = before.get(job) else { continue };
         let is_in = |all: &[(_, Arc<Found>)], found| all.iter().any(|(_, other)| Arc::ptr_eq(other, found));
-        let fresh: Vec<_> = now
-            .iter()
-            .filter(|(_, found)| !is_in(then, found) && !found.0.lock().is_settled)
-            .collect();
+        let fresh: Vec<_> =
+            now.iter().filter(|(_, found)| !is_in(then, found) && !found.0.lock().is_settled).collect();
         let mut places: BTreeMap<Option<&str>, usize> = BTreeMap::new();
         for (mechanism, lost) in then.iter().filter(|(_, found)| !is_in(now, found)) {
             let place = places.entry(*mechanism).or_default();

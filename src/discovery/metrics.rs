@@ -78,10 +78,7 @@ impl Metrics {
 
     /// The counts of a mechanism for a job, there from now on.
     pub(super) fn refreshes(&self, mechanism: &'static str, job: &str) -> Arc<Refreshes> {
-        self.refresh_durations
-            .lock()
-            .entry(mechanism)
-            .or_insert_with(|| Histogram::new(REFRESH_SECONDS));
+        self.refresh_durations.lock().entry(mechanism).or_insert_with(|| Histogram::new(REFRESH_SECONDS));
         Arc::clone(self.refreshes.lock().entry((mechanism, job.to_owned())).or_default())
     }
 
@@ -237,11 +234,7 @@ fn expose_refreshes(managers: &[&Metrics], out: &mut Exposition) {
         out.sample(failures, &[("config", job), ("mechanism", mechanism)], n as f64);
     }
     let duration = "prometheus_sd_refresh_duration_seconds";
-    out.family(
-        duration,
-        "The duration of a refresh in seconds for the given SD mechanism.",
-        Kind::Summary,
-    );
+    out.family(duration, "The duration of a refresh in seconds for the given SD mechanism.", Kind::Summary);
     for ((mechanism, job), counts) in &refreshes {
         let labels = [("config", job.as_str()), ("mechanism", mechanism)];
         Summary::expose(counts.iter().map(|counts| &counts.duration), duration, &labels, out);

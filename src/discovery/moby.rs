@@ -53,7 +53,9 @@ impl Client {
                 let http = http_client::Client::for_socket(&HttpClient::default(), Path::new(rest), timeout);
                 (http, "http://localhost".to_owned())
             }
-            other => return Err(Error(format!("docker hosts of scheme {other:?} cannot be reached from here"))),
+            other => {
+                return Err(Error(format!("docker hosts of scheme {other:?} cannot be reached from here")));
+            }
         };
         let http = http.map_err(|error| Error(error.to_string()))?;
         let base = Url::parse(&base).map_err(|_| bad())?;
@@ -193,7 +195,8 @@ mod tests {
             name: name.to_owned(),
             values: values.iter().map(|v| (*v).to_owned()).collect(),
         };
-        let filters = [filter("status", &["running"]), filter("label", &["a=b", "c"]), filter("status", &["exited"])];
+        let filters =
+            [filter("status", &["running"]), filter("label", &["a=b", "c"]), filter("status", &["exited"])];
         let text = r#"{"label":{"a=b":true,"c":true},"status":{"exited":true,"running":true}}"#;
         assert_eq!(filters_text(&filters), text);
         assert_eq!(parse_version("1.41"), Some((1, 41)));

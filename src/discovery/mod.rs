@@ -73,9 +73,11 @@ fn discoverer(section: &Discovery, context: &Context) -> Result<Box<dyn Discover
             section.refresh_interval,
             context,
         )),
-        Discovery::Docker(section) => {
-            Box::new(refresh::Discoverer::new(docker::Source::new(section)?, section.refresh_interval, context))
-        }
+        Discovery::Docker(section) => Box::new(refresh::Discoverer::new(
+            docker::Source::new(section)?,
+            section.refresh_interval,
+            context,
+        )),
         Discovery::DockerSwarm(section) => Box::new(refresh::Discoverer::new(
             dockerswarm::Source::new(section)?,
             section.refresh_interval,
@@ -89,7 +91,8 @@ fn discoverer(section: &Discovery, context: &Context) -> Result<Box<dyn Discover
         )),
         Discovery::Static(groups) => Box::new(Static(groups.clone())),
         Discovery::Kubernetes(_) | Discovery::Other(_) => {
-            let error = format!("{} service discovery is not built in: it finds no targets", mechanism(section));
+            let error =
+                format!("{} service discovery is not built in: it finds no targets", mechanism(section));
             return Err(Error(error));
         }
     })

@@ -108,9 +108,7 @@ fn replaced(mut groups: Update, failed: &BTreeMap<String, Error>, known: &mut BT
         .into_iter()
         .filter(|source| !found.contains(source))
         .partition(|source| failed.contains_key(source));
-    groups.extend(
-        gone.into_iter().map(|source| Arc::new(TargetGroup { source, ..TargetGroup::default() })),
-    );
+    groups.extend(gone.into_iter().map(|source| Arc::new(TargetGroup { source, ..TargetGroup::default() })));
     *known = found;
     known.extend(kept);
     groups

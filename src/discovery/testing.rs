@@ -81,7 +81,8 @@ impl Server {
     /// Answers by path; other paths are not found.
     pub(super) async fn pages<const N: usize>(pages: [(&str, Page); N]) -> Self {
         let server = Self::start(json("")).await;
-        let pages: BTreeMap<String, Page> = pages.into_iter().map(|(path, page)| (path.to_owned(), page)).collect();
+        let pages: BTreeMap<String, Page> =
+            pages.into_iter().map(|(path, page)| (path.to_owned(), page)).collect();
         server.answer(move |asked| match pages.get(asked.uri.path()) {
             Some(page) => page.clone(),
             None => Page { status: 404, ..json(r#"{"message": "page not found"}"#) },

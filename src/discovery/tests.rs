@@ -107,7 +107,8 @@ async fn equal_sections_are_shared_and_go_on_over_a_reload() {
     let found = running.sets.borrow().clone();
     assert!(found["none"].is_empty(), "a job without targets is present and empty");
     assert!(Arc::ptr_eq(&found["a"][0], &found["b"][0]), "discovered twice");
-    let shown: Vec<_> = running.manager.status().into_iter().map(|s| (s.job, s.mechanism, s.n_targets)).collect();
+    let shown: Vec<_> =
+        running.manager.status().into_iter().map(|s| (s.job, s.mechanism, s.n_targets)).collect();
     assert_eq!(shown, [("a".to_owned(), "file", 1), ("b".to_owned(), "file", 1)]);
 
     // A reload keeps what the provider found.

@@ -197,7 +197,7 @@ impl Tokens {
             what: "oauth2 client certificate key",
             path: match source {
                 SecretSource::File(path) => path.clone(),
-                SecretSource::Inline(_) => std::path::PathBuf::new(),
+                SecretSource::Inline(_) | SecretSource::Ref(_) => std::path::PathBuf::new(),
             },
             detail: detail.to_owned(),
         };

@@ -242,6 +242,7 @@ fn oauth2(port: u16, secret: SecretSource) -> HttpClient {
         endpoint_params: [("x".to_owned(), "y z".to_owned())].into(),
         tls: Tls::default(),
         proxy: config::http_client::Proxy::default(),
+        printed: config::http_client::Printed::default(),
     };
     HttpClient { oauth2: Some(Box::new(oauth2)), ..HttpClient::default() }
 }

@@ -68,6 +68,7 @@ fn tokens(key: String, algorithm: JwtAlgorithm, claims: &str) -> Tokens {
         endpoint_params: BTreeMap::new(),
         tls: config::http_client::Tls::default(),
         proxy: config::http_client::Proxy::default(),
+        printed: config::http_client::Printed::default(),
     })
     .unwrap()
 }

@@ -140,7 +140,17 @@ fn options(rng: &mut Rng) -> Vec<String> {
         pick(rng, &["1.0001", "1.1", "1.5", "2", "4", "70000", "0.5"]).to_owned()
     });
     maybe(rng, 40, "fallback_scrape_protocol", &|rng| {
-        pick(rng, &["PrometheusText0.0.4", "PrometheusText1.0.0", "OpenMetricsText0.0.1", "OpenMetricsText1.0.0", "PrometheusProto"]).to_owned()
+        pick(
+            rng,
+            &[
+                "PrometheusText0.0.4",
+                "PrometheusText1.0.0",
+                "OpenMetricsText0.0.1",
+                "OpenMetricsText1.0.0",
+                "PrometheusProto",
+            ],
+        )
+        .to_owned()
     });
     maybe(rng, 12, "scrape_protocols", &|rng| {
         pick(
@@ -236,7 +246,16 @@ impl Case {
         let options = options(rng);
         let mut target_labels = String::new();
         if one_in(rng, 4) {
-            target_labels.push_str(pick(rng, &["code: target", "exported_job: target, zone: ''", "le: target", "'my.label': target", "team: ü, exported_instance: x"]));
+            target_labels.push_str(pick(
+                rng,
+                &[
+                    "code: target",
+                    "exported_job: target, zone: ''",
+                    "le: target",
+                    "'my.label': target",
+                    "team: ü, exported_instance: x",
+                ],
+            ));
         }
         let is_gzip = one_in(rng, 4);
         let n_answers = if one_in(rng, 3) { 1 } else { rng.usize(2..=5) };
@@ -294,7 +313,13 @@ impl Case {
 
     /// For the eyes of who has to find out why.
     pub(super) fn shown(&self) -> String {
-        let mut out = format!("case {} of seed {} ({}), {}\n", self.id, self.seed, SETUPS[setup_of(self.id)].name, self.options.join("; "));
+        let mut out = format!(
+            "case {} of seed {} ({}), {}\n",
+            self.id,
+            self.seed,
+            SETUPS[setup_of(self.id)].name,
+            self.options.join("; ")
+        );
         if !self.target_labels.is_empty() {
             writeln!(out, "  target labels {}", self.target_labels).unwrap();
         }
@@ -302,7 +327,12 @@ impl Case {
             let kind = answer.content_type.as_deref().unwrap_or("(none)");
             writeln!(out, "  body {i}: {} {kind:?} {:?}", answer.status, answer.encoding).unwrap();
             for piece in &answer.pieces {
-                writeln!(out, "    {}", piece.escape_ascii().to_string().replace("\\\"", "\"").replace("\\n", "⏎")).unwrap();
+                writeln!(
+                    out,
+                    "    {}",
+                    piece.escape_ascii().to_string().replace("\\\"", "\"").replace("\\n", "⏎")
+                )
+                .unwrap();
             }
         }
         out

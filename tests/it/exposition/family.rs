@@ -201,9 +201,22 @@ const NAMES: &[&str] = &[
     ":colon",
 ];
 
-const ODD_NAMES: &[&str] = &["my.metric", "metric with space", "Ünïcode", "日本", "a\"quote", "back\\slash", "1digit", "dash-ed"];
+const ODD_NAMES: &[&str] =
+    &["my.metric", "metric with space", "Ünïcode", "日本", "a\"quote", "back\\slash", "1digit", "dash-ed"];
 
-const LABELS: &[&str] = &["method", "code", "path", "job", "instance", "exported_job", "zone", "le", "quantile", "exported_instance", "team"];
+const LABELS: &[&str] = &[
+    "method",
+    "code",
+    "path",
+    "job",
+    "instance",
+    "exported_job",
+    "zone",
+    "le",
+    "quantile",
+    "exported_instance",
+    "team",
+];
 
 const ODD_LABELS: &[&str] = &["my.label", "label with space", "ö", "a\"q", "__hidden", "__type__", "1a"];
 
@@ -229,8 +242,17 @@ const HELPS: &[&str] = &["", "Counts things.", "with \\ and \n and \"quotes\"", 
 
 const UNITS: &[&str] = &["seconds", "bytes", "celsius"];
 
-const VALUES_ODD: &[f64] =
-    &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324, f64::MAX, 1e21, 0.1 + 0.2, 123_456_789_012_345_680.0];
+const VALUES_ODD: &[f64] = &[
+    f64::NAN,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    -0.0,
+    5e-324,
+    f64::MAX,
+    1e21,
+    0.1 + 0.2,
+    123_456_789_012_345_680.0,
+];
 
 fn number(rng: &mut Rng) -> f64 {
     match rng.u8(..10) {
@@ -335,7 +357,11 @@ impl Native {
             is_float: one_in(rng, 4),
             fills_gaps: rng.bool(),
             exemplars: Vec::new(),
-            quirk: if one_in(rng, 8) { NATIVE_QUIRKS[rng.usize(..NATIVE_QUIRKS.len())] } else { NativeQuirk::None },
+            quirk: if one_in(rng, 8) {
+                NATIVE_QUIRKS[rng.usize(..NATIVE_QUIRKS.len())]
+            } else {
+                NativeQuirk::None
+            },
         }
     }
 
@@ -374,7 +400,11 @@ impl Content {
             Kind::Summary => {
                 let quantiles = [0.0, 0.5, 0.9, 0.99, 1.0];
                 let n = rng.usize(..=quantiles.len());
-                Self::Summary { quantiles: quantiles[..n].iter().map(|q| (*q, 0.0)).collect(), sum: 0.0, count: 0 }
+                Self::Summary {
+                    quantiles: quantiles[..n].iter().map(|q| (*q, 0.0)).collect(),
+                    sum: 0.0,
+                    count: 0,
+                }
             }
             Kind::StateSet => {
                 Self::States(["on", "off", "half way"].map(|state| (state.to_owned(), false)).into())
@@ -439,7 +469,14 @@ impl Metric {
             7 => Some(0),
             _ => None,
         };
-        Self { labels: labels(rng, is_plain), t: None, began, content: Content::new(rng, kind), is_hidden: false, clock }
+        Self {
+            labels: labels(rng, is_plain),
+            t: None,
+            began,
+            content: Content::new(rng, kind),
+            is_hidden: false,
+            clock,
+        }
     }
 
     fn advance(&mut self, rng: &mut Rng, kind: Kind, base: i64, step: usize) {
@@ -466,7 +503,8 @@ impl Metric {
 impl Family {
     fn new(rng: &mut Rng, is_plain: bool, base: i64) -> Self {
         let kind = KINDS[rng.usize(..KINDS.len())];
-        let mut name = if !is_plain && one_in(rng, 8) { pick(rng, ODD_NAMES) } else { pick(rng, NAMES) }.to_owned();
+        let mut name =
+            if !is_plain && one_in(rng, 8) { pick(rng, ODD_NAMES) } else { pick(rng, NAMES) }.to_owned();
         let mut unit = None;
         if one_in(rng, 4) {
             let said = pick(rng, UNITS);

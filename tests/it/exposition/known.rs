@@ -36,7 +36,8 @@ pub(super) struct Known(Vec<Reason>);
 impl Known {
     pub(super) fn load(is_new: bool) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/exposition/known.yaml");
-        let entries: Option<Vec<Entry>> = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let entries: Option<Vec<Entry>> =
+            serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let compile = |pattern: Option<String>| {
             pattern.map(|p| {
                 Regex::unanchored(format!("(?s:{p})").as_bytes()).unwrap_or_else(|e| panic!("{p}: {}", e.0))
@@ -46,7 +47,13 @@ impl Known {
             let Entry { because, case, what, theirs, ours, .. } = entry;
             let is_bounded = case.is_some() || theirs.is_some() || ours.is_some();
             assert!(is_bounded, "{because}: covers everything");
-            Reason { because, case: compile(case), what: compile(what), theirs: compile(theirs), ours: compile(ours) }
+            Reason {
+                because,
+                case: compile(case),
+                what: compile(what),
+                theirs: compile(theirs),
+                ours: compile(ours),
+            }
         };
         let entries = entries.into_iter().flatten().filter(|entry| !entry.is_old || !is_new);
         Self(entries.map(reason).collect())

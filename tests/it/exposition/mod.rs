@@ -66,7 +66,10 @@ fn reference(test: &str) -> Option<Peer> {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers");
     let bin = std::env::var_os("FERULA_PEERS").map_or_else(home, PathBuf::from).join("bin");
     let found = [("prometheus-next", true), ("prometheus", false)];
-    let peer = found.map(|(name, is_new)| Peer { path: bin.join(name), is_new }).into_iter().find(|p| p.path.exists());
+    let peer = found
+        .map(|(name, is_new)| Peer { path: bin.join(name), is_new })
+        .into_iter()
+        .find(|p| p.path.exists());
     if peer.is_none() {
         skipped(test, &format!("no prometheus in {} (`make peers` brings it)", bin.display()));
     }
@@ -98,7 +101,10 @@ impl Course {
             match self.scrape(setup, cases, base) {
                 Ok(of_chunk) => outcomes.extend(of_chunk),
                 Err(Crashed) if cases.len() == 1 => {
-                    say(&format!("the reference server dies of this and is not compared: {}", cases[0].shown()));
+                    say(&format!(
+                        "the reference server dies of this and is not compared: {}",
+                        cases[0].shown()
+                    ));
                     outcomes.push(Outcome::Dropped("died"));
                 }
                 Err(Crashed) => {
@@ -162,7 +168,11 @@ impl Course {
             let mut differences = seen::compare(&theirs[at], &ours[at]);
             if stuck[1].contains(&at) {
                 let never = "never done with its bodies".to_owned();
-                differences.push(Difference { what: "progress".to_owned(), theirs: String::new(), ours: never });
+                differences.push(Difference {
+                    what: "progress".to_owned(),
+                    theirs: String::new(),
+                    ours: never,
+                });
             }
             Outcome::Compared(differences)
         };
@@ -216,7 +226,12 @@ struct Counts {
 }
 
 /// Of the differences of a case those that nobody has explained; counts the others.
-fn unexplained(known: &Known, case: &Case, differences: Vec<Difference>, counts: &mut Counts) -> Vec<Difference> {
+fn unexplained(
+    known: &Known,
+    case: &Case,
+    differences: Vec<Difference>,
+    counts: &mut Counts,
+) -> Vec<Difference> {
     let explain = |difference: &Difference| match known.reason(case, difference) {
         Some(because) => {
             *counts.known.entry(because.to_owned()).or_default() += 1;
@@ -248,7 +263,8 @@ fn run(course: &Course, setup: usize, ids: &[usize], seed: u64, scope: Scope, kn
                 Outcome::Compared(differences) => differences,
             };
             let mut scratch = Counts::default();
-            let left = unexplained(known, &case, differences, if is_sure { &mut counts } else { &mut scratch });
+            let left =
+                unexplained(known, &case, differences, if is_sure { &mut counts } else { &mut scratch });
             if left.is_empty() {
                 if is_sure {
                     counts.flickered += 1;
@@ -336,7 +352,12 @@ fn bodies_are_taken_as_the_reference_server_takes_them() {
         by_setup = Default::default();
         by_setup[setup_of(only)].push(only);
     }
-    let groups = || by_setup.iter().enumerate().filter(|(i, ids)| !ids.is_empty() && [usize::MAX, *i].contains(&only_setup));
+    let groups = || {
+        by_setup
+            .iter()
+            .enumerate()
+            .filter(|(i, ids)| !ids.is_empty() && [usize::MAX, *i].contains(&only_setup))
+    };
     let one = |(setup, ids): (usize, &Vec<usize>)| run(&course, setup, ids, seed, scope, &known);
     let mut counts = Counts::default();
     if id <= CASES_AT_ONCE {

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use super::family::{Content, Exemplar, Family, Histogram, Kind, Metric, Native, NativeQuirk, Pairs, Quirk, one_in};
+use super::family::{
+    Content, Exemplar, Family, Histogram, Kind, Metric, Native, NativeQuirk, Pairs, Quirk, one_in,
+};
 
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
@@ -176,12 +178,14 @@ fn metric_of(rng: &mut Rng, out: &mut Vec<u8>, family: &Family, metric: &Metric)
 
 fn histogram_of(rng: &mut Rng, out: &mut Vec<u8>, metric: &Metric, histogram: &Histogram) {
     let quirk = histogram.quirk;
-    let is_float = quirk == Quirk::Fractional || histogram.native.as_ref().is_some_and(|native| native.is_float);
+    let is_float =
+        quirk == Quirk::Fractional || histogram.native.as_ref().is_some_and(|native| native.is_float);
     let classic: u64 = histogram.counts.iter().sum();
     let mut count = classic;
     let mut sum = histogram.sum;
     if let Some(native) = &histogram.native {
-        count = native.zero_count + native.positive.values().sum::<u64>() + native.negative.values().sum::<u64>();
+        count =
+            native.zero_count + native.positive.values().sum::<u64>() + native.negative.values().sum::<u64>();
         match native.quirk {
             NativeQuirk::CountDiffers => count += 3,
             NativeQuirk::NanSum => {
@@ -281,7 +285,13 @@ fn native_of(out: &mut Vec<u8>, native: &Native) {
     }
 }
 
-fn side(out: &mut Vec<u8>, native: &Native, buckets: &BTreeMap<i32, u64>, fields: [u64; 3], quirk: NativeQuirk) {
+fn side(
+    out: &mut Vec<u8>,
+    native: &Native,
+    buckets: &BTreeMap<i32, u64>,
+    fields: [u64; 3],
+    quirk: NativeQuirk,
+) {
     let mut runs = runs(buckets, native.fills_gaps);
     if quirk == NativeQuirk::NoOpSpan || (runs.is_empty() && fields[0] == 12) {
         runs.insert(0, (0, Vec::new()));

@@ -69,7 +69,8 @@ pub(super) fn ask(server: &Server, base: i64) -> Asked {
     let summary = server.data("/api/v1/metadata", &[]);
     for (metric, entries) in summary.as_object().into_iter().flatten() {
         for entry in entries.as_array().into_iter().flatten() {
-            let what = format!("{} {} {:?}", text(&entry["type"]), text(&entry["unit"]), text(&entry["help"]));
+            let what =
+                format!("{} {} {:?}", text(&entry["type"]), text(&entry["unit"]), text(&entry["help"]));
             asked.summary.entry(metric.clone()).or_default().insert(what);
         }
     }
@@ -227,7 +228,8 @@ pub(super) fn collect(
             let raw = stored.remove(&place).unwrap_or_default();
             let is_report = |raw: &&Raw| raw.labels.metric_name() == DURATION.as_bytes();
             let times = raw.iter().filter(is_report).max_by_key(|raw| raw.samples.len());
-            let times = times.map(|raw| raw.samples.iter().map(|sample| sample.0).collect()).unwrap_or_default();
+            let times =
+                times.map(|raw| raw.samples.iter().map(|sample| sample.0).collect()).unwrap_or_default();
             let scrapes = Scrapes { times, n_bodies, base };
             let mut seen = Seen { asked: request, ..Seen::default() };
             for raw in raw {
@@ -257,8 +259,12 @@ pub(super) fn collect(
             if let Some(failures) = failures {
                 let of_case = failures.get(&place).map(Vec::as_slice).unwrap_or_default();
                 // The last body may have failed many times.
-                let up = seen.series.iter().find(|(labels, _)| labels.starts_with("{__name__=\"up\"") || labels.starts_with("up{"));
-                let n_down = up.map_or(0, |(_, samples)| samples.iter().filter(|s| s.ends_with(" 0.0")).count());
+                let up = seen
+                    .series
+                    .iter()
+                    .find(|(labels, _)| labels.starts_with("{__name__=\"up\"") || labels.starts_with("up{"));
+                let n_down =
+                    up.map_or(0, |(_, samples)| samples.iter().filter(|s| s.ends_with(" 0.0")).count());
                 seen.failures = Some(of_case.iter().take(n_down).cloned().collect());
             }
             seen
@@ -295,7 +301,9 @@ pub(super) fn compare(theirs: &Seen, ours: &Seen) -> Vec<Difference> {
     {
         let all: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
         for labels in all {
-            let shown = |of: &BTreeMap<String, Vec<String>>| of.get(labels).map_or("(none)".to_owned(), |s| s.join(", "));
+            let shown = |of: &BTreeMap<String, Vec<String>>| {
+                of.get(labels).map_or("(none)".to_owned(), |s| s.join(", "))
+            };
             differ(&format!("{what} {labels}"), shown(theirs), shown(ours));
         }
     }

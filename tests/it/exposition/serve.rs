@@ -109,8 +109,12 @@ async fn serve(mut stream: TcpStream, places: &[Place]) -> std::io::Result<()> {
 fn asked(url: &str, request: &str) -> String {
     let header = |wanted: &str| {
         let values = request.lines().filter_map(|line| line.split_once(": "));
-        values.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value).collect::<Vec<_>>()
+        values
+            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value)
+            .collect::<Vec<_>>()
     };
-    let shown = ["Accept", "Accept-Encoding", "X-Prometheus-Scrape-Timeout-Seconds"].map(|name| format!("{name} {:?}", header(name)));
+    let shown = ["Accept", "Accept-Encoding", "X-Prometheus-Scrape-Timeout-Seconds"]
+        .map(|name| format!("{name} {:?}", header(name)));
     format!("{url} {}", shown.join(" "))
 }

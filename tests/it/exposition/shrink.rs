@@ -4,7 +4,7 @@
 use super::case::{Case, Encoding, SETUPS, setup_of};
 use super::known::Known;
 use super::seen::Difference;
-use super::{Course, Counts, Different, Outcome, base, say, unexplained};
+use super::{Counts, Course, Different, Outcome, base, say, unexplained};
 
 const ROUNDS: usize = 14;
 
@@ -79,7 +79,8 @@ pub(super) fn shrink(course: &Course, known: &Known, all: &mut [Different], n: u
             for ((at, form), outcome) in forms.into_iter().zip(course.run(setup, &cases, base())) {
                 let Outcome::Compared(differences) = outcome else { continue };
                 let left = unexplained(known, &form, differences, &mut Counts::default());
-                let is_same = left.iter().any(|d| all[at].differences.iter().any(|other| kind(other) == kind(d)));
+                let is_same =
+                    left.iter().any(|d| all[at].differences.iter().any(|other| kind(other) == kind(d)));
                 if is_same && !shrunk.contains(&at) {
                     all[at] = Different { case: form, differences: left };
                     shrunk.push(at);

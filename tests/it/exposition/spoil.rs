@@ -5,9 +5,45 @@ use fastrand::Rng;
 use super::family::pick;
 
 const TOKENS: &[&str] = &[
-    "{", "}", "\"", ",", "=", "#", " ", "\n", "\\", "\t", "\r", "\0", "# EOF\n", "# TYPE x counter\n", "# {a=\"b\"} 1", " # {",
-    "NaN", "1e999", "-1", "_total", "_bucket", "le=\"1\"", "le=\"+Inf\"", "{le=\"0.5\"}", "\\x", "\u{feff}", "é", "__name__=\"y\"",
-    "{\"q.n\"}", "up", "=\"\"", ",,", "}{", " 1 1 1", "# HELP", "# UNIT a_seconds seconds\n", "# TYPE", "__name__", "1234567890123",
+    "{",
+    "}",
+    "\"",
+    ",",
+    "=",
+    "#",
+    " ",
+    "\n",
+    "\\",
+    "\t",
+    "\r",
+    "\0",
+    "# EOF\n",
+    "# TYPE x counter\n",
+    "# {a=\"b\"} 1",
+    " # {",
+    "NaN",
+    "1e999",
+    "-1",
+    "_total",
+    "_bucket",
+    "le=\"1\"",
+    "le=\"+Inf\"",
+    "{le=\"0.5\"}",
+    "\\x",
+    "\u{feff}",
+    "é",
+    "__name__=\"y\"",
+    "{\"q.n\"}",
+    "up",
+    "=\"\"",
+    ",,",
+    "}{",
+    " 1 1 1",
+    "# HELP",
+    "# UNIT a_seconds seconds\n",
+    "# TYPE",
+    "__name__",
+    "1234567890123",
 ];
 
 const BYTES: &[u8] = b"\0\x01\t\r\n \"#{}=,\\+-.09AZaz_\x7f\x80\xc3\xff";
@@ -60,7 +96,8 @@ pub(super) fn lines(rng: &mut Rng, lines: &mut Vec<Vec<u8>>) {
 
 /// One word of a line becomes another.
 fn tokens(rng: &mut Rng, line: &mut Vec<u8>) {
-    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'+' | b'-');
+    let is_word =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'+' | b'-');
     let mut words = Vec::new();
     let mut from = None;
     for (i, byte) in line.iter().chain(b"\n").enumerate() {
@@ -118,7 +155,9 @@ pub(super) fn messages(rng: &mut Rng, messages: &mut Vec<Vec<u8>>) {
             }
             4 => {
                 // A field that nobody knows.
-                let unknown: &[u8] = [&b"\xf8\x7f\x05"[..], b"\xfa\x7f\x02ab", b"\xf9\x7f12345678", b"\xfd\x7f1234"][rng.usize(..4)];
+                let unknown: &[u8] =
+                    [&b"\xf8\x7f\x05"[..], b"\xfa\x7f\x02ab", b"\xf9\x7f12345678", b"\xfd\x7f1234"]
+                        [rng.usize(..4)];
                 grow(&mut messages[at], unknown);
             }
             5 => {
@@ -139,7 +178,11 @@ pub(super) fn messages(rng: &mut Rng, messages: &mut Vec<Vec<u8>>) {
 /// Adds a field to a message and to its length, where that stays as long as it is.
 fn grow(message: &mut Vec<u8>, field: &[u8]) {
     let n_length = message.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
-    let length = message.iter().take(n_length).rev().fold(0_usize, |length, byte| length << 7 | usize::from(byte & 0x7f));
+    let length = message
+        .iter()
+        .take(n_length)
+        .rev()
+        .fold(0_usize, |length, byte| length << 7 | usize::from(byte & 0x7f));
     let mut out = Vec::new();
     let mut grown = length + field.len();
     while grown >= 0x80 {

@@ -16,11 +16,27 @@ pub(super) enum Flavour {
 
 /// Floats that both Go and the format take, and such that they do not.
 const SPELT: &[&str] = &[
-    "inf", "-INF", "+Inf", "Infinity", "nan", ".5", "5.", "1E5", "1e-400", "4.9e-324", "1.7976931348623157e308", "00012",
-    "-0", "0.1e1", "1e+07", "9007199254740993",
+    "inf",
+    "-INF",
+    "+Inf",
+    "Infinity",
+    "nan",
+    ".5",
+    "5.",
+    "1E5",
+    "1e-400",
+    "4.9e-324",
+    "1.7976931348623157e308",
+    "00012",
+    "-0",
+    "0.1e1",
+    "1e+07",
+    "9007199254740993",
 ];
-const MISSPELT: &[&str] =
-    &["1_000", "0x1p-2", "0x10", "1e400", "--1", "1,5", "Nan0", "infx", "1e", "+", "∞", "1.2.3", "0b1", "\"1\"", "1e1_0"];
+const MISSPELT: &[&str] = &[
+    "1_000", "0x1p-2", "0x10", "1e400", "--1", "1,5", "Nan0", "infx", "1e", "+", "∞", "1.2.3", "0b1",
+    "\"1\"", "1e1_0",
+];
 
 const LES: &[&str] = &["abc", "1e0", "0.50", "inf", "", "NaN", "1_0"];
 
@@ -123,7 +139,11 @@ impl Writer<'_> {
                 (Kind::StateSet, false) => "stateset",
                 (Kind::Unknown, false) => "unknown",
             };
-            let kind = if one_in(self.rng, 250) { pick(self.rng, &["Counter", "bogus", "unknown", "info", ""]) } else { kind };
+            let kind = if one_in(self.rng, 250) {
+                pick(self.rng, &["Counter", "bogus", "unknown", "info", ""])
+            } else {
+                kind
+            };
             heads.push(format!("# TYPE {shown} {kind}"));
         }
         if let Some(help) = &family.help {
@@ -136,7 +156,10 @@ impl Writer<'_> {
             self.rng.shuffle(&mut heads);
         }
         if is_text && one_in(self.rng, 20) {
-            heads.push(pick(self.rng, &["# a comment", "#", "", "  ", "#HELP x y", "# TYPO x y", "# HELP", "\t# x"]).to_owned());
+            heads.push(
+                pick(self.rng, &["# a comment", "#", "", "  ", "#HELP x y", "# TYPO x y", "# HELP", "\t# x"])
+                    .to_owned(),
+            );
         }
         for head in heads {
             self.line(head);
@@ -236,7 +259,8 @@ impl Writer<'_> {
         }
         let is_text = self.flavour == Flavour::Text;
         let shown = |(name, value): &(String, String)| {
-            let name = if is_classic(name, false) { name.clone() } else { format!("\"{}\"", escaped(name, true)) };
+            let name =
+                if is_classic(name, false) { name.clone() } else { format!("\"{}\"", escaped(name, true)) };
             let space = if is_text && one_in(self.rng, 40) { " " } else { "" };
             format!("{name}{space}={space}\"{}\"", escaped(value, true))
         };
@@ -262,7 +286,10 @@ impl Writer<'_> {
         let labels = match pairs.len() {
             0 if one_in(self.rng, 20) => "{}".to_owned(),
             0 => String::new(),
-            _ => format!("{{{}{comma}}}", pairs.join(if is_text && one_in(self.rng, 30) { " , " } else { "," })),
+            _ => format!(
+                "{{{}{comma}}}",
+                pairs.join(if is_text && one_in(self.rng, 30) { " , " } else { "," })
+            ),
         };
         let gap = if is_text { pick(self.rng, &[" ", " ", " ", " ", " ", "  ", "\t"]) } else { " " };
         let mut line = if is_quoted { String::new() } else { name };
