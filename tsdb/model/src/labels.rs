@@ -15,6 +15,10 @@ use std::sync::{Arc, LazyLock};
 /// The label that carries the metric's name.
 pub const METRIC_NAME: &[u8] = b"__name__";
 
+/// The labels in which type and unit of a metric are kept, where that is asked for.
+pub const METRIC_TYPE: &[u8] = b"__type__";
+pub const METRIC_UNIT: &[u8] = b"__unit__";
+
 /// An immutable label set, cheap to clone.
 ///
 /// Encoded as pairs in ascending order of name, each name and value behind its length: one byte below

@@ -5,6 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+// For test code that is also compiled outside.
+#[cfg(test)]
+extern crate self as model;
+
 pub mod duration;
 pub mod elementary;
 pub mod exemplar;

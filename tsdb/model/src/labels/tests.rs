@@ -52,7 +52,7 @@ fn a_builder_keeps_its_promises_through_many_changes() {
     }
     assert_eq!(builder.build(), Labels::from_pairs(&expected));
     assert_eq!(builder.build().to_map(), expected);
-    builder.retain(|name, _| name > b"l2");
+    builder.retain(|name, _| name > &b"l2"[..]);
     expected.retain(|name, _| name.as_str() > "l2");
     assert_eq!(LabelsBuilder::from(&builder.build()).build(), Labels::from_pairs(&expected));
     assert_eq!(builder.len(), expected.len());

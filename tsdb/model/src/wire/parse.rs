@@ -15,7 +15,7 @@ use std::fmt;
 
 use super::token::{Cursor, Mode, Token, is_label_byte, is_metric_byte, is_space};
 use super::{line, openmetrics, text};
-use crate::labels::METRIC_NAME;
+use crate::labels::{METRIC_NAME, METRIC_TYPE, METRIC_UNIT};
 use crate::number::{self, parse_float};
 use crate::quote::go_quote;
 use crate::sample::NORMAL_NAN;
@@ -160,6 +160,10 @@ pub struct Parser<'a> {
     family_len: usize,
     /// `None` if `_created` lines are series.
     starts: Option<Starts<'a>>,
+    /// What the newest `# UNIT` line said, of whatever family it was.
+    unit: &'a [u8],
+    type_and_unit_labels: bool,
+    hides_created: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -173,6 +177,9 @@ impl<'a> Parser<'a> {
             exemplar: None,
             family_len: 0,
             starts: None,
+            unit: b"",
+            type_and_unit_labels: false,
+            hides_created: false,
         }
     }
 
@@ -182,7 +189,28 @@ impl<'a> Parser<'a> {
     #[must_use]
     pub fn with_start_times(mut self) -> Self {
         self.starts = (self.format == Format::OpenMetrics).then(Starts::default);
+        self.hide_created();
         self
+    }
+
+    /// Takes the `_created` lines of OpenMetrics for no series from here on.
+    pub(super) fn hide_created(&mut self) {
+        self.hides_created = self.format == Format::OpenMetrics;
+    }
+
+    /// Adds type and unit as labels, in place of what the target sent under their names: those that were said last,
+    /// of whatever family, as upstream has it.
+    ///
+    /// Compat: prometheus `model/textparse`, `WithOMParserTypeAndUnitLabels`.
+    #[must_use]
+    pub fn with_type_and_unit_labels(mut self, wanted: bool) -> Self {
+        self.type_and_unit_labels = wanted;
+        self
+    }
+
+    /// The unit that lines get as a label; empty if they get none.
+    pub fn unit_label(&self) -> &'a [u8] {
+        if self.type_and_unit_labels { self.unit } else { b"" }
     }
 
     /// The next entry, or `None` at the end of a valid body. After an error there is nothing more.
@@ -194,7 +222,7 @@ impl<'a> Parser<'a> {
         loop {
             let entry = self.next_entry();
             match &entry {
-                Some(Ok(Entry::Series(line))) if self.starts.is_some() && is_start(line) => {}
+                Some(Ok(Entry::Series(line))) if self.hides_created && is_start(line) => {}
                 _ => return entry,
             }
         }
@@ -297,11 +325,23 @@ impl<'a> Parser<'a> {
     ///
     /// Compat: prometheus `model/textparse`, `Parser.Labels` and `normalizeFloatsInLabelValues`; the
     /// refusal of duplicates is that of `tsdb`, `Head.getOrCreate`.
-    pub fn labels_into(&self, line: &SeriesLine<'a>, out: &mut LabelsBuilder) -> Result<(), ParseError> {
+    pub fn labels_into(&self, line: &SeriesLine<'_>, out: &mut LabelsBuilder) -> Result<(), ParseError> {
         out.clear();
         let mut empty = Vec::new();
+        let said = type_and_unit(self.type_and_unit_labels.then_some((line.kind, self.unit)));
+        for &(name, value) in &said {
+            out.set(name, value);
+        }
+        let mut has_name = false;
         for (name, value) in Pairs::new(line.raw) {
             let (name, mut value) = (unescape(name), unescape(value));
+            let is_name = *name == *METRIC_NAME;
+            let is_overruled = said.iter().any(|(said, _)| **said == *name)
+                || (self.type_and_unit_labels && is_name && has_name);
+            has_name |= is_name;
+            if is_overruled {
+                continue;
+            }
             // Go's syntax, not the format's: this is where upstream reads them so.
             if *name == *line.kind.float_label()
                 && let Ok(v) = number::parse_go_float(&value)
@@ -428,6 +468,7 @@ impl<'a> Parser<'a> {
                     let (unit, metric) = (go_quote(text), go_quote(family));
                     return Err(self.error(format!("unit {unit} not a suffix of metric {metric}")));
                 }
+                self.unit = text;
                 Entry::Unit { family, unit: text }
             }
         };
@@ -759,6 +800,16 @@ impl<'a> Iterator for Pairs<'a> {
         self.skip_space();
         Some((name, self.quoted()))
     }
+}
+
+/// Type and unit as labels; those that say nothing are left out, and all without `said`.
+///
+/// Compat: prometheus `schema`, `Metadata.AddToLabels`.
+pub(super) fn type_and_unit(said: Option<(MetricType, &[u8])>) -> Vec<(&'static [u8], &[u8])> {
+    let Some((kind, unit)) = said else { return Vec::new() };
+    let kind = if kind == MetricType::Unknown { "" } else { kind.as_str() };
+    let labels = [(METRIC_TYPE, kind.as_bytes()), (METRIC_UNIT, unit)];
+    labels.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
 fn unescape(bytes: &[u8]) -> Cow<'_, [u8]> {

@@ -1,0 +1,212 @@
+//! A place in a protobuf message, and the few things that can stand there.
+//!
+//! Nothing here is trusted: every length is held against what is left, and nothing is copied but numbers.
+//! Groups, which no message of ours has, are passed over whole.
+//!
+//! Compat: the code that gogo/protobuf 1.3 generates, in what it refuses and in its texts.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+/// Why a message cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Bad {
+    #[error("proto: integer overflow")]
+    Overflow,
+    #[error("proto: negative length found during unmarshaling")]
+    Length,
+    #[error("unexpected EOF")]
+    End,
+    #[error("proto: illegal wireType {0}")]
+    WireType(u8),
+    #[error("proto: unexpected end of group")]
+    GroupEnd,
+    #[error("proto: wrong wireType = {wire} for field {field}")]
+    Field { field: &'static str, wire: u8 },
+    #[error("proto: {message}: illegal tag {field} (wire type {tag})")]
+    Tag { message: &'static str, field: i32, tag: u64 },
+    #[error("proto: {message}: wiretype end group for non-group")]
+    Group { message: &'static str },
+}
+
+pub(super) const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+pub(super) const BYTES: u8 = 2;
+const GROUP: u8 = 3;
+const GROUP_END: u8 = 4;
+const FIXED32: u8 = 5;
+
+/// The rest of a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) const fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Reads ten bytes at most; bits beyond the 64th are lost.
+    #[inline]
+    pub(super) fn varint(&mut self) -> Result<u64, Bad> {
+        if let [b @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*b));
+        }
+        let mut v = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (&b, rest) = self.rest.split_first().ok_or(Bad::End)?;
+            self.rest = rest;
+            v |= u64::from(b & 0x7f) << shift;
+            if b < 0x80 {
+                return Ok(v);
+            }
+        }
+        Err(Bad::Overflow)
+    }
+
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Bad> {
+        let (taken, rest) = self.rest.split_at_checked(n).ok_or(Bad::End)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// Bytes behind their length.
+    #[inline]
+    fn delimited(&mut self) -> Result<&'a [u8], Bad> {
+        let n = self.varint()?;
+        let n = i64::try_from(n).map_err(|_| Bad::Length)?;
+        self.take(usize::try_from(n).map_err(|_| Bad::End)?)
+    }
+
+    #[inline]
+    fn fixed64(&mut self) -> Result<f64, Bad> {
+        let (bytes, rest) = self.rest.split_first_chunk::<8>().ok_or(Bad::End)?;
+        self.rest = rest;
+        Ok(f64::from_le_bytes(*bytes))
+    }
+
+    /// The bytes of a field, which is to be a string, bytes or a message.
+    #[inline]
+    pub(super) fn bytes(&mut self, field: &'static str, wire: u8) -> Result<&'a [u8], Bad> {
+        if wire == BYTES { self.delimited() } else { Err(Bad::Field { field, wire }) }
+    }
+
+    #[inline]
+    pub(super) fn uint(&mut self, field: &'static str, wire: u8) -> Result<u64, Bad> {
+        if wire == VARINT { self.varint() } else { Err(Bad::Field { field, wire }) }
+    }
+
+    #[inline]
+    pub(super) fn double(&mut self, field: &'static str, wire: u8) -> Result<f64, Bad> {
+        if wire == FIXED64 { self.fixed64() } else { Err(Bad::Field { field, wire }) }
+    }
+
+    /// One number of a repeated field, or many in one piece.
+    pub(super) fn sints(&mut self, field: &'static str, wire: u8, out: &mut Vec<i64>) -> Result<(), Bad> {
+        self.numbers(field, wire, VARINT, |cursor| Ok(unzigzag(cursor.varint()?)), out)
+    }
+
+    /// One number of a repeated field, or many in one piece.
+    pub(super) fn doubles(&mut self, field: &'static str, wire: u8, out: &mut Vec<f64>) -> Result<(), Bad> {
+        self.numbers(field, wire, FIXED64, Self::fixed64, out)
+    }
+
+    fn numbers<T>(
+        &mut self,
+        field: &'static str,
+        wire: u8,
+        own_wire: u8,
+        read: impl Fn(&mut Self) -> Result<T, Bad>,
+        out: &mut Vec<T>,
+    ) -> Result<(), Bad> {
+        if wire == own_wire {
+            out.push(read(self)?);
+            return Ok(());
+        }
+        if wire != BYTES {
+            return Err(Bad::Field { field, wire });
+        }
+        let piece = self.varint()?;
+        let piece = i64::try_from(piece).map_err(|_| Bad::Length)?;
+        let behind = usize::try_from(piece).ok().and_then(|n| self.len().checked_sub(n)).ok_or(Bad::End)?;
+        // The last number may reach beyond the piece, as upstream reads it.
+        while self.len() > behind {
+            out.push(read(self)?);
+        }
+        Ok(())
+    }
+
+    /// Passes over one field, its tag among it.
+    pub(super) fn skip(&mut self) -> Result<(), Bad> {
+        let mut depth = 0_usize;
+        loop {
+            if self.rest.is_empty() {
+                return Err(Bad::End);
+            }
+            let wire = wire_of(self.varint()?);
+            match wire {
+                VARINT => {
+                    self.varint()?;
+                }
+                FIXED64 => {
+                    self.take(8)?;
+                }
+                BYTES => {
+                    self.delimited()?;
+                }
+                GROUP => depth = depth.saturating_add(1),
+                GROUP_END => depth = depth.checked_sub(1).ok_or(Bad::GroupEnd)?,
+                FIXED32 => {
+                    self.take(4)?;
+                }
+                wire => return Err(Bad::WireType(wire)),
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Hands every field of `message` to `on`, with its number and wire type and the cursor behind its tag. What `on`
+/// declines, having read nothing, is passed over.
+#[inline]
+pub(super) fn fields<'a>(
+    name: &'static str,
+    message: &'a [u8],
+    mut on: impl FnMut(i32, u8, &mut Cursor<'a>) -> Result<bool, Bad>,
+) -> Result<(), Bad> {
+    let mut cursor = Cursor::new(message);
+    while cursor.len() > 0 {
+        let before = cursor;
+        let tag = cursor.varint()?;
+        let wire = wire_of(tag);
+        #[expect(clippy::cast_possible_truncation, reason = "field numbers have 32 bits, as upstream has it")]
+        let field = (tag >> 3) as i32;
+        if wire == GROUP_END {
+            return Err(Bad::Group { message: name });
+        }
+        if field <= 0 {
+            return Err(Bad::Tag { message: name, field, tag });
+        }
+        if !on(field, wire, &mut cursor)? {
+            cursor = before;
+            cursor.skip()?;
+        }
+    }
+    Ok(())
+}
+
+const fn wire_of(tag: u64) -> u8 {
+    (tag & 7) as u8
+}
+
+/// A signed number in the zigzag order.
+pub(super) const fn unzigzag(v: u64) -> i64 {
+    (v >> 1).cast_signed() ^ (v & 1).cast_signed().wrapping_neg()
+}
