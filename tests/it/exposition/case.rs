@@ -225,13 +225,15 @@ fn content_type(rng: &mut Rng, format: Format) -> Option<String> {
 }
 
 /// Limits what is generated.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) format: Option<Format>,
+    /// Keys of jobs.
+    pub(super) without: Vec<String>,
 }
 
 impl Case {
-    pub(super) fn make(seed: u64, id: usize, base: i64, scope: Scope) -> Self {
+    pub(super) fn make(seed: u64, id: usize, base: i64, scope: &Scope) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(id as u64));
         let rng = &mut rng;
         let format = match rng.u8(..10) {
@@ -243,7 +245,8 @@ impl Case {
         let is_plain = rng.bool();
         let is_spoilt = one_in(rng, 2);
         let mut families = family::families(rng, is_plain, base);
-        let options = options(rng);
+        let mut options = options(rng);
+        options.retain(|option| !scope.without.iter().any(|key| option.starts_with(key)));
         let mut target_labels = String::new();
         if one_in(rng, 4) {
             target_labels.push_str(pick(

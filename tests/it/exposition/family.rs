@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-/// What is given to both servers at all. Everything that Ferula is known not to have yet is left out here, nowhere else.
 pub(super) const MINUTE: i64 = 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,7 +266,11 @@ fn labels(rng: &mut Rng, is_plain: bool) -> Pairs {
     let mut labels: Pairs = Vec::new();
     for _ in 0..rng.usize(..4) {
         let name = if !is_plain && one_in(rng, 12) { pick(rng, ODD_LABELS) } else { pick(rng, LABELS) };
-        // A label given twice is an error that hides all others.
+        // What buckets and quantiles have of their own would hide everything else.
+        if matches!(name, "le" | "quantile") && !one_in(rng, 8) {
+            continue;
+        }
+        // So would a label given twice.
         if !labels.iter().any(|(other, _)| other == name) || one_in(rng, 60) {
             labels.push((name.to_owned(), pick(rng, VALUES).to_owned()));
         }
@@ -284,7 +287,7 @@ impl Exemplar {
             2 => labels.push(("a".to_owned(), String::new())),
             _ => {}
         }
-        let t = base - 3 * MINUTE + 1000 * step as i64 - if one_in(rng, 6) { rng.i64(..90_000) } else { 0 };
+        let t = base - 3 * MINUTE + 1000 * step as i64 - if one_in(rng, 6) { rng.i64(0..90_000) } else { 0 };
         Self { labels, v: number(rng), t: (is_timed || rng.bool()).then_some(t) }
     }
 }
@@ -464,7 +467,7 @@ impl Metric {
             _ => Clock::None,
         };
         let began = match rng.u8(..12) {
-            0..=5 => Some(base - 4 * MINUTE - rng.i64(..MINUTE)),
+            0..=5 => Some(base - 4 * MINUTE - rng.i64(0..MINUTE)),
             6 => Some(base + 60 * MINUTE),
             7 => Some(0),
             _ => None,

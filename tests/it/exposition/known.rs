@@ -1,6 +1,6 @@
 //! What is known to differ and why: `tests/it/exposition/known.yaml`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::Regex;
 use serde::Deserialize;
@@ -35,9 +35,13 @@ pub(super) struct Known(Vec<Reason>);
 
 impl Known {
     pub(super) fn load(is_new: bool) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/exposition/known.yaml");
-        let entries: Option<Vec<Entry>> =
-            serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/exposition/known.yaml");
+        let further = std::env::var_os("FERULA_EXPOSITION_KNOWN").map(PathBuf::from);
+        let mut entries = Vec::new();
+        for path in [Some(committed), further].into_iter().flatten() {
+            let of_file: Option<Vec<Entry>> = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            entries.extend(of_file.into_iter().flatten());
+        }
         let compile = |pattern: Option<String>| {
             pattern.map(|p| {
                 Regex::unanchored(format!("(?s:{p})").as_bytes()).unwrap_or_else(|e| panic!("{p}: {}", e.0))
@@ -55,7 +59,7 @@ impl Known {
                 ours: compile(ours),
             }
         };
-        let entries = entries.into_iter().flatten().filter(|entry| !entry.is_old || !is_new);
+        let entries = entries.into_iter().filter(|entry| !entry.is_old || !is_new);
         Self(entries.map(reason).collect())
     }
 

@@ -10,9 +10,11 @@
 //!
 //! - `FERULA_EXPOSITION_BODIES`, `_SEED`: how many, which ones. `_CASE`: one case alone.
 //! - `FERULA_EXPOSITION_FORMAT`: `text`, `openmetrics` or `protobuf` alone.
+//! - `FERULA_EXPOSITION_WITHOUT`: keys that no job has.
 //! - `FERULA_EXPOSITION_SETUP`: the number of one setup alone.
 //! - `FERULA_EXPOSITION_SHRINK`: makes that many of the cases that differ smaller.
 //! - `FERULA_EXPOSITION_FERULA`: another binary than the one built with the test.
+//! - `FERULA_EXPOSITION_KNOWN`: a file with further reasons, for who looks for the others.
 //! - `FERULA_EXPOSITION_REPORT`: a file for all differences.
 
 mod case;
@@ -242,7 +244,7 @@ fn unexplained(
     differences.into_iter().filter(explain).collect()
 }
 
-fn run(course: &Course, setup: usize, ids: &[usize], seed: u64, scope: Scope, known: &Known) -> Counts {
+fn run(course: &Course, setup: usize, ids: &[usize], seed: u64, scope: &Scope, known: &Known) -> Counts {
     let mut counts = Counts { cases: ids.len(), ..Counts::default() };
     let mut ids = ids.to_vec();
     // What differs at first is looked at again.
@@ -334,6 +336,7 @@ fn bodies_are_taken_as_the_reference_server_takes_them() {
             "protobuf" => Some(Format::Protobuf),
             _ => None,
         },
+        without: variable("FERULA_EXPOSITION_WITHOUT", String::new()).split_whitespace().map(str::to_owned).collect(),
     };
     let ours = PathBuf::from(variable("FERULA_EXPOSITION_FERULA", env!("CARGO_BIN_EXE_ferula").to_owned()));
     let known = Known::load(peer.is_new);
@@ -344,7 +347,7 @@ fn bodies_are_taken_as_the_reference_server_takes_them() {
     let mut by_setup: [Vec<usize>; SETUPS.len()] = Default::default();
     let (mut n, mut id) = (0, 0);
     while n < n_bodies {
-        n += Case::make(seed, id, 0, scope).answers.len();
+        n += Case::make(seed, id, 0, &scope).answers.len();
         by_setup[setup_of(id)].push(id);
         id += 1;
     }
@@ -352,13 +355,8 @@ fn bodies_are_taken_as_the_reference_server_takes_them() {
         by_setup = Default::default();
         by_setup[setup_of(only)].push(only);
     }
-    let groups = || {
-        by_setup
-            .iter()
-            .enumerate()
-            .filter(|(i, ids)| !ids.is_empty() && [usize::MAX, *i].contains(&only_setup))
-    };
-    let one = |(setup, ids): (usize, &Vec<usize>)| run(&course, setup, ids, seed, scope, &known);
+    let groups = || by_setup.iter().enumerate().filter(|(i, ids)| !ids.is_empty() && [usize::MAX, *i].contains(&only_setup));
+    let one = |(setup, ids): (usize, &Vec<usize>)| run(&course, setup, ids, seed, &scope, &known);
     let mut counts = Counts::default();
     if id <= CASES_AT_ONCE {
         std::thread::scope(|threads| {
@@ -376,8 +374,11 @@ fn bodies_are_taken_as_the_reference_server_takes_them() {
     say(&summary);
     let n_shrunk = variable("FERULA_EXPOSITION_SHRINK", 0);
     if n_shrunk > 0 {
+        counts.different.sort_by_key(|different| different.report().len());
         shrink::shrink(&course, &known, &mut counts.different, n_shrunk);
     }
+    // Those that have least to look at first.
+    counts.different.sort_by_key(|different| different.report().len());
     let reports: Vec<_> = counts.different.iter().map(Different::report).collect();
     if let Ok(path) = std::env::var("FERULA_EXPOSITION_REPORT") {
         std::fs::write(path, format!("{summary}\n\n{}", reports.join("\n"))).unwrap();

@@ -1,12 +1,17 @@
 //! Makes cases that differ smaller. Many smaller forms of many cases are scraped at the same time, so that a round costs
 //! no more than a run.
 
+use std::time::{Duration, Instant};
+
 use super::case::{Case, Encoding, SETUPS, setup_of};
 use super::known::Known;
 use super::seen::Difference;
 use super::{Counts, Course, Different, Outcome, base, say, unexplained};
 
 const ROUNDS: usize = 14;
+
+/// Long enough for a dozen cases on a busy machine.
+const TIME_MAX: Duration = Duration::from_mins(4);
 
 /// Smaller forms of one case in one round.
 const FORMS_MAX: usize = 40;
@@ -64,10 +69,11 @@ fn kind(difference: &Difference) -> &str {
 /// Makes the first `n` of `all` smaller while they differ in the same respect.
 pub(super) fn shrink(course: &Course, known: &Known, all: &mut [Different], n: usize) {
     let n = n.min(all.len());
+    let deadline = Instant::now() + TIME_MAX;
     for setup in 0..SETUPS.len() {
         let mut open: Vec<usize> = (0..n).filter(|at| setup_of(all[*at].case.id) == setup).collect();
         let mut round = 0;
-        while !open.is_empty() && round < ROUNDS {
+        while !open.is_empty() && round < ROUNDS && Instant::now() < deadline {
             round += 1;
             let mut forms = Vec::new();
             for &at in &open {
