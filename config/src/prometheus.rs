@@ -78,6 +78,8 @@ pub struct Defaults {
     pub extra_scrape_metrics: bool,
     /// Printed where the file has no such section.
     pub retention: Retention,
+    /// As [`Defaults::retention`]; `None` where no exemplars are kept.
+    pub max_exemplars: Option<i64>,
 }
 
 impl Default for Defaults {
@@ -87,6 +89,7 @@ impl Default for Defaults {
             proto_first: false,
             extra_scrape_metrics: false,
             retention: Retention { time, ..Retention::default() },
+            max_exemplars: None,
         }
     }
 }

@@ -90,6 +90,11 @@ fn decode(
         raw.decode(decoder, base, defaults, root)?;
     }
     decoder.finish()?;
+    if document.has_more {
+        decoder
+            .warnings
+            .push("only the first document of the file is read, what follows is ignored".to_owned());
+    }
     raw.resolve(decoder, base, defaults)
 }
 

@@ -36,7 +36,7 @@ pub(super) fn print(
     fields.some("rule_files", config.rule_files.iter().cloned().collect::<Out>());
     fields.some("scrape_config_files", config.scrape_config_files.iter().cloned().collect::<Out>());
     fields.some("scrape_configs", Out::List(config.scrape_configs.iter().map(|job| scrape(job)).collect()));
-    fields.put("storage", print_storage(&config.storage, &defaults.retention));
+    fields.put("storage", print_storage(&config.storage, defaults));
     if let Some(tracing) = &config.tracing {
         fields.put("tracing", print_tracing(tracing));
     }

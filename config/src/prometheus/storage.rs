@@ -4,7 +4,7 @@
 
 use model::quote::go_quote;
 
-use super::{FloatEncoding, Retention, Storage};
+use super::{Defaults, FloatEncoding, Retention, Storage};
 use crate::units::{Size, format_size};
 use crate::yaml::emit::Fields;
 use crate::yaml::{Decoded, Decoder, Issue, Node, Out};
@@ -109,8 +109,8 @@ fn decode_retention(decoder: &mut Decoder, node: &Node) -> Decoded<Retention> {
     Ok(Some(retention))
 }
 
-/// `default` is what the flags say, which counts and is printed where the file has no such section.
-pub(super) fn print_storage(storage: &Storage, default: &Retention) -> Out {
+/// What the flags say counts, and is printed, where the file has no such section.
+pub(super) fn print_storage(storage: &Storage, defaults: &Defaults) -> Out {
     let mut tsdb = Fields::default();
     tsdb.put("outofordertimewindow", Out::Raw(storage.out_of_order_time_window.as_millis().to_string()));
     tsdb.some("out_of_order_time_window", storage.out_of_order_time_window);
@@ -124,10 +124,10 @@ pub(super) fn print_storage(storage: &Storage, default: &Retention) -> Out {
         };
         tsdb.put("chunk_encoding", Out::Map(vec![("floats".to_owned(), text.into())]));
     }
-    tsdb.put("retention", print_retention(storage.retention.as_ref().unwrap_or(default)));
+    tsdb.put("retention", print_retention(storage.retention.as_ref().unwrap_or(&defaults.retention)));
     let mut fields = Fields::default();
     fields.put("tsdb", tsdb.into_out());
-    if let Some(max) = storage.max_exemplars {
+    if let Some(max) = storage.max_exemplars.or(defaults.max_exemplars) {
         let mut inner = Fields::default();
         inner.some("max_exemplars", max);
         fields.put("exemplars", inner.into_out());

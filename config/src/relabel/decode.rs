@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::Regex;
 use model::quote::go_quote;
 
-use super::{Action, DEFAULT_PATTERN, DEFAULT_REPLACEMENT, DEFAULT_SEPARATOR, NameScheme, Rule};
+use super::{Action, DEFAULT_REGEX, DEFAULT_REPLACEMENT, DEFAULT_SEPARATOR, NameScheme, Rule};
 use crate::yaml::emit::Fields;
 use crate::yaml::{Decode, Decoded, Decoder, Issue, Node, Out};
 
@@ -217,9 +217,8 @@ fn print(rule: &Rule) -> Out {
     let sources = rule.source_labels.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     fields.some("source_labels", Out::Flow(sources));
     fields.put("separator", rule.separator.as_str());
-    if rule.pattern.is_empty() {
-        fields.put("regex", Out::Raw("null".to_owned()));
-    } else if rule.pattern != DEFAULT_PATTERN {
+    // Not by its text: a default that was written down is printed.
+    if !Arc::ptr_eq(&rule.regex, &DEFAULT_REGEX) {
         fields.put("regex", rule.pattern.as_str());
     }
     fields.some("modulus", rule.modulus).some("target_label", rule.target_label.as_str());

@@ -99,7 +99,7 @@ impl Decoder {
             Kind::List(_) => "!!seq".to_owned(),
             Kind::Map(_) => "!!map".to_owned(),
             Kind::Scalar(scalar) => {
-                let tag = scalar.tag.as_deref().unwrap_or_else(|| scalar::resolve(scalar).tag());
+                let tag = scalar.tag.as_deref().unwrap_or_else(|| scalar::implied_tag(scalar));
                 match (scalar.text.len() > 10, scalar.text.get(..7)) {
                     (true, Some(head)) => format!("{tag} `{head}...`"),
                     _ => format!("{tag} `{}`", scalar.text),
@@ -128,7 +128,7 @@ impl Decoder {
     ) -> Result<bool, Issue> {
         let before = self.errors.len();
         match &node.kind {
-            _ if node.is_null() => {}
+            _ if node.is_nothing() => {}
             Kind::Map(entries) => {
                 let mut done = Vec::new();
                 self.entries(entries, go_type, field, &mut done)?;
@@ -208,7 +208,7 @@ impl Decoder {
         item: &mut dyn FnMut(&mut Self, &Node) -> Result<(), Issue>,
     ) -> Result<bool, Issue> {
         match &node.kind {
-            _ if node.is_null() => Ok(true),
+            _ if node.is_nothing() => Ok(true),
             Kind::List(items) => {
                 items.iter().try_for_each(|node| item(self, node))?;
                 Ok(true)
@@ -226,7 +226,7 @@ impl Decoder {
     ) -> Decoded<Vec<(Vec<u8>, T)>> {
         let mut pairs: Vec<(Vec<u8>, T)> = Vec::new();
         match &node.kind {
-            _ if node.is_null() => {}
+            _ if node.is_nothing() => {}
             Kind::Map(_) => self.collect_pairs(node, value, &mut pairs)?,
             _ => return self.mismatch(node, go_type),
         }
@@ -319,6 +319,11 @@ impl Node {
             Kind::Scalar(scalar) => Some(scalar),
             _ => None,
         }
+    }
+
+    /// Null in any spelling; only the usual ones skip a type's own reading.
+    fn is_nothing(&self) -> bool {
+        self.is_null() || self.scalar().is_some_and(|scalar| scalar::resolve(scalar) == Value::Null)
     }
 
     pub(crate) fn text(&self) -> Option<&str> {

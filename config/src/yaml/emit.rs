@@ -338,7 +338,8 @@ enum Style {
 
 /// A plain text that would read as something else gets double quotes, one that would not parse single ones.
 fn select(text: &str, plain_allowed: bool, shape: &Shape) -> Style {
-    if scalar::resolve_text(text) != Value::Text || scalar::is_base_60(text) || looks_like_time(text) {
+    if scalar::resolve_text(text) != Value::Text || scalar::is_base_60(text) || scalar::looks_like_time(text)
+    {
         Style::Double
     } else if plain_allowed {
         Style::Plain
@@ -347,28 +348,6 @@ fn select(text: &str, plain_allowed: bool, shape: &Shape) -> Style {
     } else {
         Style::Double
     }
-}
-
-/// `2006-01-02`, alone or with a time of day behind it.
-fn looks_like_time(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
-    if digits != 4 || bytes.get(4) != Some(&b'-') {
-        return false;
-    }
-    let mut parts = text.splitn(3, '-').skip(1);
-    let (Some(month), Some(rest)) = (parts.next(), parts.next()) else { return false };
-    let day: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    let tail = &rest[day.len()..];
-    let in_range = |text: &str, max: u32| {
-        (1..=2).contains(&text.len()) && text.parse().is_ok_and(|v: u32| (1..=max).contains(&v))
-    };
-    let is_clock = |tail: &str| {
-        tail.starts_with(['T', 't', ' '])
-            && tail.matches(':').count() >= 2
-            && tail[1..].starts_with(|c: char| c.is_ascii_digit())
-    };
-    in_range(month, 12) && in_range(&day, 31) && (tail.is_empty() || is_clock(tail))
 }
 
 fn escape(c: char) -> Option<String> {

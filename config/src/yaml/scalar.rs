@@ -32,6 +32,51 @@ impl Value {
     }
 }
 
+/// What is wrong with a written tag: its scalar is something else.
+pub(crate) fn tag_conflict(scalar: &Scalar) -> Option<String> {
+    let asked = scalar.tag.as_deref()?;
+    if !matches!(asked, "!!bool" | "!!int" | "!!float" | "!!null" | "!!timestamp") {
+        return None;
+    }
+    let value = resolve_text(&scalar.text);
+    let is = match value {
+        Value::Text if asked == "!!timestamp" && looks_like_time(&scalar.text) => return None,
+        value => value.tag(),
+    };
+    let widens = asked == "!!float" && matches!(value, Value::Int(_));
+    (is != asked && !widens).then(|| format!("cannot decode {is} `{}` as a {asked}", scalar.text))
+}
+
+/// The tag that error texts give to a scalar without one.
+pub(crate) fn implied_tag(scalar: &Scalar) -> &'static str {
+    match resolve(scalar) {
+        Value::Text if scalar.plain && looks_like_time(&scalar.text) => "!!timestamp",
+        value => value.tag(),
+    }
+}
+
+/// `2006-01-02`, alone or with a time of day behind it.
+pub(crate) fn looks_like_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits != 4 || bytes.get(4) != Some(&b'-') {
+        return false;
+    }
+    let mut parts = text.splitn(3, '-').skip(1);
+    let (Some(month), Some(rest)) = (parts.next(), parts.next()) else { return false };
+    let day: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let tail = &rest[day.len()..];
+    let in_range = |text: &str, max: u32| {
+        (1..=2).contains(&text.len()) && text.parse().is_ok_and(|v: u32| (1..=max).contains(&v))
+    };
+    let is_clock = |tail: &str| {
+        tail.starts_with(['T', 't', ' '])
+            && tail.matches(':').count() >= 2
+            && tail[1..].starts_with(|c: char| c.is_ascii_digit())
+    };
+    in_range(month, 12) && in_range(&day, 31) && (tail.is_empty() || is_clock(tail))
+}
+
 pub(crate) fn resolve(scalar: &Scalar) -> Value {
     match scalar.tag.as_deref() {
         Some("!!str" | "!!binary" | "!") => Value::Text,
@@ -98,11 +143,12 @@ fn integer(digits: &str) -> Option<u64> {
     u64::from_str_radix(body, base).ok()
 }
 
-/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, which is narrower than Rust's own grammar.
+/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, which is narrower than Rust's own grammar;
+/// a number too large for a double is a text.
 fn parse_float(text: &str) -> Option<f64> {
     let is_float = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
         && text.bytes().any(|b| b.is_ascii_digit());
-    if is_float { text.parse().ok() } else { None }
+    if is_float { text.parse().ok().filter(|v: &f64| v.is_finite()) } else { None }
 }
 
 /// Whether `text` looks like a number of base 60, which older readers take for a float.

@@ -84,7 +84,7 @@ impl Node {
 pub(crate) struct Document {
     /// `None` for an empty text.
     pub(crate) root: Option<Rc<Node>>,
-    /// Another document follows, which is not read.
+    /// Another document follows, or what cannot be one; it is not read.
     pub(crate) has_more: bool,
 }
 
@@ -128,6 +128,15 @@ impl<'a> Builder<'a> {
     fn document(&mut self) -> Result<Document, Issue> {
         let mut root = None;
         loop {
+            // A first line that is indented deeper than the rest is a document of its own to the reference library,
+            // which then looks no further.
+            if root.is_some()
+                && self.parser.peek().is_some_and(
+                    |event| matches!(event, Err(e) if *e.kind() == ErrorKind::ExpectedDocumentStart),
+                )
+            {
+                return Ok(Document { root, has_more: true });
+            }
             match self.next()? {
                 (Event::StreamEnd, _) => return Ok(Document { root, has_more: false }),
                 (Event::DocumentStart(..), _) if root.is_some() => {
@@ -181,7 +190,7 @@ impl<'a> Builder<'a> {
             _ => error.info(),
         };
         // The reference library counts lines from 0 where its parser complains, from 1 where its scanner does.
-        match (text.starts_with("did not find expected key"), pos.line) {
+        match (text.starts_with("did not find expected"), pos.line) {
             (true, 1) => format!("yaml: {text}"),
             (true, line) => format!("yaml: line {}: {text}", line - 1),
             (false, line) => format!("yaml: line {line}: {text}"),
@@ -208,10 +217,11 @@ impl<'a> Builder<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 // The parser writes `~` for a value that is not there at all.
                 let plain = style == ScalarStyle::Plain;
-                (
-                    anchor,
-                    Kind::Scalar(Scalar { text: text.into_owned(), plain, tag: short_tag(tag.as_deref()) }),
-                )
+                let scalar = Scalar { text: text.into_owned(), plain, tag: short_tag(tag.as_deref()) };
+                if let Some(problem) = super::scalar::tag_conflict(&scalar) {
+                    return Err(Issue::new(pos, format!("yaml: {problem}")));
+                }
+                (anchor, Kind::Scalar(scalar))
             }
             Event::SequenceStart(style, anchor, _) => {
                 self.open(anchor);

@@ -1,0 +1,161 @@
+//! A running reference server reloads each file that it takes; what it then shows is what we print.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use config::prometheus::Defaults;
+
+use super::{peer, say, sources, upstream, without};
+
+/// A reference server that ends with the test.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start(binary: &Path, dir: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new(binary)
+            .arg(format!("--config.file={}", dir.join("p.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(["--web.enable-lifecycle", "--enable-feature=exemplar-storage"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, port };
+        let started = Instant::now();
+        while server.ask("GET", "/-/ready").is_none_or(|answer| !answer.starts_with("HTTP/1.0 200")) {
+            assert!(started.elapsed() < Duration::from_mins(1), "the reference server does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: x\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    fn reload(&self) -> Reload {
+        let answer = self.ask("POST", "/-/reload").unwrap();
+        if answer.starts_with("HTTP/1.0 200") {
+            Reload::Done
+        } else if answer.contains("couldn't load configuration") {
+            Reload::Refused(answer)
+        } else {
+            Reload::HalfApplied
+        }
+    }
+
+    fn printed(&self) -> String {
+        let answer = self.ask("GET", "/api/v1/status/config").unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        json["data"]["yaml"].as_str().unwrap().to_owned()
+    }
+}
+
+/// What became of the file that was put in place.
+enum Reload {
+    Done,
+    Refused(String),
+    /// It is valid and shown, but some part of the server could not do what it says.
+    HalfApplied,
+}
+
+/// The mechanisms that a build of the reference server was made without.
+fn missing_mechanisms(answer: &str) -> Vec<String> {
+    let fields = answer.split("field ").skip(1).filter_map(|rest| rest.split(' ').next());
+    fields.filter(|field| field.ends_with("_sd_configs")).map(str::to_owned).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in from.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_reference_server_prints_the_same() {
+    let test = "the_reference_server_prints_the_same";
+    // An older one prints other keys.
+    let Some(binary) = peer(test, &["prometheus-next"]) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    if upstream().exists() {
+        copy(&upstream().join("config"), dir.path());
+    }
+    let file = dir.path().join("p.yml");
+    std::fs::write(&file, "").unwrap();
+    let server = Server::start(&binary, dir.path());
+    let load = || {
+        let defaults = Defaults { max_exemplars: Some(100_000), ..Defaults::default() };
+        config::prometheus::load_with(&file, &defaults)
+    };
+    assert_eq!(server.printed(), load().unwrap().text, "the empty file");
+    let (mut same, mut refused, mut shortened) = (0, 0, Vec::new());
+    let mut wrong = Vec::new();
+    for source in sources(test) {
+        let mut text = source.text;
+        std::fs::write(&file, &text).unwrap();
+        let mut reload = server.reload();
+        let missing =
+            if let Reload::Refused(answer) = &reload { missing_mechanisms(answer) } else { Vec::new() };
+        if !missing.is_empty() {
+            text = without(&text, |key| missing.iter().any(|name| name == key));
+            std::fs::write(&file, &text).unwrap();
+            reload = server.reload();
+            shortened.push(format!("{} without {}", source.name, missing.join(" ")));
+        }
+        let name = source.name;
+        match (reload, load()) {
+            (Reload::Refused(_), Err(_)) => refused += 1,
+            // Files of jobs that are wrong come to light when the main one is applied.
+            (Reload::HalfApplied, Err(_)) if config::prometheus::load_main(&file).is_ok() => refused += 1,
+            (Reload::Refused(answer), Ok(_)) => wrong.push(format!("{name}: we accept, they say {answer}")),
+            (Reload::Done | Reload::HalfApplied, Err(e)) => wrong.push(format!("{name}: we refuse: {e}")),
+            (Reload::Done | Reload::HalfApplied, Ok(ours)) => {
+                let theirs = server.printed();
+                if ours.text == theirs {
+                    same += 1;
+                } else {
+                    let line = ours.text.lines().zip(theirs.lines()).position(|(a, b)| a != b);
+                    let tail = |text: &str| {
+                        let lines: Vec<&str> =
+                            text.lines().skip(line.unwrap_or_default().saturating_sub(2)).collect();
+                        lines[..lines.len().min(6)].join("\n")
+                    };
+                    wrong.push(format!(
+                        "{name}:\n--- ours\n{}\n--- theirs\n{}",
+                        tail(&ours.text),
+                        tail(&theirs)
+                    ));
+                }
+            }
+        }
+    }
+    say(&format!("{test}: {same} files printed alike, {refused} refused by both; {}", shortened.join(", ")));
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
