@@ -81,7 +81,7 @@ impl Error {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Send { source, .. } => source.is_builder(),
-            Self::Header(_) | Self::TlsVersions => true,
+            Self::Header(_) | Self::NoSecretManager | Self::TlsVersions => true,
             _ => false,
         }
     }

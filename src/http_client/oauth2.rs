@@ -76,6 +76,11 @@ impl Tokens {
             enable_http2: false,
             ..HttpClient::default()
         };
+        if matches!(config.client_secret, SecretSource::Ref(_))
+            || matches!(config.grant, Grant::JwtBearer { key: SecretSource::Ref(_), .. })
+        {
+            return Err(Error::NoSecretManager);
+        }
         let url = Url::parse(&config.token_url)
             .map_err(|error| Error::Oauth2(format!("cannot parse token_url: {error}")))?;
         // Its files are read when a token is fetched: as upstream, they may come later than the configuration.

@@ -177,10 +177,11 @@ fn read(
     content: std::io::Result<Vec<u8>>,
     path: Option<&Path>,
 ) -> Result<(PathBuf, Vec<u8>), Error> {
-    let path = path.unwrap_or(Path::new("")).to_owned();
-    match content {
-        Ok(bytes) => Ok((path, bytes)),
-        Err(source) => Err(Error::File { what, path, source }),
+    match (content, path) {
+        (Ok(bytes), path) => Ok((path.unwrap_or(Path::new("")).to_owned(), bytes)),
+        (Err(source), Some(path)) => Err(Error::File { what, path: path.to_owned(), source }),
+        // What is inline can be read.
+        (Err(_), None) => Err(Error::NoSecretManager),
     }
 }
 
