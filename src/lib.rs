@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod container;
 pub mod telemetry;
 
 pub mod discovery;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use model::wire::expose::{Exposition, Kind};
@@ -15,6 +15,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::flags::Log;
+use crate::container;
 
 /// The version of the server itself.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -132,40 +133,6 @@ fn ticks_per_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
 }
 
-/// The most memory that the process may have, in bytes: what the machine has or a control group leaves of it.
-pub fn memory_limit() -> Option<u64> {
-    let of_machine = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-        Some(kib * 1024)
-    });
-    let groups = read("/proc/self/cgroup").unwrap_or_default();
-    of_machine.into_iter().chain(group_limit(Path::new("/sys/fs/cgroup"), &groups, read)).min()
-}
-
-/// The lowest limit of the groups that a process is in, by the text of its `/proc/self/cgroup`; a group is bound by
-/// those above it too.
-fn group_limit(root: &Path, groups: &str, read: impl Fn(PathBuf) -> Option<String>) -> Option<u64> {
-    let group = |line: &str| -> Option<(PathBuf, &'static [&'static str], PathBuf)> {
-        let mut fields = line.splitn(3, ':');
-        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let path = PathBuf::from(path.trim_start_matches('/'));
-        match controllers {
-            "" => Some((root.to_owned(), &["memory.max", "memory.high"], path)),
-            list if list.split(',').any(|name| name == "memory") => {
-                Some((root.join("memory"), &["memory.limit_in_bytes"], path))
-            }
-            _ => None,
-        }
-    };
-    // Inside a container the path may be that of the host, which is not there to be seen; the root then is the group.
-    let limits = groups.lines().filter_map(group).flat_map(|(root, names, path)| {
-        let folders: Vec<PathBuf> = path.ancestors().map(|above| root.join(above)).collect();
-        folders.into_iter().flat_map(move |folder| names.iter().map(move |name| folder.join(name)))
-    });
-    limits.filter_map(|path| read(path)?.trim().parse().ok()).min()
-}
-
 /// The threads of the process.
 pub fn n_threads() -> usize {
     // The field is behind the priority and the niceness.
@@ -210,7 +177,7 @@ pub fn expose(out: &mut Exposition) {
         let bytes = pages * rustix::param::page_size() as f64;
         out.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", bytes);
     }
-    if let Some(bytes) = memory_limit() {
+    if let Some(bytes) = container::this().memory_bytes() {
         let help = "The most memory that the machine or a control group allows the process.";
         out.gauge("ferula_memory_limit_bytes", help, bytes as f64);
     }
@@ -219,30 +186,5 @@ pub fn expose(out: &mut Exposition) {
     }
     if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
         out.gauge("process_max_fds", "Maximum number of open file descriptors.", limit as f64);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The limit of a process in `groups` on a system with these files below the root.
-    fn check(groups: &str, files: &[(&str, &str)], expected: Option<u64>) {
-        let read = |path: PathBuf| {
-            let found = files.iter().find(|(name, _)| Path::new("/cg").join(name) == path)?;
-            Some(found.1.to_owned())
-        };
-        assert_eq!(group_limit(Path::new("/cg"), groups, read), expected, "{groups}");
-    }
-
-    #[test]
-    fn the_tightest_group_bounds_the_process() {
-        check("0::/", &[], None);
-        check("0::/a/b", &[("a/b/memory.max", "max\n")], None);
-        check("0::/a/b", &[("a/b/memory.max", "max\n"), ("a/memory.max", "1000\n")], Some(1000));
-        check("0::/a/b", &[("a/b/memory.high", "500\n"), ("a/memory.max", "1000\n")], Some(500));
-        check("0::/../x", &[("memory.max", "700\n")], Some(700));
-        let v1 = "3:cpu,cpuacct:/x\n2:memory:/docker/1\n";
-        check(v1, &[("memory/memory.limit_in_bytes", "900\n")], Some(900));
     }
 }

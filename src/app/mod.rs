@@ -32,7 +32,7 @@ pub use files::Files;
 
 use crate::alertmanager::{self, Alertmanager};
 use crate::cli::flags::Flags;
-use crate::{discovery, notifier, queries, rules, scrape, telemetry};
+use crate::{container, discovery, notifier, queries, rules, scrape};
 use reload::Reloads;
 use store::Store;
 
@@ -79,7 +79,10 @@ pub(crate) struct App {
 /// # Errors
 /// An address cannot be bound or the store cannot be opened.
 pub fn run(flags: Flags, files: Files) -> anyhow::Result<()> {
+    let resources = Resources::new(&flags);
+    resources.tell();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(resources.threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
@@ -110,6 +113,44 @@ async fn serve(flags: Flags, files: Files) -> anyhow::Result<()> {
     }
     tracing::info!("see you next time!");
     outcome
+}
+
+/// How many threads work, and how much memory may be used up.
+#[derive(Clone, Copy, Debug)]
+struct Resources {
+    threads: usize,
+    memory_bytes: Option<u64>,
+}
+
+impl Resources {
+    fn new(flags: &Flags) -> Self {
+        let found = container::this();
+        let share = |bytes: u64, ratio: f64| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a u64")]
+            let bytes = (bytes as f64 * ratio) as u64;
+            bytes
+        };
+        Self {
+            threads: found.threads(flags.resources.threads_by_quota),
+            memory_bytes: found
+                .memory_bytes()
+                .and_then(|bytes| flags.resources.memory_ratio.map(|ratio| share(bytes, ratio))),
+        }
+    }
+
+    fn tell(self) {
+        let found = container::this();
+        let shown = |n: Option<u64>| n.map_or_else(|| "none".to_owned(), |n| n.to_string());
+        tracing::info!(
+            cpus = found.cpus,
+            cpu_quota = found.cpu_quota.map_or_else(|| "none".to_owned(), |quota| quota.to_string()),
+            machine_memory_bytes = shown(found.machine_bytes),
+            container_memory_bytes = shown(found.group_bytes),
+            threads = self.threads,
+            memory_budget_bytes = shown(self.memory_bytes),
+            "Resources of the machine and the container"
+        );
+    }
 }
 
 async fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
@@ -316,6 +357,11 @@ impl App {
         listeners.into_iter().map(serve).collect()
     }
 
+    /// How many threads run at once.
+    fn threads(&self) -> usize {
+        Resources::new(&self.flags).threads
+    }
+
     /// Where the routes lie: empty or `/prefix`.
     fn route_prefix(&self) -> String {
         self.flags.web.route_prefix.clone().unwrap_or_else(|| self.external_path())
@@ -337,15 +383,17 @@ fn default_url(port: u16) -> String {
 fn engine(flags: &Flags) -> Engine {
     let has = |name: &str| flags.features.contains(name);
     let query = flags.query;
+    let resources = Resources::new(flags);
     Engine::new(EngineOptions {
         lookback_delta: query.lookback_delta,
         timeout: query.timeout,
         max_samples: query.samples_max,
-        max_total_bytes: telemetry::memory_limit()
-            .and_then(|limit| usize::try_from(limit / 2).ok())
+        max_total_bytes: resources
+            .memory_bytes
+            .and_then(|budget| usize::try_from(budget / 2).ok())
             .unwrap_or(usize::MAX),
         max_concurrency: query.concurrency_max,
-        threads: thread::available_parallelism().map_or(1, usize::from),
+        threads: resources.threads,
         features: Features {
             parser: promql::parse::Options {
                 experimental_functions: has("promql-experimental-functions"),
@@ -375,7 +423,7 @@ fn scrape_manager(
         } else {
             Duration::ZERO
         },
-        n_lanes: thread::available_parallelism().map_or(1, usize::from).min(SCRAPE_LANES_MAX),
+        n_lanes: Resources::new(flags).threads.min(SCRAPE_LANES_MAX),
         extras: scrape::Extras {
             metadata: features.logs_metadata,
             // Whoever wants zeros where counts begin has to know where that is.

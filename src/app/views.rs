@@ -235,7 +235,7 @@ impl view::StatusSource for App {
 
     fn runtime_info(&self) -> view::RuntimeInfo {
         let last = self.reloads.last();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads();
         view::RuntimeInfo {
             start_time: notifier::alert::rfc3339(self.started_at),
             cwd: std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default(),

@@ -62,9 +62,9 @@ const FLAGS: &[Flag] = &[
     flag("config.auto-reload", Bool, "false", NoEffect, "Reload the configuration when its file changes."),
     flag("config.auto-reload-interval", Text, "30s", NoEffect, "How often to look for changes of the configuration."),
     flag("web.listen-address", List, "0.0.0.0:9090", Shown, "Address to listen on for UI, API, and telemetry. Can be repeated."),
-    flag("auto-gomaxprocs", Bool, "true", NoEffect, "Set the number of threads from the container's quota."),
-    flag("auto-gomemlimit", Bool, "true", NoEffect, "Set the memory limit from the container's or the system's."),
-    flag("auto-gomemlimit.ratio", Text, "0.9", NoEffect, "The share of the container's memory to use."),
+    flag("auto-gomaxprocs", Bool, "true", Shown, "Have no more threads than the container's CPU quota keeps busy."),
+    flag("auto-gomemlimit", Bool, "true", Shown, "Bound the memory of queries by the container's or the system's."),
+    flag("auto-gomemlimit.ratio", Text, "0.9", Shown, "The share of the container's memory to use."),
     flag("auto-gomemlimit.refresh-interval", Text, "0s", NoEffect, "How often to read the memory limit again."),
     flag("web.config.file", Text, "", NoEffect, "Configuration file for TLS and authentication."),
     flag("web.read-timeout", Text, "5m", Shown, "Maximum duration before timing out read of the request, and closing idle connections."),
@@ -273,6 +273,7 @@ pub struct Flags {
     pub rules: crate::rules::Options,
     pub notifier: crate::notifier::manager::Options,
     pub query: Query,
+    pub resources: Resources,
     pub scrape: Scrape,
     pub features: BTreeSet<String>,
     pub log: Log,
@@ -304,6 +305,15 @@ pub struct Storage {
     pub keeps_exemplars: bool,
     /// How often the store looks after itself.
     pub reload_interval: Duration,
+}
+
+/// How much of what [`crate::container`] finds is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    /// No more threads than control groups keep busy.
+    pub threads_by_quota: bool,
+    /// The share of the memory that may be used; `None` for no bound.
+    pub memory_ratio: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -367,6 +377,7 @@ impl Flags {
                 ),
                 drain_on_shutdown: values.bool("alertmanager.drain-notification-queue-on-shutdown")?,
             },
+            resources: resources(values)?,
             query: Query {
                 lookback_delta: values.duration("query.lookback-delta")?,
                 timeout: values.duration("query.timeout")?,
@@ -384,6 +395,21 @@ impl Flags {
             warnings,
         })
     }
+}
+
+fn resources(values: &Values) -> anyhow::Result<Resources> {
+    let text = values.text("auto-gomemlimit.ratio");
+    let ratio: f64 = text
+        .parse()
+        .with_context(|| format!("--auto-gomemlimit.ratio: expected a number but got {text:?}"))?;
+    ensure!(
+        ratio > 0.0 && ratio <= 1.0,
+        "--auto-gomemlimit.ratio must be greater than 0 and less than or equal to 1."
+    );
+    Ok(Resources {
+        threads_by_quota: values.bool("auto-gomaxprocs")?,
+        memory_ratio: values.bool("auto-gomemlimit")?.then_some(ratio),
+    })
 }
 
 fn web(values: &Values) -> anyhow::Result<Web> {
