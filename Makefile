@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp kubectl compat differential faults fuzz generated bench compare numbers clean
+.PHONY: help run build ui check test test-ui peers smtp kubectl compat differential mutated-configs faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -22,7 +22,7 @@ T ?=
 B ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## build and start the server with the example configuration on http://localhost:9090
 	@mkdir -p $(TARGET)/example-data
@@ -81,6 +81,10 @@ differential: peers ## queries at random, beside 3.14 if the peers have it; QUER
 	  FERULA_DIFFERENTIAL_PEER=$(notdir $(firstword $(wildcard $(FERULA_PEERS)/bin/prometheus-next) prometheus)) \
 	  $(if $(REPORT),FERULA_DIFFERENTIAL_REPORT=$(abspath $(REPORT))) \
 	  cargo test --locked --release --test it -- differential::queries --nocapture
+
+mutated-configs: peers ## changed configurations, refused or taken as promtool does; N=3000 SEED=1
+	MUTATED_CONFIGS=$(or $(N),3000) MUTATED_SEED=$(or $(SEED),1) MUTATED_SHOW=1 \
+	  cargo test -p config --locked --test reference mutated -- --nocapture
 
 faults: ## break the disk under the store at each of its operations, and cut the power after each
 	FERULA_FAULTS=all cargo test -p tsdb --locked --lib testing::crash

@@ -16,7 +16,7 @@ mod scrape_files;
 mod storage;
 pub mod tracing;
 
-pub use decode::{load, load_main, load_with, parse};
+pub use decode::{fingerprint, load, load_main, load_with, parse};
 pub(crate) use discovery::decode::decode_static_group;
 pub use discovery::*;
 

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use md5::{Digest as _, Md5};
 use model::Labels;
 use model::quote::go_quote;
 
@@ -66,6 +67,43 @@ fn read_main(path: &Path, defaults: &Defaults) -> Result<(Config, RawGlobal), Er
 pub fn parse(text: &str, base_dir: &Path) -> Result<Config, Error> {
     let file = base_dir.join("prometheus.yml");
     parse_as(text, &file, base_dir, &Defaults::default()).map(|(config, _)| config)
+}
+
+/// A number that changes with the main file or any file of rules or jobs that it names now. The file need not be
+/// valid otherwise.
+///
+/// # Errors
+/// A file cannot be read, or the main one is no YAML.
+///
+/// Compat: prometheus `config`, `GenerateChecksum`.
+pub fn fingerprint(path: &Path) -> Result<[u8; 16], Error> {
+    let mut hash = Md5::new();
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, &e))?;
+    hash.update(&text);
+    let document = tree::parse(&text).map_err(|issue| Error::config(path, Problem::from(issue)))?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    // What is wrong with the rest is for the reading to say.
+    let mut patterns = Vec::new();
+    if let Some(root) = &document.root {
+        let mut decoder = Decoder::new(Dialect::V2);
+        let read = decoder.fields(root, "config.plain", &mut |decoder, key, value| {
+            if matches!(key, "rule_files" | "scrape_config_files") {
+                patterns.extend(decode_patterns(decoder, value)?.into_iter().map(|(_, pattern)| pattern));
+            }
+            Ok(true)
+        });
+        read.map_err(|issue| Error::config(path, Problem::from(issue)))?;
+    }
+    for pattern in patterns {
+        for file in paths::glob(&paths::join(base, &pattern)).unwrap_or_default() {
+            let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, &e))?;
+            for part in [file.as_os_str().as_encoded_bytes(), &bytes] {
+                hash.update(part.len().to_le_bytes());
+                hash.update(part);
+            }
+        }
+    }
+    Ok(hash.finalize().into())
 }
 
 pub(super) fn parse_as(

@@ -237,3 +237,15 @@ proptest! {
         }
     }
 }
+
+/// The standard wants such lines indented, the reference library does not mind.
+#[test]
+fn quoted_scalars_go_on_anywhere() {
+    let text = "a:\n  b: 'x\ny\n\n z'\n  c: \"1\n2\"\nd: 3\n";
+    let root = super::tree::parse(text).unwrap().root.unwrap();
+    let a = root.get("a").unwrap();
+    assert_eq!(a.get("b").unwrap().text(), Some("x y\nz"));
+    assert_eq!(a.get("c").unwrap().text(), Some("1 2"));
+    let d = root.get("d").unwrap();
+    assert_eq!((d.pos.line, d.pos.column, d.text()), (8, 4, Some("3")));
+}

@@ -3,6 +3,7 @@
 //! Aliases share the node of their anchor, so a tree costs what the file costs; what it would cost when
 //! written out is counted, and refused where it is absurd.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -93,22 +94,44 @@ pub(crate) struct Document {
 /// # Errors
 /// The text is not YAML, holds an anchor inside itself, or aliases beyond reason.
 pub(crate) fn parse(text: &str) -> Result<Document, Issue> {
-    let mut builder = Builder {
-        text,
-        parser: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        nodes: 0,
-        offset: 0,
-        flow_depth: 0,
-    };
-    let document = builder.document()?;
-    if let Some(root) = &document.root
-        && root.size > ALIAS_NODES_FREE
-        && root.size / builder.nodes.max(1) > ALIAS_RATIO_MAX
-    {
-        return Err(Issue::new(root.pos, "yaml: document contains excessive aliasing"));
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..REINDENTED_MAX {
+        let mut builder = Builder::new(&text);
+        let result = builder.parse();
+        let (Err(_), Some(offset)) = (&result, builder.outdented) else { return result };
+        // Blanks in front of a line of a quoted scalar mean nothing, and the reference library does not count them.
+        text.to_mut().insert_str(offset, &" ".repeat(REINDENTED_BY));
     }
-    Ok(document)
+    Builder::new(&text).parse()
+}
+
+/// So many lines of quoted scalars may stand further left than the parser takes, and so far are they moved.
+const REINDENTED_MAX: usize = 100;
+const REINDENTED_BY: usize = 2 * DEPTH_MAX;
+
+impl<'a> Builder<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            parser: Parser::new_from_str(text),
+            anchors: HashMap::new(),
+            nodes: 0,
+            offset: 0,
+            flow_depth: 0,
+            outdented: None,
+        }
+    }
+
+    fn parse(&mut self) -> Result<Document, Issue> {
+        let document = self.document()?;
+        if let Some(root) = &document.root
+            && root.size > ALIAS_NODES_FREE
+            && root.size / self.nodes.max(1) > ALIAS_RATIO_MAX
+        {
+            return Err(Issue::new(root.pos, "yaml: document contains excessive aliasing"));
+        }
+        Ok(document)
+    }
 }
 
 struct Builder<'a> {
@@ -120,6 +143,8 @@ struct Builder<'a> {
     /// Where the last event begins, and how many flow collections are open there.
     offset: usize,
     flow_depth: usize,
+    /// Where a line of a quoted scalar stands too far left, if that was the error.
+    outdented: Option<usize>,
 }
 
 type Spanned<'a> = (Event<'a>, Pos);
@@ -157,6 +182,9 @@ impl<'a> Builder<'a> {
             }
             Some(Err(error)) => {
                 let pos = position(error.marker().line(), error.marker().col() + 1);
+                if *error.kind() == ErrorKind::InvalidQuotedScalarIndent {
+                    self.outdented = error.marker().byte_offset();
+                }
                 Err(Issue::new(pos, self.complaint(pos, &error)))
             }
         }
@@ -165,6 +193,11 @@ impl<'a> Builder<'a> {
     /// The reference library's words where the two parsers mean the same, ours elsewhere.
     fn complaint(&self, pos: Pos, error: &ScanError) -> String {
         let text = match error.kind() {
+            ErrorKind::UnclosedQuotedScalar => {
+                // There the reference library stopped looking for the end.
+                let line = self.text.matches('\n').count() + 1;
+                return format!("yaml: line {line}: found unexpected end of stream");
+            }
             ErrorKind::UnknownAnchor => {
                 let at = error.marker().byte_offset().unwrap_or_default();
                 let rest = self.text.get(at..).unwrap_or_default().trim_start_matches('*');
@@ -182,7 +215,6 @@ impl<'a> Builder<'a> {
             ErrorKind::ExpectedFlowMappingSeparator => "did not find expected ',' or '}'".to_owned(),
             ErrorKind::ExpectedFlowSequenceSeparator => "did not find expected ',' or ']'".to_owned(),
             ErrorKind::ExpectedNodeContent => "did not find expected node content".to_owned(),
-            ErrorKind::UnclosedQuotedScalar => "found unexpected end of stream".to_owned(),
             ErrorKind::SimpleKeyExpected => "could not find expected ':'".to_owned(),
             ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation => {
                 "found character that cannot start any token".to_owned()
