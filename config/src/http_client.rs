@@ -4,11 +4,14 @@
 
 mod auth;
 pub(crate) mod decode;
+mod file;
 mod headers;
 pub(crate) mod print;
 mod proxy;
 pub mod sigv4;
 pub(crate) mod tls;
+
+pub use file::load;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -36,6 +36,7 @@ pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod units;
+pub mod web;
 mod uri;
 mod yaml;
 

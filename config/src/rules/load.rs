@@ -21,6 +21,8 @@ use crate::{Error, Problem, template};
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub name_scheme: NameScheme,
+    /// Keys that mean nothing here are no errors.
+    pub ignore_unknown_fields: bool,
     /// The switches of the language.
     pub promql: promql::parse::Options,
 }
@@ -55,6 +57,7 @@ pub fn load_with(path: &Path, options: &Options) -> Result<RuleFile, Error> {
 /// Rules are refused; all of them are named.
 pub fn parse(text: &str, path: &Path, options: &Options) -> Result<RuleFile, Error> {
     let mut decoder = Decoder::new(Dialect::V3);
+    decoder.ignores_unknown = options.ignore_unknown_fields;
     let document = decode(&mut decoder, text);
     let (groups, has_more) = document.map_err(|issue| {
         // The library's own errors name their lines.

@@ -58,6 +58,8 @@ pub(crate) type PairReader<'a, T> = dyn FnMut(&mut Decoder, &Node, &Node) -> Dec
 /// Collects the type errors of one document.
 pub(crate) struct Decoder {
     pub(crate) dialect: Dialect,
+    /// Keys that a type does not have are passed over instead of reported.
+    pub(crate) ignores_unknown: bool,
     errors: Vec<Issue>,
     /// What is accepted but should be known to the operator.
     pub(crate) warnings: Vec<String>,
@@ -65,7 +67,7 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn new(dialect: Dialect) -> Self {
-        Self { dialect, errors: Vec::new(), warnings: Vec::new() }
+        Self { dialect, ignores_unknown: false, errors: Vec::new(), warnings: Vec::new() }
     }
 
     /// Reports the collected type errors as one issue at the place of the first.
@@ -169,7 +171,7 @@ impl Decoder {
             }
             if field(self, &name, value)? {
                 done.push(name);
-            } else {
+            } else if !self.ignores_unknown {
                 self.note(key.pos, &format!("field {name} not found in type {go_type}"));
             }
         }
