@@ -126,6 +126,8 @@ impl Groups {
         files
             .flat_map(|(name, folders)| folders.iter().map(move |folder| folder.join(name)))
             .filter_map(|path| read(&path)?.trim().parse().ok())
+            // Version 1 has no word for no limit: it is the largest number of whole pages.
+            .filter(|bytes| *bytes < 1 << 60)
             .min()
     }
 
@@ -215,6 +217,9 @@ mod tests {
             ("sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes", "9223372036854771712\n"),
         ];
         check(groups, &unlimited, None, 7, all);
+        let mut files = unlimited.to_vec();
+        files.push(("proc/self/cgroup", groups));
+        assert_eq!(detect(&files).group_bytes, None);
         let limited = [
             ("sys/fs/cgroup/cpu,cpuacct/docker/1/cpu.cfs_quota_us", "150000\n"),
             ("sys/fs/cgroup/cpu,cpuacct/docker/1/cpu.cfs_period_us", "50000\n"),

@@ -237,8 +237,8 @@ impl ServerCertVerifier for Verified {
         let name = self.name.as_ref().unwrap_or(server_name);
         let by_chain = self.chain.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
         match by_chain {
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
-                if self.pinned.iter().any(|pinned| pinned == end_entity) =>
+            Err(rustls::Error::InvalidCertificate(error))
+                if is_authority(&error) && self.pinned.iter().any(|pinned| pinned == end_entity) =>
             {
                 rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -268,6 +268,12 @@ impl ServerCertVerifier for Verified {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
     }
+}
+
+/// Whether a certificate was refused only because it may sign others, which webpki looks at after its dates.
+fn is_authority(error: &CertificateError) -> bool {
+    // The library's own type of error is not ours to name.
+    matches!(error, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
 }
 
 /// One verdict on every certificate, whatever it says.
@@ -373,6 +379,9 @@ fn explain_tls(error: &rustls::Error) -> String {
                 format!("certificate is valid for {}, not {expected}", names.join(", "))
             })
         }
+        InvalidCertificate(error) if is_authority(error) => of_certificate(
+            "certificate signed by unknown authority: that of an authority itself must be among those in ca_file",
+        ),
         InvalidCertificate(other) => format!("tls: failed to verify certificate: {other}"),
         AlertReceived(alert) => format!("remote error: tls: {}", alert_text(*alert)),
         InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {

@@ -841,3 +841,41 @@ async fn a_target_stays_on_its_lane() {
     assert_eq!(bench.store.values(&named("scrape_samples_scraped"))[..4], ["1"; 4]);
     assert_eq!(bench.store.values(&named("a"))[..3], ["1", "stale", "3"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_of_one_job_leaves_the_other_its_connection_cache_and_times() {
+    let (stays, changes) =
+        (Scripted::start(vec![text("a 1\n")]).await, Scripted::start(vec![text("a 1\n")]).await);
+    let bench = Bench::new("");
+    let apply = |keys: &str| {
+        let text = format!(
+            "global: {{scrape_interval: 10s, scrape_timeout: 3s}}\n\
+             scrape_configs: [{{job_name: j}}, {{job_name: k, {keys}}}]\n"
+        );
+        bench.manager.apply(&config::prometheus::parse(&text, Path::new("/")).unwrap()).unwrap();
+    };
+    apply("honor_labels: false");
+    let set = |job: &str, target: &Scripted| {
+        let labels = Labels::from_pairs([("__address__", target.address.as_str()), ("instance", "i")]);
+        let group = TargetGroup { source: "0".to_owned(), targets: vec![labels], labels: Labels::empty() };
+        (job.to_owned(), vec![Arc::new(group)])
+    };
+    bench.targets.send_replace(Arc::new(TargetSets::from([set("j", &stays), set("k", &changes)])));
+    let of_k = UP.replace("\"j\"", "\"k\"");
+    for keys in
+        ["metric_relabel_configs: [{target_label: x, replacement: y}]", "sample_limit: 7", "scheme: http"]
+    {
+        let (n, m) = (bench.store.values(UP).len(), bench.store.values(&of_k).len());
+        bench.until(|store| store.values(UP).len() >= n + 2 && store.values(&of_k).len() >= m + 2).await;
+        apply(keys);
+    }
+    bench.scraped(bench.store.values(UP).len() + 2).await;
+    assert_eq!(stays.seen.lock().n_connections, 1);
+    assert!(changes.seen.lock().n_connections > 1, "other credentials want another connection");
+    let times = bench.store.times(UP);
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 10_000), "{times:?}");
+    let added = bench.store.values(&named("scrape_series_added"));
+    assert_eq!(added[0], "1");
+    assert!(added[1..].iter().all(|n| n == "0"), "the cache was lost: {added:?}");
+    assert!(!bench.store.values(&named("a")).contains(&"stale".to_owned()));
+}

@@ -23,6 +23,8 @@ mod pingpong;
 mod process;
 mod queries;
 mod reload;
+mod scrape_security;
 mod scripted;
 mod scripts_on_store;
 mod tidy;
+mod tls;
