@@ -1,7 +1,8 @@
 //! A connection to one target: dialled directly, through a proxy or to a Unix socket, over TLS or not.
 //!
-//! A target has one connection, which its loop keeps between scrapes. Nothing polls it meanwhile: there is no task per
-//! connection, and a server that hung up is noticed at the next scrape, which then connects anew.
+//! A target has one connection, which its loop keeps between scrapes. Nothing polls it meanwhile, and it rests as a bare
+//! stream: there is no task and no buffer per connection, and a server that hung up is noticed at the next scrape, which
+//! then connects anew.
 //! HTTP/1.1 is what we offer: one request at a time gains nothing by HTTP/2, which costs several times the memory and a
 //! task. A TLS target that insists on HTTP/2 gets it, where the configuration allows that.
 //!
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ use super::fetch::Client;
 use super::target::Url;
 use crate::http_client::{self, Proxy, ProxyKind, TlsSource, plain};
 
-/// Read at once and kept per connection, so it is small; a body of 64 KiB takes four reads.
+/// Read at once; a body of 64 KiB takes four reads.
 const READ_BYTES: usize = 16 << 10;
 
 /// How long an address may keep silent before the next one of a name is tried beside it.
@@ -44,21 +45,41 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Connection {
     pub(super) open: Option<Open>,
+    resting: Option<Resting>,
     /// The target has refused to speak anything else.
     wants_http2: bool,
 }
 
 pub(super) struct Open {
-    sender: Sender,
-    driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+    speaker: Speaker,
     is_closed: bool,
     is_tls: bool,
     form: Form,
 }
 
-enum Sender {
-    Http1(http1::SendRequest<Empty<Bytes>>),
-    Http2(http2::SendRequest<Empty<Bytes>>),
+type Http1 = http1::Connection<TokioIo<Box<dyn Stream>>, Empty<Bytes>>;
+
+enum Speaker {
+    Http1 { sender: http1::SendRequest<Empty<Bytes>>, driver: Box<Http1> },
+    Http2 { sender: http2::SendRequest<Empty<Bytes>>, driver: Pin<Box<dyn Future<Output = ()> + Send>> },
+}
+
+impl Speaker {
+    /// Does the connection's part; ready when it has ended, however that was.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            // How the connection ended is told by the request that it fails.
+            Self::Http1 { driver, .. } => Pin::new(&mut **driver).poll(cx).map(drop),
+            Self::Http2 { driver, .. } => driver.as_mut().poll(cx),
+        }
+    }
+}
+
+/// A connection between two scrapes: 24 KiB of buffers would be kept for nothing.
+struct Resting {
+    stream: Box<dyn Stream>,
+    is_tls: bool,
+    form: Form,
 }
 
 /// How a request names what it wants.
@@ -83,19 +104,41 @@ impl Connection {
     /// Closes it; what is known of the target stays.
     pub(super) fn close(&mut self) {
         self.open = None;
+        self.resting = None;
     }
 
     /// Whether it is open and the server still holds its end.
     pub(super) async fn is_usable(&mut self) -> bool {
-        match &mut self.open {
-            Some(open) => open.is_usable().await,
-            None => false,
+        if let Some(Resting { stream, is_tls, form }) = self.resting.take() {
+            self.open = speak(stream, is_tls, form).await.ok();
+        }
+        self.open.as_mut().is_some_and(Open::is_usable)
+    }
+
+    /// Lets go of everything that is of use only while somebody asks. The last answer has been read to its end.
+    pub(super) fn rest(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        if !open.is_usable() {
+            return;
+        }
+        let (is_tls, form) = (open.is_tls, open.form);
+        match open.speaker {
+            Speaker::Http1 { driver, .. } => {
+                let parts = driver.into_parts();
+                // Who sends more than was asked for is not asked again this way.
+                if parts.read_buf.is_empty() {
+                    self.resting = Some(Resting { stream: parts.io.into_inner(), is_tls, form });
+                }
+            }
+            speaker @ Speaker::Http2 { .. } => {
+                self.open = Some(Open { speaker, is_closed: false, is_tls, form });
+            }
         }
     }
 
     /// Opens it anew.
     pub(super) async fn connect(&mut self, client: &Client, place: Place<'_>) -> Result<(), String> {
-        self.open = None;
+        self.close();
         let opened = connect(client, place, self.wants_http2).await;
         let opened = match opened {
             Err(Failure::WantsHttp2) if !self.wants_http2 && client.tls_http2.is_some() => {
@@ -126,12 +169,12 @@ impl Open {
         &mut self,
         request: http::Request<Empty<Bytes>>,
     ) -> Result<http::Response<Incoming>, hyper::Error> {
-        match &mut self.sender {
-            Sender::Http1(sender) => {
+        match &mut self.speaker {
+            Speaker::Http1 { sender, .. } => {
                 let sent = sender.send_request(request);
                 self.drive(sent).await
             }
-            Sender::Http2(sender) => {
+            Speaker::Http2 { sender, .. } => {
                 let sent = sender.send_request(request);
                 self.drive(sent).await
             }
@@ -141,12 +184,12 @@ impl Open {
     /// Waits for `work` while the connection does its part.
     pub(super) async fn drive<F: Future>(&mut self, work: F) -> F::Output {
         let mut work = pin!(work);
-        let (driver, is_closed) = (&mut self.driver, &mut self.is_closed);
+        let (speaker, is_closed) = (&mut self.speaker, &mut self.is_closed);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(output);
             }
-            if !*is_closed && driver.as_mut().poll(cx).is_ready() {
+            if !*is_closed && speaker.poll(cx).is_ready() {
                 *is_closed = true;
             }
             // What the connection has just received is there for the taking.
@@ -155,19 +198,13 @@ impl Open {
         .await
     }
 
-    async fn is_usable(&mut self) -> bool {
-        let is_closed = &mut self.is_closed;
-        let driver = &mut self.driver;
-        std::future::poll_fn(|cx| {
-            if !*is_closed && driver.as_mut().poll(cx).is_ready() {
-                *is_closed = true;
-            }
-            Poll::Ready(())
-        })
-        .await;
-        let is_ready = match &self.sender {
-            Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready(),
+    fn is_usable(&mut self) -> bool {
+        // Nobody waits for what happens later: it is looked for at the next use.
+        let mut cx = Context::from_waker(Waker::noop());
+        self.is_closed = self.is_closed || self.speaker.poll(&mut cx).is_ready();
+        let is_ready = match &self.speaker {
+            Speaker::Http1 { sender, .. } => sender.is_ready(),
+            Speaker::Http2 { sender, .. } => sender.is_ready(),
         };
         !self.is_closed && is_ready
     }
@@ -313,24 +350,23 @@ async fn finish<S: Stream + 'static>(
     form: Form,
 ) -> Result<Open, Failure> {
     if !is_tls {
-        return speak(stream, false, form).await;
+        return speak(Box::new(stream), false, form).await;
     }
     let stream = secure(stream, tls, host).await?;
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         return speak_http2(stream).await;
     }
-    speak(stream, true, form).await
+    speak(Box::new(stream), true, form).await
 }
 
-async fn speak(stream: impl Stream + 'static, is_tls: bool, form: Form) -> Result<Open, Failure> {
-    let (sender, connection) = http1::Builder::new()
+async fn speak(stream: Box<dyn Stream>, is_tls: bool, form: Form) -> Result<Open, Failure> {
+    let (sender, driver) = http1::Builder::new()
         .read_buf_exact_size(Some(READ_BYTES))
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| explain(&error))?;
-    // How the connection ended is told by the request that it fails.
-    let driver = Box::pin(async move { drop(connection.await) });
-    Ok(Open { sender: Sender::Http1(sender), driver, is_closed: false, is_tls, form })
+    let speaker = Speaker::Http1 { sender, driver: Box::new(driver) };
+    Ok(Open { speaker, is_closed: false, is_tls, form })
 }
 
 async fn speak_http2(stream: impl Stream + 'static) -> Result<Open, Failure> {
@@ -339,7 +375,8 @@ async fn speak_http2(stream: impl Stream + 'static) -> Result<Open, Failure> {
         .await
         .map_err(|error| explain(&error))?;
     let driver = Box::pin(async move { drop(connection.await) });
-    Ok(Open { sender: Sender::Http2(sender), driver, is_closed: false, is_tls: true, form: Form::Http2 })
+    let speaker = Speaker::Http2 { sender, driver };
+    Ok(Open { speaker, is_closed: false, is_tls: true, form: Form::Http2 })
 }
 
 /// The error in the words that upstream's users know.

@@ -94,7 +94,9 @@ pub(super) async fn fetch(
         }
         Err(_) => Err(Error::Other("context deadline exceeded".to_owned())),
     };
-    if result.is_err() {
+    if result.is_ok() {
+        connection.rest();
+    } else {
         connection.close();
     }
     result
