@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp kubectl compat differential mutated-configs faults fuzz generated bench compare numbers clean
+.PHONY: help run build ui check test test-ui peers smtp dns kubectl compat differential mutated-configs faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -43,7 +43,7 @@ check: ## formatting and lints, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-test: ui test-ui check peers smtp kubectl ## everything that CI runs; T=name for the Rust tests with that name alone
+test: ui test-ui check peers smtp dns kubectl ## everything that CI runs; T=name for the Rust tests with that name alone
 	cargo test --workspace --locked $(T)
 
 test-ui: ui
@@ -72,6 +72,11 @@ kubectl: ## install the client of Kubernetes that lists from the API server of t
 	  apt-get -qq update && apt-get -qq install -y --no-install-recommends kubernetes-client \
 	  || echo "kubectl: could not be installed, the tests that need it will say so"; \
 	else echo "kubectl: not here and not root, the tests that need it will say so"; fi
+
+dns: ## install the name server that the tests of DNS discovery ask
+	@if [ -x /usr/sbin/dnsmasq ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get -qq update && apt-get -qq install -y dnsmasq-base; fi; \
+	[ -x /usr/sbin/dnsmasq ] || echo "dns: dnsmasq could not be installed, the tests that need it will say so"
 
 compat: peers ## compare with Prometheus 3.5: every endpoint, and 1,500 queries at random
 	cargo test --locked --test it -- compat:: differential:: --nocapture

@@ -100,6 +100,26 @@ impl view::TargetSource for App {
         self.scrape.pools()
     }
 
+    fn discovery(&self) -> Vec<view::Discovery> {
+        let managers = [("scrape", &self.scrape_discovery), ("notify", &self.notify_discovery)];
+        let sections = managers.into_iter().flat_map(|(name, manager)| {
+            manager.status().into_iter().map(move |status| {
+                let (last_error, since) =
+                    status.failure.map_or((String::new(), None), |f| (f.error, Some(f.since)));
+                view::Discovery {
+                    job: status.job,
+                    manager: name,
+                    mechanism: status.mechanism,
+                    targets: status.n_targets,
+                    last_error,
+                    failing_since: time_text(since),
+                    last_update: time_text(status.last_update),
+                }
+            })
+        });
+        sections.collect()
+    }
+
     fn metadata(&self) -> Vec<view::TargetMetadata> {
         let told = self.scrape.metadata().into_iter().map(|told| view::TargetMetadata {
             target: told.labels.to_map(),

@@ -218,6 +218,10 @@ impl Files {
     fn read(&mut self, path: &Path, metrics: &Metrics) -> Result<Update, Error> {
         let io = |error: std::io::Error| Error(format!("could not read the file: {error}"));
         let meta = std::fs::metadata(path).map_err(io)?;
+        if !meta.is_file() {
+            // Reading a pipe would wait for ever.
+            return Err(Error("not a regular file".to_owned()));
+        }
         if meta.len() > FILE_BYTES_MAX {
             return Err(Error(format!("the file has {} bytes, more than {FILE_BYTES_MAX}", meta.len())));
         }

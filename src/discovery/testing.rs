@@ -1,7 +1,9 @@
 //! What the tests of the mechanisms share: a server that answers over real HTTP with what it is told.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use parking_lot::Mutex;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -90,8 +94,54 @@ impl Server {
         server
     }
 
+    /// The same over TLS, with a certificate of its own that is left in `folder`; `None`, with a word about it,
+    /// where there is no openssl to make one.
+    pub(super) async fn over_tls(test: &str, folder: &Path, page: Page) -> Option<Self> {
+        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        let made = std::process::Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "2",
+            ])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert)
+            .stderr(std::process::Stdio::null())
+            .status();
+        if !made.is_ok_and(|status| status.success()) {
+            let line = format!("SKIPPED discovery::{test}: no openssl to make a certificate with\n");
+            // Not `println!`: what that says of a test that passes nobody gets to see.
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            return None;
+        }
+        let chain = CertificateDer::pem_file_iter(&cert).unwrap().collect::<Result<_, _>>().unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(crate::http_client::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, PrivateKeyDer::from_pem_file(&key).unwrap())
+            .unwrap();
+        let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = inner.local_addr().unwrap();
+        let listener = TlsListener { inner, acceptor: Arc::new(config).into() };
+        let (shared, router) = router(Box::new(move |_| page.clone()));
+        let stop = CancellationToken::new();
+        let serve = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tokio::spawn(async move { serve.await });
+        Some(Self { address, shared, stop })
+    }
+
     /// The same on a unix socket.
-    pub(super) fn on_socket(path: &std::path::Path, page: Page) -> Self {
+    pub(super) fn on_socket(path: &Path, page: Page) -> Self {
         let listener = tokio::net::UnixListener::bind(path).unwrap();
         let (shared, router) = router(Box::new(move |_| page.clone()));
         let stop = CancellationToken::new();
@@ -114,6 +164,30 @@ impl Server {
 
     pub(super) fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().clone()
+    }
+}
+
+struct TlsListener {
+    inner: TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = self.inner.accept().await.unwrap();
+            // A client that does not like the certificate goes away.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.inner.local_addr()
     }
 }
 

@@ -57,7 +57,6 @@ impl Headers {
                 (TextSource::Inline(username), SecretSource::Inline(password)) => {
                     Scheme::Ready(basic_value(username, password.expose())?)
                 }
-                (TextSource::Ref(_), _) | (_, SecretSource::Ref(_)) => return Err(Error::NoSecretManager),
                 (username, password) => {
                     Scheme::Basic { username: username.clone(), password: password.clone() }
                 }

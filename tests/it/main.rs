@@ -12,6 +12,7 @@ mod bad_input;
 mod compat;
 mod differential;
 mod directory;
+mod discovery;
 mod exposition;
 mod extras;
 mod kill;

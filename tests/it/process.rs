@@ -296,7 +296,7 @@ impl Home {
         self.server(Path::new(env!("CARGO_BIN_EXE_ferula")), args)
     }
 
-    fn server(&self, program: &Path, args: &[&str]) -> Command {
+    pub(crate) fn server(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.0.path())

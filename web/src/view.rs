@@ -68,9 +68,29 @@ pub struct TargetMetadata {
     pub families: Vec<(String, Metadata)>,
 }
 
+/// How one section of a job's discovery does.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Discovery {
+    /// The job, or which Alertmanagers.
+    pub job: String,
+    /// `scrape` or `notify`, as the metrics of discovery name it.
+    pub manager: &'static str,
+    pub mechanism: &'static str,
+    /// How many targets it knows before relabelling, the last known ones where it fails.
+    pub targets: usize,
+    /// Empty if all is well.
+    pub last_error: String,
+    /// Since when it fails; the time before all times if it does not.
+    pub failing_since: TimeText,
+    pub last_update: TimeText,
+}
+
 /// The scrape side of the server.
 pub trait TargetSource: Send + Sync {
     fn targets(&self) -> Targets;
+    /// By job, in the order of its sections.
+    fn discovery(&self) -> Vec<Discovery>;
     /// All pools, sorted.
     fn pools(&self) -> Vec<String>;
     fn metadata(&self) -> Vec<TargetMetadata>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Secret;
-use config::http_client::HttpClient;
+use config::http_client::{HttpClient, TextSource};
 use config::prometheus::ConsulDiscovery;
 use expect_test::expect;
 use parking_lot::Mutex;
@@ -131,7 +131,12 @@ async fn instances_become_targets() {
     let mut running = Running::start(&section(&server));
     let lines: Vec<String> =
         running.next().await.iter().map(|line| line.replace("__meta_consul_", "")).collect();
-    expect![[r#""#]].assert_eq(&(lines.join("\n") + "\n"));
+    expect![[r#"
+        web: {__address__="192.0.2.10:8080", address="192.0.2.10", dc="dc-test", health="warning", metadata_os_name="linux", metadata_rack_id="r1", namespace="default", node="rack-1", partition="default", service="web", service_id="web-1", service_metadata_git_sha="abc", service_port="8080", tagged_address_lan="192.0.2.10", tagged_address_wan_ipv4="198.51.100.10", tags=",blue,v=1,"}
+        web: {__address__="[2001:db8::80]:0", address="2001:db8::2", dc="dc-test", health="critical", node="rack-2", service="web", service_address="2001:db8::80", service_id="web-2", service_port="0", tags=",,"}
+        web: {__address__="web-3.example.org:81", address="192.0.2.12", dc="dc-test", health="maintenance", node="rack-3", service="web", service_address="web-3.example.org", service_id="web-3", service_port="81", tags=",,"}
+        web: {__address__="192.0.2.13:82", address="192.0.2.13", dc="dc-test", node="rack-4", service="web", service_id="web-4", service_port="82", tags=",,"}
+    "#]].assert_eq(&(lines.join("\n") + "\n"));
     assert!(running.context.health.failure().is_none());
 }
 
@@ -217,6 +222,35 @@ async fn questions_carry_what_the_section_says() {
     assert!(later.iter().any(|text| text.contains("&index=8&")), "{later:?}");
     assert!(asked.iter().all(|asked| asked.header("x-consul-token") == Some("t0ken")));
     assert!(asked.iter().all(|asked| !asked.uri.path().contains("/b")), "b is not asked for");
+}
+
+#[tokio::test]
+async fn over_tls_with_a_token_and_never_past_a_wrong_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = "consul::over_tls_with_a_token_and_never_past_a_wrong_certificate";
+    let Some(server) = Server::over_tls(test, folder.path(), json("[]")).await else { return };
+    let body = instance(1);
+    server.answer(move |_| Page { headers: vec![("x-consul-index", "3".to_owned())], ..json(&body) });
+    let section = ConsulDiscovery {
+        scheme: "https".to_owned(),
+        token: Secret::new("t0ken"),
+        datacenter: "dc".to_owned(),
+        services: vec!["web".to_owned()],
+        ..section(&server)
+    };
+    let mut trusting = section.clone();
+    trusting.http.tls.ca = Some(TextSource::File(folder.path().join("cert.pem")));
+    let mut running = Running::start(&trusting);
+    assert!(running.next().await[0].starts_with(r#"web: {__address__="192.0.2.1:1""#));
+    assert!(server.asked().iter().all(|asked| asked.header("x-consul-token") == Some("t0ken")));
+
+    let n_asked = server.asked().len();
+    drop(running);
+    let wary = Running::start(&section);
+    wary.until("the refusal shows", |context| context.health.failure().is_some()).await;
+    let shown = wary.context.health.failure().unwrap().error;
+    assert!(!shown.contains("t0ken") && shown.contains("certificate"), "{shown}");
+    assert!(server.asked().len() <= n_asked + 1, "a request went out");
 }
 
 /// Services that are named are watched without the catalog.

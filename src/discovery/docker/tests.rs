@@ -56,9 +56,34 @@ async fn check(section: &DockerDiscovery, expected: Expect) {
 async fn containers_become_targets_by_network_and_port() {
     let daemon = daemon().await;
     let one = section(&daemon.url(""));
-    check(&one, expect![[r#""#]]).await;
+    check(&one, expect![[r#"
+        Docker: {__address__="172.21.0.3:8080", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local", port_private="8080", port_public="80", port_public_ip="0.0.0.0"}
+        Docker: {__address__="172.21.0.3:8080", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local", port_private="8080", port_public="80", port_public_ip="::"}
+        Docker: {__address__="172.21.0.3:9100", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local", port_private="9100"}
+        Docker: {__address__="172.21.0.3:9000", container_id="c-sidecar", container_name="/sidecar", container_network_mode="container:c-web", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local"}
+        Docker: {__address__="172.21.0.3:7000", container_id="c-side-of-side", container_name="/side-of-side", container_network_mode="container:c-sidecar", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local", port_private="7000"}
+        Docker: {__address__="node", container_id="c-host", container_label_on="host", container_name="/agent", container_network_mode="host", network_id="net-host", network_ingress="false", network_internal="false", network_name="host", network_scope="local"}
+        Docker: {__address__=":9000", container_id="c-none", container_name="/lonely", container_network_mode="none", network_id="net-none", network_ingress="false", network_internal="false", network_name="none", network_scope="local"}
+        Docker: {__address__="[fd00::6]:443", container_id="c-six", container_name="/six", container_network_mode="six", network_id="net-six", network_ingress="true", network_internal="false", network_ip="fd00::6", network_name="six", network_scope="global", port_private="443", port_public="8443", port_public_ip="2001:db8::1"}
+        Docker: {__address__="172.20.0.9:9000", container_id="c-udp", container_name="/udp", container_network_mode="front", network_ip="172.20.0.9"}
+    "#]]).await;
     let all = DockerDiscovery { match_first_network: false, ..one };
-    check(&all, expect![[r#""#]]).await;
+    check(&all, expect![[r#"
+        Docker: {__address__="172.21.0.3:8080", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local", port_private="8080", port_public="80", port_public_ip="0.0.0.0"}
+        Docker: {__address__="172.21.0.3:8080", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local", port_private="8080", port_public="80", port_public_ip="::"}
+        Docker: {__address__="172.21.0.3:9100", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local", port_private="9100"}
+        Docker: {__address__="172.20.0.3:8080", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-front", network_ingress="false", network_internal="false", network_ip="172.20.0.3", network_label_com_example_tier="front", network_name="front", network_scope="local", port_private="8080", port_public="80", port_public_ip="0.0.0.0"}
+        Docker: {__address__="172.20.0.3:8080", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-front", network_ingress="false", network_internal="false", network_ip="172.20.0.3", network_label_com_example_tier="front", network_name="front", network_scope="local", port_private="8080", port_public="80", port_public_ip="::"}
+        Docker: {__address__="172.20.0.3:9100", container_id="c-web", container_label_com_docker_compose_project="shop", container_label_prometheus_port="8080", container_name="/web", container_network_mode="shop_front", network_id="net-front", network_ingress="false", network_internal="false", network_ip="172.20.0.3", network_label_com_example_tier="front", network_name="front", network_scope="local", port_private="9100"}
+        Docker: {__address__="172.21.0.3:9000", container_id="c-sidecar", container_name="/sidecar", container_network_mode="container:c-web", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local"}
+        Docker: {__address__="172.20.0.3:9000", container_id="c-sidecar", container_name="/sidecar", container_network_mode="container:c-web", network_id="net-front", network_ingress="false", network_internal="false", network_ip="172.20.0.3", network_label_com_example_tier="front", network_name="front", network_scope="local"}
+        Docker: {__address__="172.21.0.3:7000", container_id="c-side-of-side", container_name="/side-of-side", container_network_mode="container:c-sidecar", network_id="net-back", network_ingress="false", network_internal="true", network_ip="172.21.0.3", network_name="back", network_scope="local", port_private="7000"}
+        Docker: {__address__="172.20.0.3:7000", container_id="c-side-of-side", container_name="/side-of-side", container_network_mode="container:c-sidecar", network_id="net-front", network_ingress="false", network_internal="false", network_ip="172.20.0.3", network_label_com_example_tier="front", network_name="front", network_scope="local", port_private="7000"}
+        Docker: {__address__="node", container_id="c-host", container_label_on="host", container_name="/agent", container_network_mode="host", network_id="net-host", network_ingress="false", network_internal="false", network_name="host", network_scope="local"}
+        Docker: {__address__=":9000", container_id="c-none", container_name="/lonely", container_network_mode="none", network_id="net-none", network_ingress="false", network_internal="false", network_name="none", network_scope="local"}
+        Docker: {__address__="[fd00::6]:443", container_id="c-six", container_name="/six", container_network_mode="six", network_id="net-six", network_ingress="true", network_internal="false", network_ip="fd00::6", network_name="six", network_scope="global", port_private="443", port_public="8443", port_public_ip="2001:db8::1"}
+        Docker: {__address__="172.20.0.9:9000", container_id="c-udp", container_name="/udp", container_network_mode="front", network_ip="172.20.0.9"}
+    "#]]).await;
 }
 
 #[tokio::test]
@@ -96,14 +121,28 @@ async fn a_daemon_is_reached_by_its_socket() {
 #[tokio::test]
 async fn failures_say_what_failed() {
     let daemon = Server::pages([("/_ping", ping("1.51"))]).await;
-    check(&section(&daemon.url("")), expect![[r#""#]]).await;
+    check(
+        &section(&daemon.url("")),
+        expect![[r#"
+        error while listing containers: 404 Not Found: {"message": "page not found"}
+    "#]],
+    )
+    .await;
     daemon.set(Page { status: 500, ..json("") });
-    check(&section(&daemon.url("")), expect![[r#""#]]).await;
+    check(
+        &section(&daemon.url("")),
+        expect![[r#"
+        error while listing containers: the daemon answers 500 Internal Server Error to a ping
+    "#]],
+    )
+    .await;
     daemon.answer(|asked| match asked.uri.path() {
         "/_ping" => ping("1.51"),
         _ => json(r#"[{"Names": 1}]"#),
     });
-    check(&section(&daemon.url("")), expect![[r#""#]]).await;
+    check(&section(&daemon.url("")), expect![[r#"
+        error while listing containers: could not read the answer: invalid type: integer `1`, expected a sequence at line 1 column 12
+    "#]]).await;
     for host in ["npipe:////./pipe/docker_engine", "ssh://h", "h:1", "unix://"] {
         assert!(Source::new(&section(host)).is_err(), "{host}");
     }

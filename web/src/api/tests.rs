@@ -38,6 +38,18 @@ impl view::TargetSource for Server {
         vec!["a".to_owned()]
     }
 
+    fn discovery(&self) -> Vec<view::Discovery> {
+        vec![view::Discovery {
+            job: "a".to_owned(),
+            manager: "scrape",
+            mechanism: "http",
+            targets: 3,
+            last_error: "refused".to_owned(),
+            failing_since: "2026-01-01T00:00:00Z".to_owned(),
+            last_update: "0001-01-01T00:00:00Z".to_owned(),
+        }]
+    }
+
     fn metadata(&self) -> Vec<view::TargetMetadata> {
         Vec::new()
     }
@@ -252,6 +264,14 @@ async fn only_some_paths_answer_before_the_server_is_ready() {
     }
     server.is_starting.store(false, Ordering::Relaxed);
     assert_eq!(get(&router, "/-/ready").await, (StatusCode::OK, "Prometheus Server is Ready.\n".to_owned()));
+}
+
+#[tokio::test]
+async fn discovery_is_listed_with_what_fails() {
+    let (router, _server) = serving(stored());
+    let (status, body) = get(&router, "/api/v1/discovery").await;
+    let expected = r#"{"status":"success","data":[{"job":"a","manager":"scrape","mechanism":"http","targets":3,"lastError":"refused","failingSince":"2026-01-01T00:00:00Z","lastUpdate":"0001-01-01T00:00:00Z"}]}"#;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, expected));
 }
 
 #[tokio::test]

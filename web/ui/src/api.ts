@@ -34,6 +34,17 @@ export interface Target {
   health: "up" | "down" | "unknown";
 }
 
+/** How one section of a job's discovery does; `lastError` is empty if all is well. */
+export interface Discovery {
+  job: string;
+  manager: "scrape" | "notify";
+  mechanism: string;
+  targets: number;
+  lastError: string;
+  failingSince: string;
+  lastUpdate: string;
+}
+
 export interface Alert {
   labels: LabelSet;
   annotations: LabelSet;
@@ -89,6 +100,10 @@ export function queryRange(
 export async function targets(): Promise<Target[]> {
   const answer = await call<{ activeTargets: Target[] }>("targets", { state: "active" });
   return answer.data.activeTargets;
+}
+
+export async function discovery(): Promise<Discovery[]> {
+  return (await call<Discovery[]>("discovery", {})).data;
 }
 
 export async function ruleGroups(): Promise<RuleGroup[]> {

@@ -1,6 +1,7 @@
 // The targets view: every target by pool, the sick ones first.
 
-import { type Target, targets } from "./api";
+import { discovery, type Target, targets } from "./api";
+import { failing } from "./discovery";
 import { formatAge, formatDuration } from "./format";
 import { usePolled } from "./polled";
 
@@ -8,16 +9,38 @@ const order = { down: 0, unknown: 1, up: 2 };
 
 export function TargetsView() {
   const { value, error } = usePolled(targets, 5000);
+  const found = usePolled(discovery, 5000);
   const pools = new Map<string, Target[]>();
   for (const target of value ?? []) pools.set(target.scrapePool, [...(pools.get(target.scrapePool) ?? []), target]);
   return (
     <main>
       {error && <p class="error" role="alert">{error}</p>}
+      <Failing lines={failing(found.value ?? [], Date.now())} />
       {value && pools.size === 0 && <p class="note">no targets yet</p>}
       {[...pools].map(([pool, members]) => (
         <Pool key={pool} name={pool} members={members} />
       ))}
     </main>
+  );
+}
+
+/** Discovery that fails: its targets are still scraped, but they may be out of date. */
+function Failing({ lines }: { lines: ReturnType<typeof failing> }) {
+  if (lines.length === 0) return null;
+  return (
+    <section role="alert">
+      <h2>
+        discovery fails <small>the last known targets stay</small>
+      </h2>
+      <ul>
+        {lines.map((line) => (
+          <li key={line.key}>
+            <strong>{line.job}</strong> {line.text}
+            <p class="error">{line.error}</p>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 

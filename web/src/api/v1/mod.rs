@@ -36,6 +36,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .on(GET, "/targets", targets::targets)
         .on(GET, "/targets/metadata", metadata::target_metadata)
         .on(GET, "/scrape_pools", targets::scrape_pools)
+        .on(GET, "/discovery", targets::discovery)
         .on(GET, "/rules", rules::rules)
         .on(GET, "/alerts", rules::alerts)
         .on(GET, "/alertmanagers", status::alertmanagers)

@@ -1,4 +1,4 @@
-//! `/targets` and `/scrape_pools`.
+//! `/targets`, `/scrape_pools` and, beyond upstream, `/discovery`.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +33,11 @@ pub(super) async fn targets(State(api): Shared, params: Params) -> Answer {
         dropped_targets: if wants("dropped") { targets.dropped } else { Vec::new() },
         dropped_target_counts: wants("dropped").then_some(targets.dropped_counts),
     })
+}
+
+/// How discovery does: a list of sections of jobs, with what keeps them from being up to date.
+pub(super) async fn discovery(State(api): Shared) -> Answer {
+    ok(&api.targets.discovery())
 }
 
 pub(super) async fn scrape_pools(State(api): Shared) -> Answer {
