@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp dns kubectl compat differential mutated-configs faults fuzz generated bench compare numbers clean
+.PHONY: help run build ui check test test-ui peers smtp dns kubectl compat differential mutated-configs exposition faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -91,6 +91,11 @@ mutated-configs: peers ## changed configurations, refused or taken as promtool d
 	MUTATED_CONFIGS=$(or $(N),3000) MUTATED_SEED=$(or $(SEED),1) MUTATED_SHOW=1 \
 	  cargo test -p config --locked --test reference mutated -- --nocapture
 
+exposition: peers ## bodies at random, right and spoilt, scraped beside Prometheus 3.14; N=2000 SEED=1 REPORT=file
+	FERULA_EXPOSITION_BODIES=$(or $(N),2000) FERULA_EXPOSITION_SEED=$(or $(SEED),1) \
+	  $(if $(REPORT),FERULA_EXPOSITION_REPORT=$(abspath $(REPORT))) \
+	  cargo test --locked --test it -- exposition:: --nocapture
+
 faults: ## break the disk under the store at each of its operations, and cut the power after each
 	FERULA_FAULTS=all cargo test -p tsdb --locked --lib testing::crash
 
@@ -113,7 +118,7 @@ compare: build peers ## scrape 100 targets x 1,000 series at 1 s for a minute be
 # UPSTREAM_BENCH names files that `go test -bench . -benchmem` wrote in Prometheus' promql folder: then there are ratios.
 SERVERS ?= prometheus,victoria-metrics,ferula
 COMPARE = cargo run --release --locked --example compare -- --ferula $(TARGET)/release/ferula --peers $(FERULA_PEERS) --servers $(SERVERS)
-COMPARED := cpu cpu-gzip memory-100k memory-1m churn replace restart-400k restart-1m
+COMPARED := cpu cpu-gzip memory-100k memory-1m churn replace restart-400k restart-1m targets
 NUMBERS := $(addprefix numbers-,$(COMPARED) replay-400k replay-1m compaction-100k compaction-1m head-memory queries engine micro)
 .PHONY: $(NUMBERS)
 
@@ -136,6 +141,8 @@ numbers-restart-400k:
 	$(COMPARE) --targets 400 --interval 15 --warmup 60 --seconds 180 --restart $(ARGS)
 numbers-restart-1m:
 	$(COMPARE) --targets 1000 --interval 15 --warmup 60 --seconds 180 --restart $(ARGS)
+numbers-targets:
+	$(COMPARE) --targets 10000 --series 10 --interval 15 --listed --warmup 120 --seconds 180 $(ARGS)
 numbers-replay-400k:
 	FERULA_BENCH_TARGETS=$(or $(TARGETS),400) cargo bench -p tsdb --locked --bench replay
 numbers-replay-1m:

@@ -44,6 +44,10 @@ struct Line {
 
 /// Serves until the process is killed; the first line on standard output is the port.
 pub(crate) async fn run(load: Load) -> anyhow::Result<()> {
+    // A connection for each target.
+    let mut files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    files.current = files.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, files)?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
     let mut out = std::io::stdout();
     writeln!(out, "{}", listener.local_addr()?.port())?;

@@ -79,6 +79,9 @@ struct Load {
     /// After the warm-up all series end at once and others take their place, as when everything is deployed anew.
     #[arg(long)]
     replace: bool,
+    /// Servers read their targets from a file with a dozen labels for each, which relabelling makes into four.
+    #[arg(long)]
+    listed: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -152,6 +155,8 @@ async fn measure(kind: Kind, path: PathBuf, fleet: &process::Fleet, load: Load) 
     Ok(Row {
         server: format!("{kind:?}"),
         version: server.version,
+        cpu_percent: (cpu_after - cpu_before) * 100.0 / load.seconds as f64,
+        rss_anon_bytes,
         cpu_us_per_sample: (cpu_after - cpu_before) * 1e6 / (served_after.lines - served_before.lines) as f64,
         rss_anon_per_series: rss_anon_bytes as f64 / n_series as f64,
         missed_scrapes: expected.saturating_sub(scrapes),

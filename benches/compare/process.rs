@@ -79,6 +79,10 @@ impl Server {
         let fleet = format!("http://127.0.0.1:{fleet_port}/stats");
         let lines = reqwest::get(fleet).await?.text().await?;
         let lines_before = lines.split_once(' ').and_then(|(_, lines)| lines.parse().ok()).unwrap_or(0);
+        if load.listed {
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(folder.join("targets.json"), list(fleet_port, load).to_string())?;
+        }
         Self::launch(kind, path, folder, &configuration(fleet_port, load), lines_before).await
     }
 
@@ -253,16 +257,63 @@ fn folder_bytes(folder: &Path) -> anyhow::Result<u64> {
     Ok(bytes)
 }
 
+/// The address of a target; one listener of the fleet answers for all of them.
+fn address(i: usize, fleet_port: u16) -> String {
+    let first = u32::from(std::net::Ipv4Addr::LOCALHOST);
+    let ip = std::net::Ipv4Addr::from(first + u32::try_from(i).expect("few targets"));
+    format!("{ip}:{fleet_port}")
+}
+
 fn configuration(fleet_port: u16, load: Load) -> String {
     let interval = load.interval;
     let mut text = format!(
-        "global:\n  scrape_interval: {interval}s\n  scrape_timeout: {interval}s\nscrape_configs:\n  - job_name: fleet\n    static_configs:\n      - targets:\n"
+        "global:\n  scrape_interval: {interval}s\n  scrape_timeout: {interval}s\nscrape_configs:\n  - job_name: fleet\n"
     );
+    if load.listed {
+        text.push_str(LISTED);
+        return text;
+    }
+    text.push_str("    static_configs:\n      - targets:\n");
     for i in 0..load.targets {
-        let ip = std::net::Ipv4Addr::from(
-            u32::from(std::net::Ipv4Addr::LOCALHOST) + u32::try_from(i).expect("few targets"),
-        );
-        let _ = writeln!(text, "          - {ip}:{fleet_port}");
+        let _ = writeln!(text, "          - {}", address(i, fleet_port));
     }
     text
+}
+
+/// What jobs that discover pods do: keep, map, take over, put together, drop.
+const LISTED: &str = r#"    file_sd_configs: [{files: [targets.json]}]
+    relabel_configs:
+      - {source_labels: [__meta_scrape], regex: 'true', action: keep}
+      - {source_labels: [__meta_phase], regex: (Failed|Succeeded), action: drop}
+      - {regex: __meta_label_(app|team), action: labelmap}
+      - {source_labels: [__meta_namespace], target_label: namespace}
+      - {source_labels: [__meta_pod], target_label: pod}
+      - {source_labels: [__meta_namespace, __meta_label_app], separator: /, target_label: service}
+      - {source_labels: [__meta_path], regex: (.+), target_label: __metrics_path__}
+      - {source_labels: [service], regex: 'kube-system/.*', action: drop}
+"#;
+
+/// The targets as a list for discovery, a group for each, as platforms have it.
+fn list(fleet_port: u16, load: Load) -> serde_json::Value {
+    let group = |i: usize| {
+        let (namespace, app) = (format!("team-{}", i % 40), format!("app-{}", i % 300));
+        serde_json::json!({
+            "targets": [address(i, fleet_port)],
+            "labels": {
+                "__meta_scrape": "true",
+                "__meta_phase": "Running",
+                "__meta_path": "/metrics",
+                "__meta_namespace": namespace,
+                "__meta_pod": format!("{app}-6d4cf56db6-{i:05}"),
+                "__meta_node": format!("node-{:03}", i % 200),
+                "__meta_uid": format!("0b8a4c1e-7d53-4f5e-9a2b-{i:012}"),
+                "__meta_container": "main",
+                "__meta_label_app": app,
+                "__meta_label_team": namespace,
+                "__meta_label_version": format!("v1.{}", i % 9),
+                "__meta_annotation_checksum": format!("{:064x}", i * 7919),
+            },
+        })
+    };
+    serde_json::Value::Array((0..load.targets).map(group).collect())
 }

@@ -7,7 +7,10 @@ use crate::Load;
 pub(crate) struct Row {
     pub(crate) server: String,
     pub(crate) version: String,
+    /// Of one core.
+    pub(crate) cpu_percent: f64,
     pub(crate) cpu_us_per_sample: f64,
+    pub(crate) rss_anon_bytes: u64,
     pub(crate) rss_anon_per_series: f64,
     pub(crate) missed_scrapes: u64,
     pub(crate) expected_scrapes: u64,
@@ -36,15 +39,22 @@ pub(crate) fn print(load: Load, rows: &[Row]) {
     };
     let written = writeln!(
         out,
-        "{} targets x {} series at {} s, {encoding}{churn}, {} s after {} s of warming up",
-        load.targets, load.series, load.interval, load.seconds, load.warmup
+        "{} targets{} x {} series at {} s, {encoding}{churn}, {} s after {} s of warming up",
+        load.targets,
+        if load.listed { " from a list" } else { "" },
+        load.series,
+        load.interval,
+        load.seconds,
+        load.warmup
     )
     .and_then(|()| {
         writeln!(
             out,
-            "{:<24} {:>14} {:>16} {:>14} {:>16} {:>14} {:>38}",
+            "{:<24} {:>6} {:>14} {:>12} {:>16} {:>14} {:>16} {:>14} {:>38}",
             "server",
+            "CPU %",
             "CPU us/sample",
+            "RssAnon MiB",
             "RssAnon B/series",
             "peak B/series",
             "missed scrapes",
@@ -56,9 +66,11 @@ pub(crate) fn print(load: Load, rows: &[Row]) {
         rows.iter().try_for_each(|row| {
             writeln!(
                 out,
-                "{:<24} {:>14.3} {:>16.0} {:>14.0} {:>16} {:>14.2} {:>38}",
+                "{:<24} {:>6.1} {:>14.3} {:>12.1} {:>16.0} {:>14.0} {:>16} {:>14.2} {:>38}",
                 format!("{} {}", row.server, row.version),
+                row.cpu_percent,
                 row.cpu_us_per_sample,
+                row.rss_anon_bytes as f64 / f64::from(1 << 20),
                 row.rss_anon_per_series,
                 row.peak_per_series,
                 format!("{} of {}", row.missed_scrapes, row.expected_scrapes),

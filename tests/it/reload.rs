@@ -1,11 +1,15 @@
 //! A new configuration is taken over while everything that it does not change goes on.
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::process::{Home, now, until_true};
-use crate::scripted::Scripted;
+use crate::scripted::{Scripted, answer};
 
 /// Counts its scrapes.
 fn counting() -> Scripted {
@@ -69,6 +73,102 @@ fn a_reload_adds_and_removes_jobs_and_changes_rules_without_a_gap_elsewhere() {
     let start = data["result"][0]["values"][0][0].as_f64().unwrap();
     let steps = server.query_range("n{job=\"keeps\"}", start, end, "100ms");
     let n_steps = ((end - start) / 0.1).floor() as usize + 1;
+    let n_found = steps["result"][0]["values"].as_array().unwrap().len();
+    assert!(n_found + 1 >= n_steps, "{} of {n_steps} steps have no value", n_steps - n_found);
+    server.stop();
+}
+
+/// Counts its scrapes and notes who asks and when.
+#[derive(Clone, Default)]
+struct Watched(Arc<Mutex<Vec<(SocketAddr, Instant)>>>);
+
+impl Watched {
+    fn target(&self) -> Scripted {
+        let seen = self.clone();
+        Scripted::raw(move |_, stream| {
+            let n = {
+                let mut scrapes = seen.0.lock().unwrap();
+                scrapes.push((stream.peer_addr()?, Instant::now()));
+                scrapes.len()
+            };
+            answer(stream, 200, "text/plain; version=0.0.4", &format!("n {n}\nm{{a=\"b\"}} 1\n"))
+        })
+    }
+
+    fn scrapes(&self) -> Vec<(SocketAddr, Instant)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// The raw samples of one series, in order.
+fn samples(server: &crate::process::Server, selector: &str) -> Vec<(f64, f64)> {
+    let data = server.query(&format!("{selector}[10m]"), now());
+    let pairs = data["result"][0]["values"].as_array().cloned().unwrap_or_default();
+    let pair =
+        |pair: &serde_json::Value| (pair[0].as_f64().unwrap(), pair[1].as_str().unwrap().parse().unwrap());
+    pairs.iter().map(pair).collect()
+}
+
+#[test]
+fn a_reload_that_changes_one_job_disturbs_no_other() {
+    const HEAD: &str = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n";
+    // How the other job changes: in what it keeps, in what its series are called, in how it asks, in whom it asks.
+    const CHANGES: [&str; 6] = [
+        "sample_limit: 100",
+        "metric_relabel_configs: [{target_label: x, replacement: y}]",
+        "honor_labels: true",
+        "basic_auth: {username: u, password: p}",
+        "params: {a: [b]}",
+        "scrape_timeout: 500ms",
+    ];
+    let (kept, changed) = (Watched::default(), Watched::default());
+    let (keeps, changes) = (kept.target(), changed.target());
+    let config = |change: &str, extra: &str| {
+        let address = changes.address();
+        [
+            HEAD,
+            &format!("  - {{job_name: changes, static_configs: [{{targets: ['{address}']}}], {change}}}\n"),
+            &job("keeps", &keeps),
+            extra,
+        ]
+        .concat()
+    };
+    let home = Home::new(&config("sample_limit: 50", ""));
+    let server = home.start(&[]);
+    until_true("scrapes of both", || kept.scrapes().len() >= 2 && changed.scrapes().len() >= 2);
+    for (i, change) in CHANGES.iter().enumerate() {
+        // Every second time a job comes or goes as well.
+        let extra = if i % 2 == 0 { job("extra", &changes) } else { String::new() };
+        home.write("prometheus.yml", &config(change, &extra));
+        let (status, body) = server.post("/-/reload", &serde_json::Value::Null);
+        assert_eq!((status, body.as_str()), (200, ""), "{change}");
+        let (n_kept, n_changed) = (kept.scrapes().len(), changed.scrapes().len());
+        until_true("scrapes after a reload", || {
+            kept.scrapes().len() >= n_kept + 2 && changed.scrapes().len() >= n_changed + 2
+        });
+    }
+    let scrapes = kept.scrapes();
+    let connections: HashSet<_> = scrapes.iter().map(|(peer, _)| *peer).collect();
+    assert_eq!(connections.len(), 1, "the connection was made anew");
+    // A slot that was missed is a whole interval; so late is no scrape of a machine that is merely busy.
+    let gap = scrapes.windows(2).map(|pair| pair[1].1 - pair[0].1).max().unwrap();
+    assert!(gap < Duration::from_millis(1900), "{gap:?} between two scrapes");
+
+    until_true("the last scrape to be stored", || {
+        samples(&server, "n{job=\"keeps\"}").len() >= scrapes.len()
+    });
+    let stored = samples(&server, "n{job=\"keeps\"}");
+    let counted: Vec<f64> = (1..=stored.len()).map(|n| n as f64).collect();
+    assert_eq!(stored.iter().map(|(_, v)| *v).collect::<Vec<_>>(), counted, "a scrape was lost");
+    // The cache knows the series since the first scrape.
+    let added: Vec<f64> =
+        samples(&server, "scrape_series_added{job=\"keeps\"}").iter().map(|(_, v)| *v).collect();
+    assert_eq!(added[0], 2.0);
+    assert!(added[1..].iter().all(|n| *n == 0.0), "{added:?}");
+    // A marker of staleness would leave a hole up to the next sample.
+    let (start, end) = (stored[0].0, stored[stored.len() - 1].0);
+    let steps = server.query_range("m{job=\"keeps\"}", start, end, "50ms");
+    let n_steps = ((end - start) / 0.05).floor() as usize + 1;
     let n_found = steps["result"][0]["values"].as_array().unwrap().len();
     assert!(n_found + 1 >= n_steps, "{} of {n_steps} steps have no value", n_steps - n_found);
     server.stop();

@@ -227,21 +227,17 @@ fn content_type(rng: &mut Rng, format: Format) -> Option<String> {
 /// Limits what is generated.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
-    pub(super) format: Option<Format>,
+    pub(super) formats: Vec<Format>,
     /// Keys of jobs.
     pub(super) without: Vec<String>,
+    pub(super) is_all: bool,
 }
 
 impl Case {
     pub(super) fn make(seed: u64, id: usize, base: i64, scope: &Scope) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(id as u64));
         let rng = &mut rng;
-        let format = match rng.u8(..10) {
-            0..=2 => Format::Text,
-            3..=5 => Format::OpenMetrics,
-            _ => Format::Protobuf,
-        };
-        let format = scope.format.unwrap_or(format);
+        let format = scope.formats[rng.usize(..scope.formats.len())];
         let is_plain = rng.bool();
         let is_spoilt = one_in(rng, 2);
         let mut families = family::families(rng, is_plain, base);
@@ -265,12 +261,8 @@ impl Case {
         let mut answers = Vec::new();
         for step in 0..n_answers {
             family::advance(rng, &mut families, is_plain, base, step);
-            let shown = if one_in(rng, 20) {
-                [Format::Text, Format::OpenMetrics, Format::Protobuf][rng.usize(..3)]
-            } else {
-                format
-            };
-            let shown = scope.format.unwrap_or(shown);
+            let shown =
+                if one_in(rng, 20) { scope.formats[rng.usize(..scope.formats.len())] } else { format };
             let mut pieces = match shown {
                 Format::Text => text::lines(rng, &families, Flavour::Text),
                 Format::OpenMetrics => text::lines(rng, &families, Flavour::OpenMetrics),

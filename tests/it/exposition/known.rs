@@ -39,7 +39,8 @@ impl Known {
         let further = std::env::var_os("FERULA_EXPOSITION_KNOWN").map(PathBuf::from);
         let mut entries = Vec::new();
         for path in [Some(committed), further].into_iter().flatten() {
-            let of_file: Option<Vec<Entry>> = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            let of_file: Option<Vec<Entry>> =
+                serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
             entries.extend(of_file.into_iter().flatten());
         }
         let compile = |pattern: Option<String>| {
