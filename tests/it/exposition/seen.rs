@@ -208,7 +208,7 @@ impl Scrapes {
         match self.times.binary_search(&t) {
             Ok(n) if n >= self.n_bodies => None,
             Ok(n) => Some(format!("#{n}")),
-            Err(_) => Some(format!("{:+}ms", t - self.base)),
+            Err(_) => Some(format!("{:+}ms", i128::from(t) - i128::from(self.base))),
         }
     }
 }
