@@ -14,12 +14,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ferula::scrape::HistogramOptions;
 use ferula::scrape::cache::{Cache, Hasher};
 use ferula::scrape::ingest::{Body, Counts, Extras, Rules, ingest};
 use ferula::scrape::metadata::Memory;
 use model::storage::{AppendError, Appender, Error, SeriesKey, SeriesRef};
-use model::wire::parse::Format;
+use model::wire::{Format, HistogramOptions};
 use model::{Labels, Value};
 
 #[global_allocator]

@@ -7,12 +7,11 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
-use ferula::scrape::HistogramOptions;
 use ferula::scrape::cache::{Cache, Hasher};
 use ferula::scrape::ingest::{Body, Counts, Extras, Rules, ingest};
 use ferula::scrape::metadata::Memory;
 use model::storage::{AppendError, Appender, Error, SeriesKey, SeriesRef};
-use model::wire::parse::Format;
+use model::wire::{Format, HistogramOptions};
 use model::{Labels, Value};
 
 use counting::ALLOCATIONS;

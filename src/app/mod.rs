@@ -404,7 +404,7 @@ fn engine(flags: &Flags) -> Engine {
             delayed_name_removal: has("promql-delayed-name-removal"),
             start_timestamps: has("use-start-timestamps"),
             per_step_stats: has("promql-per-step-stats"),
-            type_and_unit_labels: has("type-and-unit-labels"),
+            type_and_unit_labels: flags.features.contains("type-and-unit-labels"),
         },
         passes: promql::Passes::ALL,
     })
@@ -428,6 +428,8 @@ fn scrape_manager(
             metadata: features.logs_metadata,
             // Whoever wants zeros where counts begin has to know where that is.
             start_times: features.stores_start_times || features.zero_at_start,
+            made_up_starts: flags.features.contains("st-synthesis"),
+            type_and_unit_labels: flags.features.contains("type-and-unit-labels"),
         },
     };
     scrape::Manager::new(store, Arc::new(scrape::System), options, stop)

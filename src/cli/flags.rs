@@ -129,7 +129,7 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 19] = [
+const FEATURES: [&str; 20] = [
     "delayed-compaction",
     "promql-per-step-stats",
     "use-start-timestamps",
@@ -146,6 +146,7 @@ const FEATURES: [&str; 19] = [
     "exemplar-storage",
     "xor2-encoding",
     "st-storage",
+    "st-synthesis",
     "histograms-st-encoding",
     "created-timestamp-zero-ingestion",
     "metadata-wal-records",
@@ -354,10 +355,6 @@ impl Flags {
             .collect();
         for name in features.iter().filter(|name| !FEATURES.contains(&name.as_str())) {
             warnings.push(format!("unknown feature {name:?} in --enable-feature has no effect"));
-        }
-        if features.contains("type-and-unit-labels") {
-            let text = "feature \"type-and-unit-labels\" changes what is said of queries only: scraping adds no such labels yet";
-            warnings.push(text.to_owned());
         }
         let non_empty = |name| Some(values.text(name)).filter(|text| !text.is_empty());
         Ok(Self {

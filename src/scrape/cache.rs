@@ -15,16 +15,20 @@
 //! Compat: prometheus `scrape/scrape.go`, `scrapeCache` (3.14), in what it keeps, not in how.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash, Hasher as _};
 
 use foldhash::quality::RandomState;
+use model::LabelsBuilder;
 use model::storage::SeriesRef;
+use model::wire::protobuf::Place;
+
+use super::synthesis::Starts;
 
 /// Slots ahead that are tried before the index is built.
 const WINDOW: usize = 8;
 
 /// What identifies a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     hash: u64,
     /// The length modulo 2^16.
@@ -48,10 +52,39 @@ impl Hasher {
     pub fn key(&self, raw: &[u8], kind: u8) -> Key {
         // The kind is spread over the word, so that it cannot be made up for by the text.
         let spread = u64::from(kind).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        #[expect(clippy::cast_possible_truncation, reason = "the length modulo 2^16 is what is kept")]
-        let len = raw.len() as u16;
-        Key { hash: self.0.hash_one(raw) ^ spread, len }
+        Key { hash: self.0.hash_one(raw) ^ spread, len: low_u16(raw.len()) }
     }
+
+    /// The key of a line on whose labels something else decides as well.
+    pub(super) fn with(&self, key: Key, other: &[u8]) -> Key {
+        Key { hash: self.0.hash_one((key.hash, other)), ..key }
+    }
+
+    /// The key of a sample that has no line of its own but these labels.
+    pub(super) fn key_of_labels(&self, labels: &LabelsBuilder) -> Key {
+        let mut hasher = self.0.build_hasher();
+        let mut n = 0_usize;
+        for (name, value) in labels.iter() {
+            (name, value).hash(&mut hasher);
+            n += name.len() + value.len();
+        }
+        Key { hash: hasher.finish(), len: low_u16(n) }
+    }
+
+    pub(super) fn hash(&self, it: &impl Hash) -> u64 {
+        self.0.hash_one(it)
+    }
+
+    /// The key of a sample of the metric with this hash, whose labels are `len` bytes.
+    #[inline]
+    pub(super) fn key_of_place(&self, metric: u64, place: Place, len: usize) -> Key {
+        Key { hash: self.0.hash_one((metric, place)), len: low_u16(len) }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the length modulo 2^16 is what is kept")]
+const fn low_u16(len: usize) -> u16 {
+    len as u16
 }
 
 /// What a line became.
@@ -96,6 +129,8 @@ pub struct Cache {
     n_tracked: usize,
     /// Of this pass once it left the order: where each hash is, and the slots in the order seen.
     detour: Option<Box<Detour>>,
+    /// What is known of series whose start times are made up.
+    starts: Starts,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +149,11 @@ impl Cache {
         self.n_tracked_again = 0;
         self.n_tracked = 0;
         self.detour = None;
+        self.starts.begin();
+    }
+
+    pub(super) fn starts(&mut self) -> &mut Starts {
+        &mut self.starts
     }
 
     /// Lines known, dropped ones among them.
@@ -275,6 +315,7 @@ impl Cache {
             self.slots.shrink_to(self.slots.len() + self.slots.len() / 8);
         }
         self.n_tracked_before = self.n_tracked;
+        self.starts.finish();
         debug_assert!(
             self.n_seen == self.slots.len(),
             "BUG: {} lines seen, {} kept",

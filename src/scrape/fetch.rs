@@ -44,7 +44,7 @@ impl Client {
             config.http.enable_http2.then(|| TlsSource::new(config.http.tls.clone(), &[b"h2", b"http/1.1"]));
         let proxies = Proxies::new(&config.http.proxy)?;
         let mut fixed = HeaderMap::new();
-        let accept = HeaderValue::from_str(&accept(&config.scrape_protocols))
+        let accept = HeaderValue::from_str(&accept(&config.scrape_protocols, config.escaping))
             .expect("media types are plain characters");
         fixed.insert(ACCEPT, accept);
         let encoding = if config.enable_compression { "gzip" } else { "identity" };

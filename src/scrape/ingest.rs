@@ -7,19 +7,25 @@
 //! Compat: prometheus `scrape/scrape_append_v2.go`, `scrapeLoopAppenderV2.append`, and `scrape/scrape.go`,
 //! `mutateSampleLabels`.
 
+mod exposed;
+mod resolution;
+
 use std::sync::Arc;
 
-use config::prometheus::{ScrapeConfig, ScrapeLimits};
+use config::prometheus::ScrapeConfig;
 use config::relabel;
 use model::labels::METRIC_NAME;
 use model::storage::{AppendError, Appender, SeriesKey, SeriesRef};
-use model::wire::parse::{Entry, ExemplarLine, Format, MetricType, Parser, SeriesLine};
+use model::wire::nhcb::{self, Converter};
+use model::wire::parse::{Entry, MetricType, Parser, SeriesLine};
+use model::wire::{Format, HistogramOptions, protobuf};
 use model::{Exemplar, Labels, LabelsBuilder, STALE_NAN, Timestamp, Value, is_stale};
 
+use self::exposed::{Converted, Exposed, Line, Message, Sampled, class_of};
+use self::resolution::Resolution;
 use super::cache::{Cache, Hasher, Key, Lookup};
 use super::limits;
 use super::metadata::{Current, Memory};
-use super::target::HistogramOptions;
 
 /// What a job and a target prescribe for their samples.
 #[derive(Clone, Debug)]
@@ -33,12 +39,17 @@ pub struct Rules {
 }
 
 /// What is taken from bodies beside samples and exemplars: as the store keeps it, since both cost something.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each of a feature of its own")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extras {
     /// Type, help and unit of families.
     pub metadata: bool,
-    /// `_created` lines of OpenMetrics, which are no series then.
+    /// Since when series count, where targets say so. The `_created` lines of OpenMetrics are no series then.
     pub start_times: bool,
+    /// The same of cumulative series where targets do not say it, made up.
+    pub made_up_starts: bool,
+    /// Type and unit of families as labels.
+    pub type_and_unit_labels: bool,
 }
 
 /// What a pass over a body counted.
@@ -56,6 +67,9 @@ pub struct Counts {
     /// Of new series that the store has no room for.
     pub beyond_series_limit: u64,
     pub exemplar_out_of_order: u64,
+    /// Classic histograms that were to be converted and make no sense; their series are lost unless they are
+    /// taken as well.
+    pub unconverted: u64,
     /// The sum that [`Memory::finish`] wants.
     pub metadata: u64,
 }
@@ -67,10 +81,14 @@ pub enum Error {
     Parse(String),
     #[error("sample limit exceeded")]
     SampleLimit,
+    #[error("histogram bucket limit exceeded")]
+    BucketLimit,
     #[error("{0}")]
     LabelLimit(String),
     #[error("{0}")]
     Labels(String),
+    #[error("{0}")]
+    Histogram(String),
     #[error(transparent)]
     Append(#[from] AppendError),
 }
@@ -103,53 +121,48 @@ pub fn ingest<'a, A: Appender + ?Sized>(
     cache.begin();
     let mut pass = Pass {
         rules,
+        hasher,
         cache,
+        memory,
         batch,
         counts,
+        t: body.t,
         t_max: body.t.saturating_add(limits::AHEAD_MS_MAX),
         n_left: match rules.job.limits.samples {
             0 => u64::MAX,
             limit => limit,
         },
         exceeded: false,
+        resolution: Resolution::new(
+            rules.job.native_histogram_bucket_limit,
+            rules.job.native_histogram_min_bucket_factor,
+        ),
+        exceeded_buckets: false,
         keeps_exemplars: true,
+        exemplars: Vec::new(),
         family: None,
         labels: LabelsBuilder::default(),
     };
-    let mut parser = Parser::new(body.bytes, body.format);
-    if rules.extras.start_times {
-        parser = parser.with_start_times();
-    }
-    // What decides on the labels of a line besides its bytes.
-    let key_of = |raw: &[u8], kind: MetricType| {
-        let format = u8::from(body.format == Format::OpenMetrics);
-        hasher.key(raw, (format << 7) | kind as u8)
-    };
-    loop {
-        // The line that the last pass had here, which it nearly always is, need not be read byte by byte.
-        if let Some(key) = pass.cache.expected()
-            && let Some(line) = parser.next_known(key.raw_len(), |raw, kind| key_of(raw, kind) == key)
-        {
-            pass.sample(&mut parser, &line, key, body.t)?;
-            continue;
-        }
-        let Some(entry) = parser.next() else { break };
-        match entry {
-            Ok(Entry::Series(line)) => {
-                let key = key_of(line.raw, line.kind);
-                pass.sample(&mut parser, &line, key, body.t)?;
+    match body.format.text() {
+        None => pass.take_protobuf(body.bytes)?,
+        Some(format) => {
+            let mut parser =
+                Parser::new(body.bytes, format).with_type_and_unit_labels(rules.extras.type_and_unit_labels);
+            if rules.extras.start_times {
+                parser = parser.with_start_times();
             }
-            Ok(entry) => {
-                pass.counts.metadata = pass.counts.metadata.wrapping_add(memory.hash(&entry));
-                if rules.extras.metadata {
-                    pass.family = Current::follow(pass.family.take(), &entry, memory);
-                }
+            if rules.histograms.convert {
+                pass.take_converted(Converter::new(parser, rules.histograms.classic_too))?;
+            } else {
+                pass.take_text(parser)?;
             }
-            Err(error) => return Err(Error::Parse(error.to_string())),
         }
     }
     if pass.exceeded {
         return Err(Error::SampleLimit);
+    }
+    if pass.exceeded_buckets {
+        return Err(Error::BucketLimit);
     }
     let (cache, batch) = (pass.cache, pass.batch);
     let mut refused = Ok(());
@@ -198,76 +211,200 @@ fn mark_stale<A: Appender + ?Sized>(
 /// The state of one pass.
 struct Pass<'a, A: ?Sized> {
     rules: &'a Rules,
+    hasher: &'a Hasher,
     cache: &'a mut Cache,
+    memory: &'a Memory,
     batch: &'a mut A,
     counts: &'a mut Counts,
+    /// The time of samples without one of their own.
+    t: Timestamp,
     /// The latest time that is accepted.
     t_max: Timestamp,
     /// Samples left under the sample limit.
     n_left: u64,
     exceeded: bool,
+    resolution: Resolution,
+    /// A histogram has too many buckets and cannot be made coarser.
+    exceeded_buckets: bool,
     /// Until the store says otherwise.
     keeps_exemplars: bool,
-    /// What the body said last of a family, if the store is to know.
+    /// Those of one sample.
+    exemplars: Vec<Exemplar>,
+    /// What the body said last of a family, if somebody is to know.
     family: Option<Current<'a>>,
     labels: LabelsBuilder,
 }
 
-impl<A: Appender + ?Sized> Pass<'_, A> {
+/// What becomes of a sample whose start time is made up.
+enum MadeUp {
+    /// It has none: it is not cumulative.
+    Nothing,
+    /// It is kept back as the base of those to come.
+    Base,
+    Since(Timestamp),
+}
+
+impl<'a, A: Appender + ?Sized> Pass<'a, A> {
+    fn take_text(&mut self, mut parser: Parser<'a>) -> Result<(), Error> {
+        loop {
+            let unit = parser.unit_label();
+            // The line that the last pass had here, which it nearly always is, need not be read byte by byte.
+            if let Some(key) = self.cache.expected()
+                && let Some(line) =
+                    parser.next_known(key.raw_len(), |raw, kind| self.key_of_line(raw, kind, unit) == key)
+            {
+                self.line(&mut parser, &line, key, false)?;
+                continue;
+            }
+            match parser.next() {
+                None => return Ok(()),
+                Some(Ok(Entry::Series(line))) => {
+                    let key = self.key_of_line(line.raw, line.kind, unit);
+                    self.line(&mut parser, &line, key, false)?;
+                }
+                Some(Ok(entry)) => self.said(&entry),
+                Some(Err(error)) => return Err(Error::Parse(error.to_string())),
+            }
+        }
+    }
+
+    fn take_converted(&mut self, mut converter: Converter<'a>) -> Result<(), Error> {
+        while let Some(item) = converter.next() {
+            // Counted at once, so that a pass that fails tells it as well.
+            self.counts.unconverted = converter.n_unconverted();
+            match item.map_err(|error| Error::Parse(error.to_string()))? {
+                nhcb::Item::Entry(Entry::Series(line)) => {
+                    let key = self.key_of_line(line.raw, line.kind, converter.parser().unit_label());
+                    self.line(converter.parser(), &line, key, false)?;
+                }
+                nhcb::Item::Classic(line) => {
+                    let key = self.key_of_line(line.raw, line.kind, converter.parser().unit_label());
+                    self.line(converter.parser(), &line, key, true)?;
+                }
+                nhcb::Item::Entry(entry) => self.said(&entry),
+                nhcb::Item::Histogram => {
+                    let key = self.hasher.key_of_labels(converter.labels());
+                    let mut native = std::mem::take(converter.native());
+                    self.sample(&mut Converted(&mut converter), key, Sampled::Native(&mut native))?;
+                    *converter.native() = native;
+                }
+            }
+        }
+        self.counts.unconverted = converter.n_unconverted();
+        Ok(())
+    }
+
+    fn take_protobuf(&mut self, body: &'a [u8]) -> Result<(), Error> {
+        let with_labels = self.rules.extras.type_and_unit_labels;
+        let mut parser =
+            protobuf::Parser::new(body, self.rules.histograms).with_type_and_unit_labels(with_labels);
+        // The hash of the metric of this number, from which those of its samples follow.
+        let (mut of_metric, mut hash) = (0, 0);
+        while let Some(item) = parser.next() {
+            let item = item.map_err(|error| Error::Parse(error.to_string()))?;
+            if let protobuf::Item::Said(entry) = &item {
+                self.said(entry);
+                continue;
+            }
+            if of_metric != parser.metric_number() {
+                of_metric = parser.metric_number();
+                let said = with_labels.then(|| (parser.kind() as u8, parser.unit()));
+                hash = self.hasher.hash(&(parser.family(), said, parser.label_bytes()));
+            }
+            let key = self.hasher.key_of_place(hash, parser.place(), parser.label_bytes().len());
+            match item {
+                protobuf::Item::Said(_) => {}
+                protobuf::Item::Float(v) => {
+                    self.sample(&mut Message { parser: &parser }, key, Sampled::Float(v))?;
+                }
+                protobuf::Item::Histogram => {
+                    let mut native = std::mem::take(parser.native());
+                    self.sample(&mut Message { parser: &parser }, key, Sampled::Native(&mut native))?;
+                    *parser.native() = native;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What decides on the labels of a line: its bytes, and what is to be made of them.
     #[inline]
-    fn sample(
+    fn key_of_line(&self, raw: &[u8], kind: MetricType, unit: &[u8]) -> Key {
+        if !self.rules.extras.type_and_unit_labels {
+            return self.hasher.key(raw, class_of(kind));
+        }
+        let key = self.hasher.key(raw, 0x80 | kind as u8);
+        if unit.is_empty() { key } else { self.hasher.with(key, unit) }
+    }
+
+    #[inline]
+    fn line(
         &mut self,
-        parser: &mut Parser<'_>,
-        line: &SeriesLine<'_>,
+        parser: &mut Parser<'a>,
+        line: &SeriesLine<'a>,
         key: Key,
-        t: Timestamp,
+        is_classic: bool,
     ) -> Result<(), Error> {
+        self.sample(&mut Line { parser, series: line, is_classic }, key, Sampled::Float(line.v))
+    }
+
+    fn said(&mut self, entry: &Entry<'a>) {
+        self.counts.metadata = self.counts.metadata.wrapping_add(self.memory.hash(entry));
+        if self.rules.extras.metadata || self.rules.extras.made_up_starts {
+            self.family = Current::follow(self.family.take(), entry, self.memory);
+        }
+    }
+
+    #[inline]
+    fn sample(&mut self, sample: &mut impl Exposed, key: Key, mut value: Sampled<'_>) -> Result<(), Error> {
         self.counts.scraped += 1;
         let job = &*self.rules.job;
-        let own_t = if job.honor_timestamps { line.t } else { None };
-        let t = own_t.unwrap_or(t);
+        let own_t = if job.honor_timestamps { sample.own_t() } else { None };
+        let t = own_t.unwrap_or(self.t);
         let is_tracked = own_t.is_none() || job.track_timestamps_staleness;
         let (slot, series) = match self.cache.lookup(key) {
             Lookup::Hit { slot, series, again } => {
                 if again && own_t.is_none() {
                     self.counts.kept += 1;
                     self.counts.duplicate += 1;
+                    self.cache.starts().forget(key);
                     return Ok(());
                 }
                 (slot, series)
             }
             Lookup::Dropped => return Ok(()),
             Lookup::Miss => {
-                if !self.make_labels(parser, line)? {
+                if !self.make_labels(sample)? {
                     self.cache.insert_dropped(key);
                     return Ok(());
                 }
-                self.counts.kept += 1;
-                let labels = self.labels.build();
-                let st = self.start_time(parser, line);
-                if let Some(series) = self.append(SeriesKey::Labels(&labels), st, t, line.v)? {
-                    let slot = self.cache.insert(key, series);
-                    if is_tracked {
-                        self.cache.track(slot);
-                    }
-                    self.counts.new += u64::from(!self.exceeded);
-                    self.add_extras(parser, line, series, true, t)?;
-                }
-                return Ok(());
+                return self.new_sample(sample, key, value, own_t, is_tracked);
             }
         };
         self.counts.kept += 1;
-        let st = self.start_time(parser, line);
+        let mut st = self.start_time(sample);
+        if self.rules.extras.made_up_starts && st == 0 {
+            st = match self.make_up_start(sample, key, &mut value, t, false)? {
+                MadeUp::Nothing => 0,
+                MadeUp::Since(st) => st,
+                MadeUp::Base => {
+                    if is_tracked {
+                        self.cache.track(slot);
+                    }
+                    return Ok(());
+                }
+            };
+        }
         let mut is_new = false;
-        let appended = match self.append(SeriesKey::Ref(series), st, t, line.v) {
+        let appended = match self.append(SeriesKey::Ref(series), st, t, &mut value) {
             Err(Error::Append(AppendError::UnknownSeries)) => {
                 // The store has let the series go meanwhile: it begins anew.
-                if !self.make_labels(parser, line)? {
+                if !self.make_labels(sample)? {
                     return Ok(());
                 }
                 is_new = true;
                 let labels = self.labels.build();
-                let appended = self.append(SeriesKey::Labels(&labels), st, t, line.v)?;
+                let appended = self.append(SeriesKey::Labels(&labels), st, t, &mut value)?;
                 if let Some(series) = appended {
                     self.cache.set_series(slot, series);
                 }
@@ -279,66 +416,147 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
             if is_tracked {
                 self.cache.track(slot);
             }
-            self.add_extras(parser, line, series, is_new, t)?;
+            self.add_extras(sample, series, is_new, t)?;
+        } else {
+            self.cache.starts().forget(key);
         }
         Ok(())
     }
 
-    /// Since when the count of a line is, 0 if that is not known or not wanted.
-    #[inline]
-    fn start_time(&self, parser: &mut Parser<'_>, line: &SeriesLine<'_>) -> Timestamp {
-        if self.rules.extras.start_times { parser.start_time(line) } else { 0 }
+    /// The first sample of a series, whose labels were made.
+    #[cold]
+    fn new_sample(
+        &mut self,
+        sample: &mut impl Exposed,
+        key: Key,
+        mut value: Sampled<'_>,
+        own_t: Option<Timestamp>,
+        is_tracked: bool,
+    ) -> Result<(), Error> {
+        let t = own_t.unwrap_or(self.t);
+        self.counts.kept += 1;
+        // The base of a made up start is counted, the sample that follows it is not.
+        let mut is_counted = true;
+        let labels = self.labels.build();
+        let mut st = self.start_time(sample);
+        if self.rules.extras.made_up_starts && st == 0 {
+            if own_t.is_none() && self.cache.starts().has_seen(key) {
+                self.counts.duplicate += 1;
+                self.cache.starts().forget(key);
+                return Ok(());
+            }
+            is_counted = !self.cache.starts().knows(key);
+            match self.make_up_start(sample, key, &mut value, t, true)? {
+                MadeUp::Nothing => {}
+                MadeUp::Since(since) => st = since,
+                MadeUp::Base => {
+                    self.counts.new += u64::from(!self.exceeded && !self.exceeded_buckets);
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(series) = self.append(SeriesKey::Labels(&labels), st, t, &mut value)? {
+            let slot = self.cache.insert(key, series);
+            if is_tracked {
+                self.cache.track(slot);
+            }
+            self.counts.new += u64::from(is_counted && !self.exceeded && !self.exceeded_buckets);
+            self.add_extras(sample, series, true, t)?;
+        } else {
+            self.cache.starts().forget(key);
+        }
+        Ok(())
     }
 
-    /// Hands over what a line brings beside the sample that was appended: nothing, mostly.
+    /// Since when the count of a sample is, 0 if that is not known or not wanted.
+    #[inline]
+    fn start_time(&self, sample: &mut impl Exposed) -> Timestamp {
+        if self.rules.extras.start_times { sample.start_time() } else { 0 }
+    }
+
+    /// Makes up since when a sample counts, and makes its value fit that.
+    #[cold]
+    fn make_up_start(
+        &mut self,
+        sample: &impl Exposed,
+        key: Key,
+        value: &mut Sampled<'_>,
+        t: Timestamp,
+        has_labels: bool,
+    ) -> Result<MadeUp, Error> {
+        if !self.cache.starts().knows(key) {
+            let is_cumulative = |kind| matches!(kind, MetricType::Counter | MetricType::Histogram);
+            let Some(family) = self.family.as_ref().filter(|family| is_cumulative(family.kind())) else {
+                return Ok(MadeUp::Nothing);
+            };
+            if !has_labels {
+                let (job, target) = (&*self.rules.job, &self.rules.target);
+                if !make_labels(&mut self.labels, sample, job, target)? {
+                    return Ok(MadeUp::Nothing);
+                }
+            }
+            if !family.owns(self.labels.get(METRIC_NAME).unwrap_or_default()) {
+                return Ok(MadeUp::Nothing);
+            }
+        }
+        let st = match value {
+            Sampled::Float(v) => self.cache.starts().adjust_float(key, v, t),
+            Sampled::Native(native) => self.cache.starts().adjust(key, native, t),
+        };
+        Ok(st.map_or(MadeUp::Base, MadeUp::Since))
+    }
+
+    /// Hands over what a sample brings beside its value, which was appended: nothing, mostly.
     #[inline]
     fn add_extras(
         &mut self,
-        parser: &Parser<'_>,
-        line: &SeriesLine<'_>,
+        sample: &impl Exposed,
         series: SeriesRef,
         is_new: bool,
         t: Timestamp,
     ) -> Result<(), Error> {
-        if let Some(exemplar) = parser.exemplar(line)
-            && self.keeps_exemplars
-        {
-            self.add_exemplar(&exemplar, series, t);
+        if sample.has_exemplars() && self.keeps_exemplars {
+            self.add_exemplars(sample, series, t);
         }
-        if self.family.as_ref().is_some_and(|family| is_new || family.is_news()) {
-            self.add_metadata(parser, line, series, is_new)?;
+        if self.family.as_ref().is_some_and(|family| is_new || family.is_news()) && self.rules.extras.metadata
+        {
+            self.add_metadata(sample, series, is_new)?;
         }
         Ok(())
     }
 
     /// A refused exemplar is no reason to refuse the sample.
     #[cold]
-    fn add_exemplar(&mut self, exemplar: &ExemplarLine<'_>, series: SeriesRef, t: Timestamp) {
-        let exemplar = Exemplar {
-            labels: exemplar.labels(),
-            v: exemplar.v,
-            t: exemplar.t.unwrap_or(t),
-            has_own_t: exemplar.t.is_some(),
-        };
-        match self.batch.append_exemplar(series, &exemplar) {
-            Ok(()) => {}
-            Err(AppendError::ExemplarsDisabled) => self.keeps_exemplars = false,
-            Err(AppendError::ExemplarOutOfOrder) => self.counts.exemplar_out_of_order += 1,
-            Err(error) => tracing::debug!(%error, ?exemplar, "exemplar refused"),
+    fn add_exemplars(&mut self, sample: &impl Exposed, series: SeriesRef, t: Timestamp) {
+        self.exemplars.clear();
+        sample.exemplars_into(t, &mut self.exemplars);
+        self.exemplars.sort_by(|a, b| {
+            let by_value = a.v.partial_cmp(&b.v).unwrap_or(std::cmp::Ordering::Equal);
+            a.t.cmp(&b.t).then(by_value).then_with(|| a.labels.cmp(&b.labels))
+        });
+        let mut n_out_of_order = 0;
+        for exemplar in &self.exemplars {
+            match self.batch.append_exemplar(series, exemplar) {
+                Ok(()) => {}
+                Err(AppendError::ExemplarsDisabled) => {
+                    self.keeps_exemplars = false;
+                    return;
+                }
+                Err(AppendError::ExemplarOutOfOrder) => n_out_of_order += 1,
+                Err(error) => tracing::debug!(%error, ?exemplar, "exemplar refused"),
+            }
+        }
+        // Of several some may well have come with the last scrape.
+        if n_out_of_order == self.exemplars.len() {
+            self.counts.exemplar_out_of_order += n_out_of_order as u64;
         }
     }
 
     /// Tells the store what kind of metric a series is, whose final name decides whether the family is its own.
     /// The labels of a new one are at hand.
     #[cold]
-    fn add_metadata(
-        &mut self,
-        parser: &Parser<'_>,
-        line: &SeriesLine<'_>,
-        series: SeriesRef,
-        is_new: bool,
-    ) -> Result<(), Error> {
-        if !is_new && !self.make_labels(parser, line)? {
+    fn add_metadata(&mut self, sample: &impl Exposed, series: SeriesRef, is_new: bool) -> Result<(), Error> {
+        if !is_new && !self.make_labels(sample)? {
             return Ok(());
         }
         let name = self.labels.get(METRIC_NAME).unwrap_or_default();
@@ -357,21 +575,31 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
         key: SeriesKey<'_>,
         st: Timestamp,
         t: Timestamp,
-        v: f64,
+        value: &mut Sampled<'_>,
     ) -> Result<Option<SeriesRef>, Error> {
-        if self.n_left == 0 && !is_stale(v) {
+        if let Sampled::Native(native) = value
+            && !self.resolution.fit(native).map_err(AppendError::from)?
+        {
+            self.exceeded_buckets = true;
+            return Ok(None);
+        }
+        let is_mark = matches!(value, Sampled::Float(v) if is_stale(*v));
+        if self.n_left == 0 && !is_mark {
             // The rest of the body is parsed all the same, so that the report counts all of it.
             self.exceeded = true;
             return Ok(None);
         }
-        self.n_left -= u64::from(!is_stale(v));
+        self.n_left -= u64::from(!is_mark);
         if t > self.t_max {
             self.counts.out_of_bounds += 1;
             return Ok(None);
         }
-        let appended = match st {
-            0 => self.batch.append(key, t, v),
-            st => self.batch.append_value(key, st, t, Value::Float(v)),
+        let appended = match value {
+            Sampled::Float(v) if st == 0 && !self.rules.extras.made_up_starts => {
+                self.batch.append(key, t, *v)
+            }
+            Sampled::Float(v) => self.append_started(key, st, t, Value::Float(*v)),
+            Sampled::Native(native) => self.append_started(key, st, t, native.value()),
         };
         match appended {
             Ok(series) => Ok(Some(series)),
@@ -394,59 +622,78 @@ impl<A: Appender + ?Sized> Pass<'_, A> {
             }
             Err(AppendError::UnknownSeries) => {
                 // The caller asks again by labels; only that attempt counts.
-                self.n_left += u64::from(!is_stale(v));
+                self.n_left += u64::from(!is_mark);
                 Err(AppendError::UnknownSeries.into())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(explain(error, value)),
         }
     }
 
-    /// The final labels of a line in `self.labels`, or false if relabelling drops it.
+    /// Appends a sample that is no plain float. One whose start is made up is only taken in order.
+    fn append_started(
+        &mut self,
+        key: SeriesKey<'_>,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<SeriesRef, AppendError> {
+        let is_made_up = self.rules.extras.made_up_starts;
+        if is_made_up {
+            self.batch.refuse_late(true);
+        }
+        let appended = self.batch.append_value(key, st, t, value);
+        if is_made_up {
+            self.batch.refuse_late(false);
+        }
+        appended
+    }
+
+    /// The final labels of a sample in `self.labels`, or false if relabelling drops it.
     #[cold]
-    fn make_labels(&mut self, parser: &Parser<'_>, line: &SeriesLine<'_>) -> Result<bool, Error> {
-        let (job, labels) = (&*self.rules.job, &mut self.labels);
-        labels.clear();
-        parser.labels_into(line, labels).map_err(|error| Error::Parse(error.to_string()))?;
-        if job.honor_labels {
-            honor(labels, &self.rules.target, line.raw);
-        } else {
-            overrule(labels, &self.rules.target);
-        }
-        if !relabel::apply(&job.metric_relabel, labels) || labels.is_empty() {
-            return Ok(false);
-        }
-        check(labels, &job.limits)?;
-        Ok(true)
+    fn make_labels(&mut self, sample: &impl Exposed) -> Result<bool, Error> {
+        make_labels(&mut self.labels, sample, &self.rules.job, &self.rules.target)
     }
 }
 
+/// Why the store refused more than a sample; of a histogram, what is wrong with it.
+#[cold]
+fn explain(error: AppendError, value: &Sampled<'_>) -> Error {
+    match (error, value) {
+        (AppendError::InvalidHistogram(_), Sampled::Native(native)) => match native.validate() {
+            Err(invalid) => Error::Histogram(invalid.to_string()),
+            Ok(()) => error.into(),
+        },
+        _ => error.into(),
+    }
+}
+
+/// The final labels of a sample in `labels`, or false if relabelling drops it.
+fn make_labels(
+    labels: &mut LabelsBuilder,
+    sample: &impl Exposed,
+    job: &ScrapeConfig,
+    target: &Labels,
+) -> Result<bool, Error> {
+    sample.labels_into(labels).map_err(|error| Error::Parse(error.to_string()))?;
+    if job.honor_labels {
+        honor(labels, target, &sample.empty_labels());
+    } else {
+        overrule(labels, target);
+    }
+    if !relabel::apply(&job.metric_relabel, labels) || labels.is_empty() {
+        return Ok(false);
+    }
+    check(labels, job)?;
+    Ok(true)
+}
+
 /// Adds the target's labels where the sample has none of that name; one exposed as empty stays absent.
-fn honor(labels: &mut LabelsBuilder, target: &Labels, raw: &[u8]) {
-    let exposed_empty = empty_labels(raw);
+fn honor(labels: &mut LabelsBuilder, target: &Labels, exposed_empty: &[&[u8]]) {
     for (name, value) in target {
         if labels.get(name).is_none() && !exposed_empty.contains(&name) {
             labels.set(name, value);
         }
     }
-}
-
-/// The names of labels that a line exposes with an empty value, which a label set cannot hold.
-fn empty_labels(raw: &[u8]) -> Vec<&[u8]> {
-    let mut names = Vec::new();
-    // Two quotes meet only around an empty value: inside one they are escaped, after one comes no quote.
-    for (at, _) in raw.windows(2).enumerate().filter(|(_, pair)| pair == b"\"\"") {
-        let head = raw[..at].trim_ascii_end();
-        let Some(head) = head.strip_suffix(b"=") else { continue };
-        let head = head.trim_ascii_end();
-        let name = if let Some(quoted) = head.strip_suffix(b"\"") {
-            &quoted[quoted.iter().rposition(|&b| b == b'"').map_or(0, |i| i + 1)..]
-        } else {
-            let begin = head.iter().rposition(|&b| !(b.is_ascii_alphanumeric() || b == b'_'));
-            &head[begin.map_or(0, |i| i + 1)..]
-        };
-        names.push(name);
-    }
-    names
 }
 
 /// Sets the target's labels; what the sample had under these names moves to `exported_…`.
@@ -471,17 +718,23 @@ pub(super) fn overrule(labels: &mut LabelsBuilder, target: &Labels) {
     }
 }
 
-fn check(labels: &LabelsBuilder, limits: &ScrapeLimits) -> Result<(), Error> {
+/// Whether name and labels are valid in the job's scheme and within its limits.
+fn check(labels: &LabelsBuilder, job: &ScrapeConfig) -> Result<(), Error> {
     let Some(name) = labels.get(METRIC_NAME) else {
         return Err(Error::Labels("missing metric name (__name__ label)".to_owned()));
     };
     let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+    let scheme = job.name_scheme;
+    let is_label = |name: &[u8], value: &[u8]| {
+        !name.is_empty() && is_text(name) && is_text(value) && scheme.is_label_name(name)
+    };
     if !is_text(name)
-        || !labels.iter().all(|(name, value)| !name.is_empty() && is_text(name) && is_text(value))
+        || !scheme.is_metric_name(name)
+        || !labels.iter().all(|(name, value)| is_label(name, value))
     {
         return Err(Error::Labels(format!("invalid metric name or label names: {}", labels.build())));
     }
-    limits::verify(labels, limits).map_err(Error::LabelLimit)
+    limits::verify(labels, &job.limits).map_err(Error::LabelLimit)
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 use model::storage::Metadata;
-use model::wire::parse::{Entry, Format, MetricType, Parser};
+use model::wire::parse::{Entry, MetricType, Parser};
+use model::wire::{Format, HistogramOptions, protobuf};
 use parking_lot::Mutex;
 
 /// Passes that a family stays known without being exposed.
@@ -90,25 +91,59 @@ impl Memory {
             return;
         }
         self.sum = sum;
-        let mut families = read(body, format);
-        let n_seen = families.len();
-        if !expired {
-            for family in self.table.iter().flat_map(|table| table.iter()) {
-                families.entry(family.name.clone()).or_insert_with(|| family.clone());
-            }
-        }
+        let has_unseen_now = self.take_over(body, format, tables, !expired);
         // The countdown is not wound up again while it runs, so that what keeps changing cannot pile up.
-        if families.len() == n_seen {
+        if !has_unseen_now {
             self.n_passes_left = 0;
         } else if !has_unseen {
             self.n_passes_left = PASSES_UNSEEN_MAX;
         }
-        self.table = Some(tables.share(families.into_values().collect()));
     }
 
     /// A pass failed, and with its batch what the store was told is lost.
     pub(super) fn fail(&mut self) {
         self.is_settling = true;
+    }
+
+    /// Keeps what the body of a failed pass said before it stopped to make sense, as upstream does.
+    pub(super) fn keep(&mut self, sum: u64, body: &[u8], format: Format, tables: &Tables) {
+        if sum != 0 && sum != self.sum {
+            self.sum = sum;
+            if self.take_over(body, format, tables, true) && self.n_passes_left == 0 {
+                self.n_passes_left = PASSES_UNSEEN_MAX;
+            }
+        }
+    }
+
+    /// Makes the table of what `body` says and, field by field, what was said before; families that it does not name
+    /// are left out unless `keeps_unseen`. Returns whether there are such in the table.
+    fn take_over(&mut self, body: &[u8], format: Format, tables: &Tables, keeps_unseen: bool) -> bool {
+        let seen = read(body, format);
+        let n_seen = seen.len();
+        let mut families: BTreeMap<Box<str>, Family> = BTreeMap::new();
+        for family in self.table.iter().flat_map(|table| table.iter()) {
+            if keeps_unseen || seen.contains_key(&family.name) {
+                families.insert(family.name.clone(), family.clone());
+            }
+        }
+        for (name, said) in seen {
+            let family = families.entry(name.clone()).or_insert_with(|| Family {
+                name,
+                kind: MetricType::Unknown,
+                help: Box::default(),
+                unit: Box::default(),
+            });
+            family.kind = said.kind.unwrap_or(family.kind);
+            if let Some(help) = said.help {
+                family.help = help;
+            }
+            if let Some(unit) = said.unit {
+                family.unit = unit;
+            }
+        }
+        let has_unseen = families.len() > n_seen;
+        self.table = Some(tables.share(families.into_values().collect()));
+        has_unseen
     }
 
     pub(super) fn table(&self) -> Option<&Arc<Table>> {
@@ -153,11 +188,11 @@ impl<'a> Current<'a> {
         let is_said = match entry {
             Entry::Series(_) => true,
             Entry::Type { kind, .. } => {
-                *kind
-                    == match said {
-                        (Some(draft), _) => draft.kind,
-                        (None, known) => known.map_or(MetricType::Unknown, |known| known.kind),
-                    }
+                let before = match said {
+                    (Some(draft), _) => draft.kind,
+                    (None, known) => known.map_or(MetricType::Unknown, |known| known.kind),
+                };
+                *kind == before
             }
             Entry::Help { text, .. } => is_same(text, said, |it| &it.help, |it| &it.help),
             Entry::Unit { unit, .. } => is_same(unit, said, |it| &it.unit, |it| &it.unit),
@@ -172,6 +207,19 @@ impl<'a> Current<'a> {
             }
         }
         Some(current)
+    }
+
+    /// The type of the family.
+    pub(super) fn kind(&self) -> MetricType {
+        match (&self.draft, self.known) {
+            (Some(draft), _) => draft.kind,
+            (None, known) => known.map_or(MetricType::Unknown, |known| known.kind),
+        }
+    }
+
+    /// Whether the series of this name is one of the family's.
+    pub(super) fn owns(&self, name: &[u8]) -> bool {
+        is_of_family(name, self.name, self.kind())
     }
 
     /// Whether series that the store knows need to be told.
@@ -233,33 +281,47 @@ fn is_of_family(name: &[u8], family: &[u8], kind: MetricType) -> bool {
     name.starts_with(family) && name[..stem_of(name)] == *family_stem
 }
 
-fn read(body: &[u8], format: Format) -> BTreeMap<Box<str>, Family> {
+/// What a body says of a family.
+#[derive(Default)]
+struct Said {
+    kind: Option<MetricType>,
+    help: Option<Box<str>>,
+    unit: Option<Box<str>>,
+}
+
+fn read(body: &[u8], format: Format) -> BTreeMap<Box<str>, Said> {
     let mut families = BTreeMap::new();
-    let mut parser = Parser::new(body, format);
-    while let Some(Ok(entry)) = parser.next() {
-        let name = match &entry {
-            Entry::Series(_) => continue,
-            Entry::Type { family, .. } | Entry::Help { family, .. } | Entry::Unit { family, .. } => {
-                text(family)
-            }
-        };
-        if families.len() >= FAMILIES_MAX && !families.contains_key(&name) {
-            continue;
+    if let Some(format) = format.text() {
+        let mut parser = Parser::new(body, format);
+        while let Some(Ok(entry)) = parser.next() {
+            note(&mut families, &entry);
         }
-        let family = families.entry(name.clone()).or_insert_with(|| Family {
-            name,
-            kind: MetricType::Unknown,
-            help: Box::default(),
-            unit: Box::default(),
-        });
-        match entry {
-            Entry::Series(_) => {}
-            Entry::Type { kind, .. } => family.kind = kind,
-            Entry::Help { text: help, .. } => family.help = text(&help),
-            Entry::Unit { unit, .. } => family.unit = text(unit),
+    } else {
+        let mut parser = protobuf::Parser::new(body, HistogramOptions::default());
+        while let Some(Ok(item)) = parser.next() {
+            if let protobuf::Item::Said(entry) = &item {
+                note(&mut families, entry);
+            }
         }
     }
     families
+}
+
+fn note(families: &mut BTreeMap<Box<str>, Said>, entry: &Entry<'_>) {
+    let name = match entry {
+        Entry::Series(_) => return,
+        Entry::Type { family, .. } | Entry::Help { family, .. } | Entry::Unit { family, .. } => text(family),
+    };
+    if families.len() >= FAMILIES_MAX && !families.contains_key(&name) {
+        return;
+    }
+    let family = families.entry(name).or_default();
+    match entry {
+        Entry::Series(_) => {}
+        Entry::Type { kind, .. } => family.kind = Some(*kind),
+        Entry::Help { text: help, .. } => family.help = Some(text(help)),
+        Entry::Unit { unit, .. } => family.unit = Some(text(unit)),
+    }
 }
 
 fn text(bytes: &[u8]) -> Box<str> {

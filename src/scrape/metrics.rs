@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     pub(super) exceeded_label_limits: Counter,
     pub(super) exceeded_body_size_limit: Counter,
     pub(super) exceeded_sample_limit: Counter,
+    pub(super) exceeded_bucket_limit: Counter,
     pub(super) duplicate: Counter,
     pub(super) out_of_order: Counter,
     pub(super) out_of_bounds: Counter,
@@ -55,6 +56,7 @@ impl Default for Metrics {
             exceeded_label_limits: Counter::new(),
             exceeded_body_size_limit: Counter::new(),
             exceeded_sample_limit: Counter::new(),
+            exceeded_bucket_limit: Counter::new(),
             duplicate: Counter::new(),
             out_of_order: Counter::new(),
             out_of_bounds: Counter::new(),
@@ -69,7 +71,7 @@ impl Default for Metrics {
 
 impl Metrics {
     pub(super) fn expose(&self, out: &mut Exposition) {
-        let fixed: [(&str, &str, &Counter); 12] = [
+        let fixed: [(&str, &str, &Counter); 13] = [
             (
                 "prometheus_target_scrape_pools_total",
                 "Total number of scrape pool creation attempts.",
@@ -109,6 +111,11 @@ impl Metrics {
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Total number of scrapes that hit the sample limit and were rejected.",
                 &self.exceeded_sample_limit,
+            ),
+            (
+                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                "Total number of scrapes that hit the native histogram bucket limit and were rejected.",
+                &self.exceeded_bucket_limit,
             ),
             (
                 "prometheus_target_scrapes_sample_duplicate_timestamp_total",

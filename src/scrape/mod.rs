@@ -24,12 +24,13 @@ mod negotiate;
 mod pool;
 mod report;
 mod runner;
+mod synthesis;
 mod target;
 
 pub use clock::{Clock, System};
 pub use ingest::Extras;
 pub use manager::{ActiveTarget, DroppedTarget, Error, Manager, Options, TargetMetadata, Targets};
-pub use target::{Health, HistogramOptions};
+pub use target::Health;
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use model::storage::{AppendError, Appender, Metadata, SeriesKey, SeriesRef};
 use model::wire::parse::MetricType;
 use model::{Labels, LabelsBuilder, STALE_NAN, Timestamp};
 
-use super::ingest::{Counts, overrule};
+use super::ingest::Counts;
 
 /// A series of the report: its name, and what is said of it.
 struct Said {
@@ -124,7 +124,7 @@ impl Refs {
         if answer == Err(AppendError::UnknownSeries) {
             let mut labels = LabelsBuilder::default();
             labels.set(METRIC_NAME, SERIES[i].name.as_bytes());
-            overrule(&mut labels, target);
+            take_labels(&mut labels, target);
             answer = batch.append(SeriesKey::Labels(&labels.build()), t, v);
         }
         match answer {
@@ -143,5 +143,36 @@ impl Refs {
             ) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Gives a series of the report the labels of its target. A label that the series has under the same name moves to
+/// `exported_…`; as it has none but its own name, what moves is nothing, and takes a label `exported_…` of the
+/// target's away if the one that it is named after comes later.
+///
+/// Compat: prometheus `scrape/scrape.go`, `mutateReportSampleLabels`.
+fn take_labels(labels: &mut LabelsBuilder, target: &Labels) {
+    for (name, value) in target {
+        let own = labels.get(name).unwrap_or_default().to_vec();
+        labels.set(&[b"exported_", name].concat(), &own);
+        labels.set(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exported_label_of_the_target_gives_way() {
+        let mut labels = LabelsBuilder::default();
+        labels.set(METRIC_NAME, b"up");
+        let target =
+            Labels::from_pairs([("exported_job", "x"), ("instance", "i"), ("job", "j"), ("zone", "z")]);
+        take_labels(&mut labels, &target);
+        assert_eq!(labels.build().to_string(), r#"{__name__="up", instance="i", job="j", zone="z"}"#);
+        let mut labels = LabelsBuilder::default();
+        take_labels(&mut labels, &Labels::from_pairs([("a", "1"), ("exported_a", "2")]));
+        assert_eq!(labels.build().to_string(), r#"{a="1", exported_a="2"}"#);
     }
 }

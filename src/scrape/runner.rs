@@ -437,6 +437,7 @@ impl Failure {
             Self::Ingest(error) => {
                 match error {
                     ingest::Error::SampleLimit => metrics.exceeded_sample_limit.inc(),
+                    ingest::Error::BucketLimit => metrics.exceeded_bucket_limit.inc(),
                     ingest::Error::LabelLimit(_) => metrics.exceeded_label_limits.inc(),
                     _ => {}
                 }
@@ -489,10 +490,12 @@ fn take_in(
                     extras: shared.extras,
                 };
                 let Memory { cache, metadata, .. } = memory;
-                ingest::ingest(body, &rules, &shared.hasher, cache, metadata, batch, counts)
-                    .map_err(Failure::Ingest)?;
-                metadata.finish(counts.metadata, bytes, format, &job.tables);
-                Ok(())
+                let taken = ingest::ingest(body, &rules, &shared.hasher, cache, metadata, batch, counts);
+                match &taken {
+                    Ok(()) => metadata.finish(counts.metadata, bytes, format, &job.tables),
+                    Err(_) => metadata.keep(counts.metadata, bytes, format, &job.tables),
+                }
+                taken.map_err(Failure::Ingest)
             })
     };
     if let Some(buffer) = inflated {
@@ -528,6 +531,13 @@ fn warn_of_refusals(shared: &Shared, target: &Target, counts: &Counts) {
             target,
             num_dropped = counts.out_of_bounds,
             "error on ingesting samples that are too old or are too far into the future"
+        );
+    }
+    if counts.unconverted > 0 {
+        tracing::warn!(
+            target,
+            num_dropped = counts.unconverted,
+            "error on converting classic histograms whose counts contradict each other"
         );
     }
     if counts.exemplar_out_of_order > 0 {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use config::TargetGroup;
 use config::prometheus::ScrapeConfig;
 use model::quote::go_quote;
+use model::wire::HistogramOptions;
 use model::{Labels, LabelsBuilder, Timestamp, duration, fnv1a};
 use parking_lot::Mutex;
 
@@ -35,24 +36,12 @@ const CLASSIC_TOO: (&[u8], &str) =
     (b"__always_scrape_classic_histograms__", "always scrape classic histograms");
 const NATIVE: (&[u8], &str) = (b"__scrape_native_histograms__", "scrape native histograms");
 
-/// Which forms of histograms are taken from a target: the job's, unless its labels say otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HistogramOptions {
-    /// Native histograms, where the format has them.
-    pub native: bool,
-    /// Classic buckets also of histograms that are taken in another form.
-    pub classic_too: bool,
-    /// Classic buckets become native histograms with custom buckets.
-    pub convert: bool,
-}
-
-impl HistogramOptions {
-    pub fn of_job(config: &ScrapeConfig) -> Self {
-        Self {
-            native: config.scrape_native_histograms,
-            classic_too: config.always_scrape_classic_histograms,
-            convert: config.convert_classic_histograms_to_nhcb,
-        }
+/// Which forms of histograms are taken from the targets of a job, unless their labels say otherwise.
+fn histograms_of(config: &ScrapeConfig) -> HistogramOptions {
+    HistogramOptions {
+        native: config.scrape_native_histograms,
+        classic_too: config.always_scrape_classic_histograms,
+        convert: config.convert_classic_histograms_to_nhcb,
     }
 }
 
@@ -102,7 +91,7 @@ impl Origin {
         preset(TIMEOUT, &duration::format(config.scrape_timeout));
         preset(PATH, &config.metrics_path);
         preset(SCHEME, &config.scheme);
-        let histograms = HistogramOptions::of_job(config);
+        let histograms = histograms_of(config);
         for (name, is_set) in [
             (CONVERT, histograms.convert),
             (CLASSIC_TOO, histograms.classic_too),
@@ -182,7 +171,7 @@ pub(super) fn from_origin(origin: &Origin, config: &ScrapeConfig) -> Result<Opti
             go_quote(interval_text.as_bytes())
         ));
     }
-    let of_job = HistogramOptions::of_job(config);
+    let of_job = histograms_of(config);
     let histograms = HistogramOptions {
         convert: switch(&labels, CONVERT, of_job.convert)?,
         classic_too: switch(&labels, CLASSIC_TOO, of_job.classic_too)?,

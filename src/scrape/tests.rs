@@ -15,7 +15,7 @@ use model::storage::{
 };
 use model::wire::expose::{Expose as _, Exposition};
 use model::wire::parse::MetricType;
-use model::{Exemplar, Labels, Timestamp, Value, is_stale};
+use model::{AnyHistogram, Exemplar, Labels, Timestamp, Value, is_stale};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::discovery::TargetSets;
+
+mod histograms;
 
 const BASE: Timestamp = 1_700_000_000_000;
 
@@ -60,6 +62,8 @@ struct Inner {
     metadata: Vec<(String, Metadata)>,
     /// Series and since when its newest sample counts.
     starts: HashMap<String, Timestamp>,
+    /// Series and histogram; among the samples it stands as the number of its observations.
+    histograms: Vec<(String, AnyHistogram)>,
 }
 
 impl Store {
@@ -102,12 +106,19 @@ struct Batch<'a> {
     exemplars: Vec<(SeriesRef, Exemplar)>,
     metadata: Vec<(SeriesRef, Metadata)>,
     starts: Vec<(SeriesRef, Timestamp)>,
+    histograms: Vec<(SeriesRef, AnyHistogram)>,
 }
 
 impl Appendable for Store {
     fn appender(&self, _affinity: u64) -> Box<dyn Appender + '_> {
-        let (pending, exemplars) = (Vec::new(), Vec::new());
-        Box::new(Batch { store: self, pending, exemplars, metadata: Vec::new(), starts: Vec::new() })
+        Box::new(Batch {
+            store: self,
+            pending: Vec::new(),
+            exemplars: Vec::new(),
+            metadata: Vec::new(),
+            starts: Vec::new(),
+            histograms: Vec::new(),
+        })
     }
 }
 
@@ -149,14 +160,21 @@ impl Appender for Batch<'_> {
         t: i64,
         value: Value<'_>,
     ) -> Result<SeriesRef, AppendError> {
-        match value {
-            Value::Float(v) => {
-                let series = self.append(key, t, v)?;
-                self.starts.push((series, st));
-                Ok(series)
+        let (v, histogram) = match value {
+            Value::Float(v) => (v, None),
+            Value::Histogram(it) => {
+                it.validate()?;
+                (it.count as f64, Some(AnyHistogram::Int(Box::new(it.clone()))))
             }
-            Value::Histogram(_) | Value::FloatHistogram(_) => panic!("BUG: these targets serve floats"),
-        }
+            Value::FloatHistogram(it) => {
+                it.validate()?;
+                (it.count, Some(AnyHistogram::Float(Box::new(it.clone()))))
+            }
+        };
+        let series = self.append(key, t, v)?;
+        self.starts.push((series, st));
+        self.histograms.extend(histogram.map(|histogram| (series, histogram)));
+        Ok(series)
     }
 
     fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
@@ -191,6 +209,7 @@ impl Appender for Batch<'_> {
             inner.exemplars.push((name(series), format!("{} {} {}", it.labels, it.v, it.t)));
         }
         inner.metadata.extend(self.metadata.into_iter().map(|(series, it)| (name(series), it)));
+        inner.histograms.extend(self.histograms.into_iter().map(|(series, it)| (name(series), it)));
         inner.starts.extend(self.starts.into_iter().map(|(series, st)| (name(series), st)));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Label merging; whole passes are tested with the manager and, for allocations, in `tests/`.
 
+use super::exposed::empty_labels;
 use super::*;
 
 #[test]

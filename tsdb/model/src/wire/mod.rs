@@ -13,7 +13,7 @@ mod token;
 #[cfg(test)]
 mod testing;
 
-use crate::histogram::InvalidHistogram;
+use crate::histogram::{Invalid, InvalidHistogram};
 use crate::{FloatHistogram, Histogram, Value};
 
 /// How a body is written.
@@ -86,8 +86,11 @@ impl Native {
         if self.is_float { self.float.reduce_resolution(schema) } else { self.int.reduce_resolution(schema) }
     }
 
-    /// Whether readers can rely on it.
-    pub fn is_valid(&self) -> bool {
-        if self.is_float { self.float.validate().is_ok() } else { self.int.validate().is_ok() }
+    /// Checks all that readers rely on.
+    ///
+    /// # Errors
+    /// What is wrong with it, the first of several things.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if self.is_float { self.float.validate() } else { self.int.validate() }
     }
 }

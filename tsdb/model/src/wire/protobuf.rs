@@ -2,8 +2,8 @@
 //!
 //! A [`Parser`] walks one body and says family by family what upstream says: help, unit if there is one, type, then
 //! the samples of each metric in turn. Strings are borrowed from the body; a metric's numbers are read into memory
-//! that the next metric uses again. Labels are decoded on demand only: [`Parser::place`] tells samples apart by the
-//! bytes that their labels lie in.
+//! that the next metric uses again. Labels are decoded on demand only: [`Parser::label_bytes`] and
+//! [`Parser::place`] tell samples apart without.
 //!
 //! Where upstream stumbles, this does not: an untyped metric without a value is 0, not what the metric before it
 //! was; all exemplars of all native histograms of a family are given, not those of the first alone; a histogram that
@@ -37,12 +37,9 @@ pub enum Item<'a> {
     Histogram,
 }
 
-/// What tells the samples of a body apart, beside family and type.
+/// What tells the samples of a metric apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place<'b> {
-    /// The metric's labels as they are written.
-    pub labels: &'b [u8],
-    /// Which sample of the metric it is.
+pub struct Place {
     pub part: u8,
     /// The bits of `le` or `quantile`.
     pub bound: u64,
@@ -74,8 +71,9 @@ pub struct Parser<'a> {
     state: State,
     family: Family<'a>,
     kind: MetricType,
-    /// The metrics of the family that have been begun.
+    /// The metrics of the family that have been begun, and those of the body.
     n_begun: usize,
+    n_metrics: u64,
     metric: Metric<'a>,
     part: Part,
     /// The metric before was a classic histogram only, after which upstream sees none that is native.
@@ -122,6 +120,7 @@ impl<'a> Parser<'a> {
             family: Family::default(),
             kind: MetricType::Unknown,
             n_begun: 0,
+            n_metrics: 0,
             metric: Metric::default(),
             part: Part::Value,
             follows_classic: false,
@@ -242,6 +241,7 @@ impl<'a> Parser<'a> {
             self.follows_classic = !self.has_native() && !self.options.convert;
         }
         self.n_begun += 1;
+        self.n_metrics += 1;
         self.metric.read(message).map_err(|bad: Bad| bad.to_string())?;
         Ok(true)
     }
@@ -399,9 +399,9 @@ impl<'a> Parser<'a> {
         self.family.unit
     }
 
-    /// Which metric of the family it is, from 1.
-    pub fn metric_number(&self) -> usize {
-        self.n_begun
+    /// Which metric of the body it is, from 1.
+    pub fn metric_number(&self) -> u64 {
+        self.n_metrics
     }
 
     /// The time of the sample; 0 stands for none.
@@ -409,22 +409,23 @@ impl<'a> Parser<'a> {
         Some(self.metric.t).filter(|&t| t != 0)
     }
 
-    /// The metric's labels as they are written.
+    /// The metric's labels as they are written: equal bytes are equal labels.
     pub fn label_bytes(&self) -> &[u8] {
         self.metric.label_bytes()
     }
 
-    /// What tells the sample from the others of its family.
-    pub fn place(&self) -> Place<'_> {
+    /// What tells the sample from the others of its metric.
+    pub fn place(&self) -> Place {
         let (part, bound) = match self.part {
             Part::Value => (0, 0),
             Part::Count => (1, 0),
             Part::Sum => (2, 0),
-            Part::At(i) => (3, self.bound(i).to_bits()),
+            Part::At(i) if self.has_buckets() => (3, self.bound(i).to_bits()),
+            Part::At(i) => (4, self.bound(i).to_bits()),
             // Equal labels: the two never stand for the same metric at a time.
-            Part::Native | Part::Converted => (4, 0),
+            Part::Native | Part::Converted => (5, 0),
         };
-        Place { labels: self.metric.label_bytes(), part, bound }
+        Place { part, bound }
     }
 
     /// Since when the sample counts, in ms; 0 if its metric does not say so.

@@ -164,8 +164,11 @@ impl Out {
 
 fn show<C, B: Copy>(it: &Buckets<C, B>, totals: &str, bucket: impl Fn(B) -> String) -> String {
     let spans = |spans: &[Span]| -> String {
-        spans.iter().map(|span| format!("{}:{},", span.offset, span.length)).collect()
+        let each: Vec<String> =
+            spans.iter().map(|span| format!("{}:{},", span.offset, span.length)).collect();
+        each.concat()
     };
+    let bounds: Vec<String> = it.custom_values.iter().map(|v| format!("{:x},", v.to_bits())).collect();
     let buckets = |buckets: &[B]| -> String { buckets.iter().map(|&b| bucket(b) + ",").collect() };
     format!(
         "hint={} schema={} zt={:x} {totals} sum={:x} {} {} {} {} {}",
@@ -177,12 +180,14 @@ fn show<C, B: Copy>(it: &Buckets<C, B>, totals: &str, bucket: impl Fn(B) -> Stri
         buckets(&it.positive_buckets),
         spans(&it.negative_spans),
         buckets(&it.negative_buckets),
-        it.custom_values.iter().map(|v| format!("{:x},", v.to_bits())).collect::<String>(),
+        bounds.concat(),
     )
 }
 
 fn shown<'a>(labels: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> String {
-    labels.map(|(name, value)| format!("{}={},", quote(name), quote(value))).collect()
+    let each: Vec<String> =
+        labels.map(|(name, value)| format!("{}={},", quote(name), quote(value))).collect();
+    each.concat()
 }
 
 fn time(t: Option<i64>) -> String {

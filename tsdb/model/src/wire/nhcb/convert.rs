@@ -35,7 +35,7 @@ pub struct Converter<'a> {
     pending: Option<Entry<'a>>,
     /// The labels of the newest line of a histogram family.
     line_labels: LabelsBuilder,
-    group: Option<Group>,
+    group: Option<Group<'a>>,
     group_labels: LabelsBuilder,
     classic: Classic,
     exemplars: Vec<ExemplarLine<'a>>,
@@ -46,11 +46,13 @@ pub struct Converter<'a> {
 
 /// A histogram that is being collected, or was.
 #[derive(Clone, Copy, Debug, Default)]
-struct Group {
+struct Group<'a> {
     is_open: bool,
     /// Of the newest line.
     t: Option<Timestamp>,
     st: Timestamp,
+    /// Name and labels of the first line.
+    raw: &'a [u8],
 }
 
 impl<'a> Converter<'a> {
@@ -157,7 +159,7 @@ impl<'a> Converter<'a> {
             let st = self.parser.start_time(line);
             // Upstream has asked for that whether it is wanted or not, and from then on such lines are no series.
             self.parser.hide_created();
-            self.group = Some(Group { is_open: true, t: None, st });
+            self.group = Some(Group { is_open: true, t: None, st, raw: line.raw });
         }
         if let Some(group) = &mut self.group {
             group.t = line.t;
@@ -172,7 +174,7 @@ impl<'a> Converter<'a> {
         let Some(group) = self.group.as_mut().filter(|group| group.is_open) else { return false };
         group.is_open = false;
         let converted = match self.classic.convert_into(&mut self.native) {
-            Ok(()) => self.native.is_valid(),
+            Ok(()) => self.native.validate().is_ok(),
             Err(_) => false,
         };
         self.n_unconverted += u64::from(!converted);
@@ -189,6 +191,11 @@ impl<'a> Converter<'a> {
     /// The labels, `le` left out and the name that of the family.
     pub fn labels(&self) -> &LabelsBuilder {
         &self.group_labels
+    }
+
+    /// Name and labels of the first of its lines as exposed.
+    pub fn raw(&self) -> &'a [u8] {
+        self.group.map_or(b"", |group| group.raw)
     }
 
     pub fn t(&self) -> Option<Timestamp> {

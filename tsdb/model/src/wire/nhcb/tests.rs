@@ -125,7 +125,7 @@ fn converted(count: Option<f64>, buckets: &[(f64, f64)]) -> Result<Native, Uncon
 fn buckets_are_sorted_completed_and_counted() {
     let int = |count, buckets: &[(f64, f64)]| {
         let native = converted(count, buckets).unwrap();
-        assert!(!native.is_float && native.is_valid(), "{native:?}");
+        assert!(!native.is_float && native.validate().is_ok(), "{native:?}");
         (native.int.positive_spans, native.int.positive_buckets, native.int.custom_values, native.int.count)
     };
     let whole = |length| vec![Span { offset: 0, length }];

@@ -219,7 +219,7 @@ fn native() -> oracle::Histogram {
 }
 
 fn classic() -> oracle::Histogram {
-    let bucket = |bound, count| oracle::Bucket { bound, count, ..Default::default() };
+    let bucket = |bound, count| oracle::Bucket { count, bound, ..Default::default() };
     oracle::Histogram { count: 3, sum: 2.5, bucket: vec![bucket(1.0, 1)], ..Default::default() }
 }
 
@@ -340,13 +340,13 @@ fn messages_say_what_is_wrong() {
 }
 
 #[test]
-fn labels_decide_on_the_place_wherever_they_lie() {
+fn labels_tell_metrics_apart_wherever_they_lie() {
     let places = |bytes: &[u8]| -> Vec<Vec<u8>> {
         let mut parser = Parser::new(bytes, HistogramOptions::default());
         let mut places = Vec::new();
         while let Some(item) = parser.next() {
             if !matches!(item.unwrap(), Item::Said(_)) {
-                places.push(parser.place().labels.to_vec());
+                places.push(parser.label_bytes().to_vec());
             }
         }
         places
