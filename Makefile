@@ -99,7 +99,7 @@ exposition: peers ## bodies at random, right and spoilt, scraped beside Promethe
 faults: ## break the disk under the store at each of its operations, and cut the power after each
 	FERULA_FAULTS=all cargo test -p tsdb --locked --lib testing::crash
 
-fuzz: ## damaged bytes for every reader of the store; SECONDS=60 SEED=1
+fuzz: ## damaged bytes for every reader of the store and of expositions; SECONDS=60 SEED=1
 	FERULA_FUZZ_SECONDS=$(or $(SECONDS),60) FERULA_FUZZ_SEED=$(or $(SEED),1) \
 	  cargo test -p tsdb --locked --release --test fuzz -- --nocapture
 
@@ -158,7 +158,7 @@ numbers-queries: build peers
 numbers-engine:
 	cargo bench -p ferula --locked --bench queries -- $(addprefix --upstream ,$(UPSTREAM_BENCH)) $(ARGS)
 numbers-micro:
-	cargo bench -p model --locked --bench parse_text
+	cargo bench -p model --locked --bench parse_text --bench parse_protobuf
 	cargo bench -p ferula --locked --bench scrape_warm
 	cargo bench -p tsdb --locked --bench append_commit --bench wal_encode --bench chunk_decode
 

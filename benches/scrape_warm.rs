@@ -7,6 +7,9 @@
 #[allow(dead_code, reason = "the bytes are of no interest here")]
 #[path = "../tsdb/benches/measure/counting.rs"]
 mod counting;
+#[allow(dead_code, reason = "classic histograms are of no interest here")]
+#[path = "../tsdb/benches/measure/protobuf.rs"]
+mod exposition;
 
 use std::hint::black_box;
 use std::num::NonZeroU64;
@@ -45,7 +48,7 @@ impl Appender for Count {
     ) -> Result<SeriesRef, AppendError> {
         match value {
             Value::Float(v) => self.append(key, t, v),
-            Value::Histogram(_) | Value::FloatHistogram(_) => panic!("BUG: these targets serve floats"),
+            Value::Histogram(_) | Value::FloatHistogram(_) => self.append(key, t, 0.0),
         }
     }
 
@@ -79,29 +82,34 @@ fn scrape_warm(criterion: &mut Criterion) {
     let rules = Rules {
         job: Arc::clone(&config.scrape_configs[0]),
         target: Labels::from_pairs([("job", "j"), ("instance", "i")]),
-        histograms: HistogramOptions::default(),
+        histograms: HistogramOptions { native: true, ..HistogramOptions::default() },
         extras: Extras::default(),
     };
     let hasher = Hasher::default();
     let mut group = criterion.benchmark_group("scrape_warm");
-    for n in [1_000, 10_000] {
-        let text = body(n);
+    let bodies = [
+        ("1000", 1_000, Format::Text, body(1_000).into_bytes()),
+        ("10000", 10_000, Format::Text, body(10_000).into_bytes()),
+        ("protobuf", 10_000, Format::Protobuf, exposition::counters(10_000)),
+        ("native_histograms", 1_000, Format::Protobuf, exposition::native(1_000)),
+    ];
+    for (name, n, format, bytes) in bodies {
         let (mut cache, memory, mut t) = (Cache::default(), Memory::default(), 0);
         let mut pass = || {
             t += 1_000;
-            let body = Body { bytes: text.as_bytes(), format: Format::Text, t };
+            let body = Body { bytes: &bytes, format, t };
             let mut counts = Counts::default();
             let batch: &mut dyn Appender = &mut Count(0);
             ingest(body, &rules, &hasher, &mut cache, &memory, batch, &mut counts)
                 .expect("the body is valid");
             counts
         };
-        pass();
+        assert_eq!(pass().kept, n);
         let before = counting::allocations();
         pass();
-        eprintln!("allocations per warm body of {n} lines: {}", counting::allocations() - before);
-        group.throughput(Throughput::Elements(n as u64));
-        group.bench_function(format!("{n}"), |bencher| bencher.iter(|| black_box(pass())));
+        eprintln!("allocations per warm body {name}: {}", counting::allocations() - before);
+        group.throughput(Throughput::Elements(n));
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(pass())));
     }
     group.finish();
 }

@@ -2,6 +2,8 @@
 
 #[path = "allocations/counting.rs"]
 mod counting;
+#[path = "../tsdb/benches/measure/protobuf.rs"]
+mod exposition;
 
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -36,7 +38,7 @@ impl Appender for Count {
     ) -> Result<SeriesRef, AppendError> {
         match value {
             Value::Float(v) => self.append(key, t, v),
-            Value::Histogram(_) | Value::FloatHistogram(_) => panic!("BUG: these targets serve floats"),
+            Value::Histogram(_) | Value::FloatHistogram(_) => self.append(key, t, 0.0),
         }
     }
 
@@ -46,18 +48,27 @@ impl Appender for Count {
 }
 
 /// Scrapes a body three times; how often each pass allocated, and how many lines it took.
-fn passes(body: &str, format: Format, extras: Extras) -> Vec<(usize, u64)> {
+fn passes(body: &[u8], format: Format, extras: Extras) -> Vec<(usize, u64)> {
+    passes_with(body, format, HistogramOptions::default(), extras)
+}
+
+fn passes_with(
+    body: &[u8],
+    format: Format,
+    histograms: HistogramOptions,
+    extras: Extras,
+) -> Vec<(usize, u64)> {
     let text = "scrape_configs: [{job_name: j}]\n";
     let config = config::prometheus::parse(text, Path::new("/")).expect("the configuration is valid");
     let rules = Rules {
         job: Arc::clone(&config.scrape_configs[0]),
         target: Labels::from_pairs([("job", "j"), ("instance", "i")]),
-        histograms: HistogramOptions::default(),
+        histograms,
         extras,
     };
     let (hasher, memory, mut cache) = (Hasher::default(), Memory::default(), Cache::default());
     let mut pass = |t| {
-        let body = Body { bytes: body.as_bytes(), format, t };
+        let body = Body { bytes: body, format, t };
         let (mut counts, mut batch) = (Counts::default(), Count(0));
         let before = ALLOCATIONS.get();
         ingest(body, &rules, &hasher, &mut cache, &memory, &mut batch, &mut counts)
@@ -73,7 +84,7 @@ fn a_warm_pass_allocates_nothing() {
     let body = (0..1000).fold(head, |body, i| {
         body + &format!("requests_total{{code=\"200\",handler=\"/{i}\"}} {}.5\n", i * 31)
     });
-    let all = passes(&body, Format::Text, Extras::default());
+    let all = passes(body.as_bytes(), Format::Text, Extras::default());
     assert!(all[0].0 > 1000, "the counter counts: {all:?}");
     assert_eq!(all[1..], [(0, 1000), (0, 1000)]);
 }
@@ -88,7 +99,45 @@ fn a_warm_pass_over_openmetrics_allocates_for_one_exemplar_at_most() {
         format!("# HELP req Requests.\n# TYPE req counter\n{lines}# EOF\n")
     };
     let extras = Extras { start_times: true, ..Extras::default() };
-    assert_eq!(passes(&body(""), Format::OpenMetrics, extras)[1..], [(0, 500), (0, 500)]);
-    let all = passes(&body(" # {t=\"1\"} 1"), Format::OpenMetrics, extras);
+    assert_eq!(passes(body("").as_bytes(), Format::OpenMetrics, extras)[1..], [(0, 500), (0, 500)]);
+    let all = passes(body(" # {t=\"1\"} 1").as_bytes(), Format::OpenMetrics, extras);
     assert!(all[1..].iter().all(|(n, kept)| *n < 10 && *kept == 500), "{all:?}");
+}
+
+/// What is allocated for a body of protobuf is the memory that its metrics are read into, one after the other.
+#[test]
+fn a_warm_pass_over_protobuf_allocates_nothing_per_sample() {
+    let options = HistogramOptions { native: true, ..HistogramOptions::default() };
+    for (make, per_metric) in
+        [(exposition::counters as fn(u64) -> Vec<u8>, 1), (exposition::classic, 13), (exposition::native, 1)]
+    {
+        let warm = |n| {
+            let all = passes_with(&make(n), Format::Protobuf, options, Extras::default());
+            assert!(all[0].0 > usize::try_from(n).expect("it is small"), "the counter counts: {all:?}");
+            assert_eq!(all[1], all[2]);
+            assert_eq!(all[1].1, n * per_metric);
+            all[1].0
+        };
+        let (few, many) = (warm(100), warm(1000));
+        assert!(few <= 40 && many == few, "{few} allocations for 100 metrics, {many} for 1000");
+    }
+}
+
+/// Labels of lines of histogram families are decoded in every pass, in memory that is used again.
+#[test]
+fn a_warm_pass_that_converts_histograms_allocates_nothing_per_sample() {
+    let options = HistogramOptions { convert: true, ..HistogramOptions::default() };
+    let warm = |n: u64| {
+        let lines = (0..n).fold("# TYPE h histogram\n".to_owned(), |body, i| {
+            body + &format!(
+                "h_bucket{{a=\"{i}\",le=\"1\"}} 1\nh_bucket{{a=\"{i}\",le=\"+Inf\"}} 3\nh_sum{{a=\"{i}\"}} 2\nh_count{{a=\"{i}\"}} 3\n"
+            )
+        });
+        let all = passes_with(lines.as_bytes(), Format::Text, options, Extras::default());
+        assert_eq!(all[1], all[2]);
+        assert_eq!(all[1].1, n);
+        all[1].0
+    };
+    let (few, many) = (warm(10), warm(1000));
+    assert!(many < few + 1000, "{few} allocations for 10 histograms, {many} for 1000");
 }

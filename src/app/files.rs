@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use anyhow::Context;
+use config::prometheus::Defaults;
 use config::rules::RuleGroup;
 
 use crate::cli::flags::Flags;
@@ -24,7 +25,7 @@ impl Files {
     /// A file is missing, unreadable or invalid; the text names file, line and column.
     pub fn load(flags: &Flags) -> anyhow::Result<Self> {
         let path = &flags.config_file;
-        let config = config::prometheus::load(path)
+        let config = config::prometheus::load_with(path, &defaults(flags))
             .with_context(|| format!("couldn't load configuration (--config.file=\"{}\")", path.display()))?;
         let rules = load_rules(&config.rule_files)?;
         let alertmanager = match &flags.alertmanager_config_file {
@@ -34,6 +35,17 @@ impl Files {
             None => None,
         };
         Ok(Self { config: Arc::new(config), rules, alertmanager })
+    }
+}
+
+/// What the flags contribute to the configuration.
+fn defaults(flags: &Flags) -> Defaults {
+    let has = |feature: &str| flags.features.contains(feature);
+    Defaults {
+        // Targets say since when they count in protobuf above all.
+        proto_first: has("created-timestamp-zero-ingestion") || has("st-storage"),
+        extra_scrape_metrics: has("extra-scrape-metrics"),
+        ..Defaults::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every reader on damaged bytes: an error or other samples, never a panic, an endless loop, or memory without bound.
+//! Every reader on damaged bytes (of the store, and of expositions): an error or other samples, never a panic, an endless loop, or memory without bound.
 //!
 //! Directories that Prometheus and we wrote are changed in some bytes, lengths, names or records, most of them with
 //! checksums made right again, so that what lies behind them is reached; then they are opened, read and
@@ -11,6 +11,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::cast_possible_truncation, reason = "random numbers")]
 
+#[path = "../benches/measure/protobuf.rs"]
+mod exposition;
 mod fixture;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use fixture::Files;
 use model::storage::{Appendable, Queryable, SelectHints, SeriesKey};
+use model::wire::{HistogramOptions, nhcb, parse, protobuf};
 use model::{Labels, SampleBatch, TimeRange};
 use tsdb::Db;
 use tsdb::chunk::{self, Encoding};
@@ -628,6 +631,74 @@ fn damaged_bytes_end_in_errors() {
     let _ = writeln!(std::io::stderr(), "{n} cases of seed {seed}");
     assert!(failures.is_empty(), "{} of {n} cases failed:\n{}", failures.len(), failures.join("\n"));
     assert!(n > 20, "only {n} cases were run");
+}
+
+/// Reads a body in all ways, as a scrape would.
+fn read_exposition(body: &[u8], ways: u8) {
+    let (has_starts, with_labels) = (ways & 8 != 0, ways & 16 != 0);
+    let options =
+        HistogramOptions { native: ways & 1 != 0, classic_too: ways & 2 != 0, convert: ways & 4 != 0 };
+    let mut labels = model::LabelsBuilder::default();
+    let mut parser = protobuf::Parser::new(body, options).with_type_and_unit_labels(with_labels);
+    while let Some(Ok(item)) = parser.next() {
+        if !matches!(item, protobuf::Item::Said(_)) {
+            let _ = parser.labels_into(&mut labels);
+            let _ = (parser.start_time(), parser.place(), parser.label_bytes().len());
+            parser.exemplars().for_each(|exemplar| drop(exemplar.labels()));
+        }
+        if matches!(item, protobuf::Item::Histogram) {
+            let native = parser.native();
+            if native.validate().is_ok() {
+                let schema = native.schema() - 1;
+                let _ = native.reduce_resolution(schema);
+            }
+        }
+    }
+    for format in [parse::Format::Text, parse::Format::OpenMetrics] {
+        let mut parser = parse::Parser::new(body, format).with_type_and_unit_labels(with_labels);
+        if has_starts {
+            parser = parser.with_start_times();
+        }
+        let mut converter = nhcb::Converter::new(parser, options.classic_too);
+        while let Some(Ok(item)) = converter.next() {
+            if let nhcb::Item::Entry(parse::Entry::Series(line)) = item {
+                let _ = converter.parser().start_time(&line);
+            }
+        }
+    }
+}
+
+/// Bodies that scrapes might bring: protobuf and text, damaged.
+#[test]
+fn damaged_expositions_end_in_errors() {
+    let _turn = TURN.lock().unwrap();
+    watch();
+    let text = "# TYPE h histogram\nh_bucket{a=\"b\",le=\"1\"} 1 # {t=\"x\"} 0.5 1\nh_bucket{a=\"b\",le=\"+Inf\"} 3\n\
+                h_count{a=\"b\"} 3\nh_created{a=\"b\"} 1.5\n# TYPE c counter\n# UNIT c_s s\nc_s_total 1\n# EOF\n";
+    let seeds = [
+        exposition::counters(20),
+        exposition::classic(10),
+        exposition::native(10),
+        [exposition::native(10), exposition::classic(10)].concat(),
+        text.as_bytes().to_vec(),
+    ];
+    let seed = number("FERULA_FUZZ_SEED").unwrap_or(1);
+    let seconds = number("FERULA_FUZZ_SECONDS");
+    let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(5));
+    let mut n = 0;
+    while Instant::now() < until && (seconds.is_some() || n < 5_000) {
+        let case = (seed << 32) + n;
+        let mut rng = Rng::with_seed(case);
+        let mut body = seeds[rng.usize(..seeds.len())].clone();
+        for _ in 0..rng.usize(..6) {
+            mutate(&mut rng, &mut body);
+        }
+        let ways = rng.u8(..32);
+        guarded(case, || read_exposition(&body, ways)).unwrap_or_else(|why| panic!("case {case}: {why}"));
+        n += 1;
+    }
+    let _ = writeln!(std::io::stderr(), "{n} expositions of seed {seed}");
+    assert!(n > 100, "only {n} cases were run");
 }
 
 #[test]
