@@ -370,9 +370,13 @@ fn explain_tls(error: &rustls::Error) -> String {
         ) => of_certificate("certificate has expired or is not yet valid"),
         InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
             let expected = expected.to_str();
-            // Names come with their kind around them.
-            let names: Vec<&str> =
-                presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name.as_str())).collect();
+            // Names come with their kind around them: `DnsName("a.test")`, `IpAddress(127.0.0.1)`.
+            let bare = |name: &String| {
+                let inner =
+                    name.split_once('(').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(')'));
+                inner.trim_matches('"').to_owned()
+            };
+            let names: Vec<String> = presented.iter().map(bare).collect();
             of_certificate(&if names.is_empty() {
                 format!("certificate is not valid for any names, but wanted to match {expected}")
             } else {
@@ -414,3 +418,6 @@ fn alert_text(alert: AlertDescription) -> String {
     };
     known.to_owned()
 }
+
+#[cfg(test)]
+mod tests;

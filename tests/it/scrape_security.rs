@@ -1,6 +1,6 @@
 //! Targets behind TLS, proxies, tokens and limits: who is trusted, what is sent to whom, and that secrets stay ours.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,6 +35,23 @@ fn is_up(server: &Server, job: &str) -> bool {
     server.target(job).is_some_and(|target| target["health"] == "up")
 }
 
+/// Answers whatever it hears in plain HTTP; returns its `host:port`.
+fn without_tls() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            // What the other side makes of it is the test's matter.
+            let mut heard = [0; 8192];
+            let _ = stream.read(&mut heard);
+            let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nwhat?\n");
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = io::copy(&mut stream, &mut io::sink());
+        }
+    });
+    address
+}
+
 #[test]
 fn a_target_behind_tls_is_verified_as_the_job_says() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
@@ -45,7 +62,7 @@ fn a_target_behind_tls_is_verified_as_the_job_says() {
     let itself = TlsTarget::start(ours.own.server(None));
     let demanding = TlsTarget::start(here.server(Some(&other)));
     let only_12 = TlsTarget::start(here.server(None));
-    let http = Scripted::target(|| "up_without_tls 1\n".to_owned());
+    let http = without_tls();
 
     let text = [
         HEAD.to_owned(),
@@ -73,7 +90,7 @@ fn a_target_behind_tls_is_verified_as_the_job_says() {
             "ca_file: ca.pem, cert_file: stranger.pem, key_file: stranger.key",
         ),
         tls_job("old", &only_12.address(), "ca_file: ca.pem, min_version: TLS10, max_version: TLS12"),
-        tls_job("no_tls", &http.address(), "ca_file: ca.pem"),
+        tls_job("no_tls", &http, "ca_file: ca.pem"),
     ]
     .concat();
     let home = Home::new(&text);
