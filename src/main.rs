@@ -21,6 +21,10 @@ fn main() -> ExitCode {
         telemetry::init(Log { level: LevelFilter::WARN, json: false });
         return ferula::cli::tsdb::run(args);
     }
+    if args.peek().is_some_and(|word| word == "check") {
+        telemetry::init(Log { level: LevelFilter::WARN, json: false });
+        return ferula::cli::check::run(args);
+    }
     let values = match Values::parse(std::env::args_os()) {
         Ok(values) => values,
         Err(e) => {

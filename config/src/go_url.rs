@@ -92,7 +92,7 @@ impl GoUrl {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
         };
-        self.host = parse_host(&self.scheme, host)?;
+        self.host = parse_host(host)?;
         let Some(user) = user else { return Ok(()) };
         let is_valid = |c: char| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c);
         if !user.chars().all(is_valid) {
@@ -170,7 +170,7 @@ fn split_scheme(text: &str) -> Result<(&str, &str), String> {
     Ok(("", text))
 }
 
-fn parse_host(scheme: &str, host: &str) -> Result<String, String> {
+fn parse_host(host: &str) -> Result<String, String> {
     let check_port = |port: &str| match port.strip_prefix(':') {
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
         None if port.is_empty() => Ok(()),
@@ -195,8 +195,7 @@ fn parse_host(scheme: &str, host: &str) -> Result<String, String> {
         Some(_) => return Err("invalid IP-literal".to_owned()),
         None => {}
     }
-    let is_web = matches!(scheme, "http" | "https");
-    if let Some(colon) = if is_web { host.find(':') } else { host.rfind(':') } {
+    if let Some(colon) = host.rfind(':') {
         check_port(&host[colon..])?;
     }
     unescape(host, Some(HOST))
@@ -272,6 +271,7 @@ mod tests {
             ("unix:///var/run/docker.sock", "unix:///var/run/docker.sock"),
             ("file:/x", "file:/x"),
             ("mailto:a@b", "mailto:a@b"),
+            ("http://a:1:2", "http://a:1:2"),
             ("//host/p", "//host/p"),
             ("a/b:c", "a/b:c"),
             ("http://h/?", "http://h/?"),
@@ -290,7 +290,6 @@ mod tests {
             ("1.2.3.4:80", r#"parse "1.2.3.4:80": first path segment in URL cannot contain colon"#),
             ("http://a b", r#"parse "http://a b": invalid character " " in host name"#),
             ("http://a:b", r#"parse "http://a:b": invalid port ":b" after host"#),
-            ("http://a:1:2", r#"parse "http://a:1:2": invalid port ":1:2" after host"#),
             ("http://a/%zz", r#"parse "http://a/%zz": invalid URL escape "%zz""#),
             ("http://a%20b", r#"parse "http://a%20b": invalid URL escape "%20""#),
             ("http://[::1", r#"parse "http://[::1": missing ']' in host"#),

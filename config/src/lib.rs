@@ -36,8 +36,8 @@ pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod units;
-pub mod web;
 mod uri;
+pub mod web;
 mod yaml;
 
 pub use error::{Error, Problem};

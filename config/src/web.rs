@@ -190,7 +190,9 @@ impl Raw {
                     decoder.fields(value, "web.RateLimiterConfig", &mut |decoder, key, value| {
                         match key {
                             "burst" => decoder.set(value, &mut self.burst)?,
-                            "interval" => self.interval = decode_interval(decoder, value)?.unwrap_or_default(),
+                            "interval" => {
+                                self.interval = decode_interval(decoder, value)?.unwrap_or_default()
+                            }
                             _ => return Ok(false),
                         }
                         Ok(true)
@@ -222,10 +224,24 @@ impl RawTls {
                 "client_auth_type" => decoder.set(value, &mut self.client_auth)?,
                 "client_allowed_sans" => self.client_allowed_sans = decode_sans(decoder, value)?,
                 "cipher_suites" => {
-                    decode_names(decoder, value, "[]web.Cipher", "cipher", &CIPHER_SUITES, &mut self.cipher_suites)?;
+                    decode_names(
+                        decoder,
+                        value,
+                        "[]web.Cipher",
+                        "cipher",
+                        &CIPHER_SUITES,
+                        &mut self.cipher_suites,
+                    )?;
                 }
                 "curve_preferences" => {
-                    decode_names(decoder, value, "[]web.Curve", "curve", &CURVES, &mut self.curve_preferences)?;
+                    decode_names(
+                        decoder,
+                        value,
+                        "[]web.Curve",
+                        "curve",
+                        &CURVES,
+                        &mut self.curve_preferences,
+                    )?;
                 }
                 "min_version" => decode_version(decoder, value, &mut self.min_version)?,
                 "max_version" => decode_version(decoder, value, &mut self.max_version)?,

@@ -1,4 +1,5 @@
 //! The command line.
 
+pub mod check;
 pub mod flags;
 pub mod tsdb;

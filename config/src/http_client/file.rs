@@ -27,7 +27,9 @@ fn parse(text: &str, base: &Path) -> Result<HttpClient, Issue> {
     let mut pos = Pos::default();
     if let Some(root) = tree::parse(text)?.root {
         pos = root.pos;
-        decoder.fields(&root, "config.plain", &mut |decoder, key, value| http.field(decoder, base, key, value))?;
+        decoder.fields(&root, "config.plain", &mut |decoder, key, value| {
+            http.field(decoder, base, key, value)
+        })?;
     }
     decoder.finish()?;
     http.finish(base, pos)

@@ -111,8 +111,8 @@ fn templates_of_alerts_are_parsed() {
     annotations: {ok: '{{ $value }}', bad: '{{ nope }}'}
 ",
         expect![[r#"
-            r.yml: 4:12: group "g", rule 1, "A": label "l": error parsing template __alert_A: template: __alert_A:1: unclosed action
-            r.yml: 4:12: group "g", rule 1, "A": annotation "bad": error parsing template __alert_A: template: __alert_A:1: function "nope" not defined
+            r.yml: 4:12: group "g", rule 1, "A": label "l": template: __alert_A:1: unclosed action
+            r.yml: 4:12: group "g", rule 1, "A": annotation "bad": template: __alert_A:1: function "nope" not defined
         "#]],
     );
 }

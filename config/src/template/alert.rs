@@ -44,9 +44,10 @@ pub type Query<'q> = dyn Fn(&str) -> Result<Vec<(Labels, SampleValue)>, String> 
 /// Checks that `text` parses.
 ///
 /// # Errors
-/// `error parsing template <name>: …`
+/// `template: <name>:<line>: …`
 pub fn check(name: &str, text: &str) -> Result<(), Error> {
-    parse(name, text, &Names).map(drop)
+    let mut set = Set::default();
+    set.parse(name, &format!("{PRELUDE}{text}"), &Names).map_err(|e| Error(e.to_string()))
 }
 
 /// Expands `text` for one alert.

@@ -23,7 +23,12 @@ fn check(text: &str, expected: Expect) {
 #[test]
 fn good_files() {
     check("", expect!["Config { tls: None, http2: true, headers: {}, rate_limit: None, users: {} }"]);
-    check("tls_server_config: {}\nrate_limit: {interval: 1m1.5s, burst: 3}", expect!["Config { tls: None, http2: true, headers: {}, rate_limit: Some(RateLimit { interval: 61.5s, burst: 3 }), users: {} }"]);
+    check(
+        "tls_server_config: {}\nrate_limit: {interval: 1m1.5s, burst: 3}",
+        expect![
+            "Config { tls: None, http2: true, headers: {}, rate_limit: Some(RateLimit { interval: 61.5s, burst: 3 }), users: {} }"
+        ],
+    );
     check(
         "tls_server_config:
   cert_file: cert.pem
@@ -37,38 +42,89 @@ fn good_files() {
   prefer_server_cipher_suites: false
 http_server_config: {http2: false, headers: {X-Frame-Options: deny, X-XSS-Protection: any}}
 basic_auth_users: {alice: HASH}",
-        expect![[r#"Config { tls: Some(ServerTls { cert: File("DIR/cert.pem"), key: File("DIR/key.pem"), client_ca: Some(File("DIR/cert.pem")), client_auth: RequireAndVerify, client_allowed_sans: Some(["a"]), min_version: Tls13, max_version: Tls13, cipher_suites: ["TLS_AES_128_GCM_SHA256"], curve_preferences: ["X25519"], prefer_server_cipher_suites: false }), http2: false, headers: {"X-Frame-Options": "deny", "X-XSS-Protection": "any"}, rate_limit: None, users: {"alice": <secret>} }"#]],
+        expect![[
+            r#"Config { tls: Some(ServerTls { cert: File("DIR/cert.pem"), key: File("DIR/key.pem"), client_ca: Some(File("DIR/cert.pem")), client_auth: RequireAndVerify, client_allowed_sans: Some(["a"]), min_version: Tls13, max_version: Tls13, cipher_suites: ["TLS_AES_128_GCM_SHA256"], curve_preferences: ["X25519"], prefer_server_cipher_suites: false }), http2: false, headers: {"X-Frame-Options": "deny", "X-XSS-Protection": "any"}, rate_limit: None, users: {"alice": <secret>} }"#
+        ]],
     );
 }
 
 #[test]
 fn bad_files() {
     for (text, expected) in [
-        ("tls: {}", expect![[r#"
+        (
+            "tls: {}",
+            expect![[r#"
             yaml: unmarshal errors:
-              line 1: field tls not found in type web.Config"#]]),
+              line 1: field tls not found in type web.Config"#]],
+        ),
         ("tls_server_config: {cert: x}", expect!["missing one of key or key_file"]),
         ("tls_server_config: {key: x}", expect!["missing one of cert or cert_file"]),
         ("tls_server_config: {client_auth_type: x}", expect!["missing one of cert or cert_file"]),
-        ("tls_server_config: {cert: x, key: x}", expect!["failed to load X509KeyPair: tls: they do not belong together"]),
-        ("tls_server_config: {cert_file: none, key: x}", expect!["failed to read cert_file (DIR/none): open DIR/none: no such file or directory"]),
-        ("tls_server_config: {cert_file: cert.pem, key_file: none}", expect!["failed to read key_file (DIR/none): open DIR/none: no such file or directory"]),
-        ("tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_auth_type: x}", expect!["invalid ClientAuth: x"]),
-        ("tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_ca: x}", expect!["client CA's have been configured without a Client Auth Policy"]),
-        ("tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_ca_file: x}", expect!["open DIR/x: no such file or directory"]),
+        (
+            "tls_server_config: {cert: x, key: x}",
+            expect!["failed to load X509KeyPair: tls: they do not belong together"],
+        ),
+        (
+            "tls_server_config: {cert_file: none, key: x}",
+            expect!["failed to read cert_file (DIR/none): open DIR/none: no such file or directory"],
+        ),
+        (
+            "tls_server_config: {cert_file: cert.pem, key_file: none}",
+            expect!["failed to read key_file (DIR/none): open DIR/none: no such file or directory"],
+        ),
+        (
+            "tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_auth_type: x}",
+            expect!["invalid ClientAuth: x"],
+        ),
+        (
+            "tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_ca: x}",
+            expect!["client CA's have been configured without a Client Auth Policy"],
+        ),
+        (
+            "tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_ca_file: x}",
+            expect!["open DIR/x: no such file or directory"],
+        ),
         ("tls_server_config: {min_version: TLS9}", expect!["unknown TLS version: TLS9"]),
-        ("tls_server_config: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}", expect!["unknown cipher: TLS_RSA_WITH_RC4_128_SHA"]),
+        (
+            "tls_server_config: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}",
+            expect!["unknown cipher: TLS_RSA_WITH_RC4_128_SHA"],
+        ),
         ("tls_server_config: {curve_preferences: [P1]}", expect!["unknown curve: P1"]),
-        ("http_server_config: {headers: {X-Mine: a}}", expect![[r#"HTTP header "X-Mine" can not be configured"#]]),
-        ("http_server_config: {headers: {X-Frame-Options: a}}", expect![[r#"invalid value for X-Frame-Options. Expected one of: ["deny" "sameorigin"], but got: "a""#]]),
-        ("rate_limit: {interval: soon}", expect![[r#"
+        (
+            "http_server_config: {headers: {X-Mine: a}}",
+            expect![[r#"HTTP header "X-Mine" can not be configured"#]],
+        ),
+        (
+            "http_server_config: {headers: {X-Frame-Options: a}}",
+            expect![[
+                r#"invalid value for X-Frame-Options. Expected one of: ["deny" "sameorigin"], but got: "a""#
+            ]],
+        ),
+        (
+            "rate_limit: {interval: soon}",
+            expect![[r#"
             yaml: unmarshal errors:
-              line 1: cannot unmarshal !!str `soon` into time.Duration"#]]),
-        ("basic_auth_users: {a: b}", expect!["crypto/bcrypt: hashedSecret too short to be a bcrypted password"]),
+              line 1: cannot unmarshal !!str `soon` into time.Duration"#]],
+        ),
+        (
+            "basic_auth_users: {a: b}",
+            expect!["crypto/bcrypt: hashedSecret too short to be a bcrypted password"],
+        ),
         ("basic_auth_users: {a: xHASH}", expect!["crypto/bcrypt: bcrypt hashes must start with '$'"]),
-        ("basic_auth_users: {a: $3y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}", expect!["crypto/bcrypt: bcrypt algorithm version '3' requested is newer than current version '2'"]),
-        ("basic_auth_users: {a: $2y$03$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}", expect!["crypto/bcrypt: cost 3 is outside allowed inclusive range 4..31"]),
-        ("basic_auth_users: {a: $2y$xx$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}", expect![[r#"strconv.Atoi: parsing "xx": invalid syntax"#]]),
+        (
+            "basic_auth_users: {a: $3y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}",
+            expect![
+                "crypto/bcrypt: bcrypt algorithm version '3' requested is newer than current version '2'"
+            ],
+        ),
+        (
+            "basic_auth_users: {a: $2y$03$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}",
+            expect!["crypto/bcrypt: cost 3 is outside allowed inclusive range 4..31"],
+        ),
+        (
+            "basic_auth_users: {a: $2y$xx$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}",
+            expect![[r#"strconv.Atoi: parsing "xx": invalid syntax"#]],
+        ),
     ] {
         check(text, expected);
     }
