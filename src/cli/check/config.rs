@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
 use ::config::http_client::Tls;
 use ::config::prometheus::{Alertmanager, Discovery, FileDiscovery, ScrapeConfig};
 use ::config::{Config, TargetGroup, paths, relabel, rules, target_group};
+use clap::Args;
 use model::LabelsBuilder;
 use model::quote::go_quote;
 
@@ -52,8 +52,10 @@ pub(super) fn run(
 ) -> io::Result<Outcome> {
     let names: Vec<&str> = options.lint.split(',').collect();
     let is_off = names.contains(&"none");
-    let minds_interval = !is_off && names.iter().any(|name| ["all", "too-long-scrape-interval"].contains(name));
-    let of_rules = names.iter().copied().filter(|name| !is_off && !matches!(*name, "" | "too-long-scrape-interval"));
+    let minds_interval =
+        !is_off && names.iter().any(|name| ["all", "too-long-scrape-interval"].contains(name));
+    let of_rules =
+        names.iter().copied().filter(|name| !is_off && !matches!(*name, "" | "too-long-scrape-interval"));
     let rules = rules::Options {
         ignore_unknown_fields: options.ignore_unknown_fields,
         promql,
@@ -117,11 +119,17 @@ fn check_intervals(
 type Checked = (Config, Vec<PathBuf>);
 
 fn check_file(file: &Path, options: &Options, warnings: &mut Vec<String>) -> Result<Checked, String> {
-    let config = ::config::prometheus::load(file).map_err(|e| e.to_string())?;
-    if options.agent {
-        check_agent(&config)?;
+    let mut config = ::config::prometheus::load_main(file).map_err(|e| e.to_string())?;
+    if let (true, Some(refusal)) = (options.agent, config.agent_mode_refusal()) {
+        return Err(refusal.to_owned());
     }
-    let rule_files = if options.syntax_only { Vec::new() } else { rule_files(&config.rule_files)? };
+    let mut rule_files = Vec::new();
+    if !options.syntax_only {
+        rule_files = find_rule_files(&config.rule_files)?;
+        // Once more, with the jobs of further files.
+        config =
+            ::config::prometheus::load(file).map_err(|e| format!("error loading scrape configs: {e}"))?;
+    }
     for job in &config.scrape_configs {
         if !options.syntax_only {
             let credentials = job.http.authorization.as_ref().and_then(|auth| auth.credentials.path());
@@ -164,20 +172,8 @@ fn check_file(file: &Path, options: &Options, warnings: &mut Vec<String>) -> Res
     Ok((config, rule_files))
 }
 
-/// What an agent has no use for.
-fn check_agent(config: &Config) -> Result<(), String> {
-    let has_alerting = !(config.alerting.alertmanagers.is_empty() && config.alerting.alert_relabel.is_empty());
-    let has_remote_read = config.text.lines().any(|line| line == "remote_read:");
-    let sections =
-        [("alerting", has_alerting), ("rule_files", !config.rule_files.is_empty()), ("remote_read", has_remote_read)];
-    match sections.iter().find(|(_, is_there)| *is_there) {
-        Some((section, _)) => Err(format!("field {section} is not allowed in agent mode")),
-        None => Ok(()),
-    }
-}
-
 /// A name without a star must lead to a file.
-fn rule_files(patterns: &[String]) -> Result<Vec<PathBuf>, String> {
+fn find_rule_files(patterns: &[String]) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for pattern in patterns {
         let found = paths::glob(pattern).map_err(|e| e.to_string())?;

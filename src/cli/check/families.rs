@@ -179,7 +179,7 @@ impl Line<'_> {
             return Ok(());
         }
         if !self.rest.starts_with(is_blank) || name.is_empty() {
-            return Err(format!("invalid metric name in comment"));
+            return Err("invalid metric name in comment".to_owned());
         }
         self.skip_blanks();
         let rest = self.rest;
@@ -193,9 +193,7 @@ impl Line<'_> {
             return Ok(());
         }
         if family.kind.is_some() || !family.metrics.is_empty() {
-            return Err(format!(
-                "second TYPE line for metric name {quoted}, or TYPE reported after samples"
-            ));
+            return Err(format!("second TYPE line for metric name {quoted}, or TYPE reported after samples"));
         }
         let kind = Kind::parse(rest);
         family.kind = Some(kind.ok_or_else(|| format!("unknown metric type {}", go_quote(rest.as_bytes())))?);
@@ -225,13 +223,10 @@ impl Line<'_> {
                 let timestamp = go_quote(timestamp.as_bytes());
                 return Err(format!("expected integer as timestamp, got {timestamp}"));
             }
-            let more = self.rest;
-            if !more.is_empty() {
-                let more = more.trim_start_matches(is_blank);
-                if !more.is_empty() {
-                    let more = go_quote(more.as_bytes());
-                    return Err(format!("spurious string after timestamp: {more}"));
-                }
+            // Blanks behind it are spurious, too.
+            if !self.rest.is_empty() {
+                let more = go_quote(self.rest.as_bytes());
+                return Err(format!("spurious string after timestamp: {more}"));
             }
         }
         self.add(&name, labels)
@@ -291,7 +286,11 @@ impl Line<'_> {
                 }
                 other => {
                     let other = go_char(other.unwrap_or('\n'));
-                    return Err(format!("expected '=' after label name, found {other}"));
+                    return Err(if is_quoted {
+                        format!("unexpected end of metric name {other}")
+                    } else {
+                        format!("expected '=' after label name, found {other}")
+                    });
                 }
             }
         }

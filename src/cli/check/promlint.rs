@@ -35,8 +35,8 @@ const UNITS: [(&str, &str); 24] = [
 ];
 
 const PREFIXES: [&str; 18] = [
-    "pico", "nano", "micro", "milli", "centi", "deci", "deca", "hecto", "kilo", "kibi", "mega", "mibi", "giga",
-    "gibi", "tera", "tebi", "peta", "pebi",
+    "pico", "nano", "micro", "milli", "centi", "deci", "deca", "hecto", "kilo", "kibi", "mega", "mibi",
+    "giga", "gibi", "tera", "tebi", "peta", "pebi",
 ];
 
 const ABBREVIATIONS: [&str; 14] =
@@ -121,10 +121,7 @@ fn lint_family(name: &str, family: &Family) -> Vec<String> {
                 "non-summary metrics should not have \"quantile\" label",
             );
         }
-        say(
-            family.metrics[i + 1..].iter().any(|other| other.labels == metric.labels),
-            "metric not unique",
-        );
+        say(family.metrics[i + 1..].iter().any(|other| other.labels == metric.labels), "metric not unique");
     }
     texts
 }

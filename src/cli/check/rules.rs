@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use ::config::rules::{self, RuleGroup, RuleKind};
+use clap::Args;
 use model::quote::go_quote;
 
 use super::{Outcome, Streams, existing_file};
@@ -121,11 +121,7 @@ fn check_input(lint: &Lint, streams: &mut Streams<'_>) -> io::Result<Verdict> {
 }
 
 /// Checks rule files one by one. After an error, files that are valid still have theirs said.
-pub(super) fn check_files(
-    files: &[PathBuf],
-    lint: &Lint,
-    streams: &mut Streams<'_>,
-) -> io::Result<Verdict> {
+pub(super) fn check_files(files: &[PathBuf], lint: &Lint, streams: &mut Streams<'_>) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
     for file in files {
         writeln!(streams.out, "Checking {}", file.display())?;

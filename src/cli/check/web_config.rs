@@ -27,7 +27,13 @@ pub(super) fn run(options: &Options, streams: &mut Streams<'_>) -> io::Result<Ou
             Ok(_) => writeln!(streams.err, "{} SUCCESS", file.display())?,
             Err(e) => {
                 outcome = Outcome::Failed;
-                writeln!(streams.err, "{} FAILED: {e}", file.display())?;
+                for problem in e.problems() {
+                    let place = match problem.line {
+                        0 => String::new(),
+                        line => format!("{line}:{}: ", problem.column),
+                    };
+                    writeln!(streams.err, "{} FAILED: {place}{}", file.display(), problem.message)?;
+                }
             }
         }
     }
