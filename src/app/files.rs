@@ -8,6 +8,7 @@ use anyhow::Context;
 use config::prometheus::Defaults;
 use config::rules::RuleGroup;
 
+use super::reload::MAX_EXEMPLARS_DEFAULT;
 use crate::cli::flags::Flags;
 
 /// A whole configuration, valid.
@@ -38,14 +39,41 @@ impl Files {
     }
 }
 
-/// What the flags contribute to the configuration.
+/// What flags say where the file is silent.
 fn defaults(flags: &Flags) -> Defaults {
-    let has = |feature: &str| flags.features.contains(feature);
+    let retention = flags.storage.options.retention;
+    let has = |name| flags.features.contains(name);
     Defaults {
-        // Targets say since when they count in protobuf above all.
-        proto_first: has("created-timestamp-zero-ingestion") || has("st-storage"),
+        proto_first: has("st-storage") || has("created-timestamp-zero-ingestion"),
         extra_scrape_metrics: has("extra-scrape-metrics"),
-        ..Defaults::default()
+        retention: config::prometheus::Retention {
+            time: retention.time.unwrap_or_default(),
+            size_bytes: retention.size_bytes.unwrap_or_default(),
+            percentage: retention.percentage,
+        },
+        max_exemplars: flags.storage.keeps_exemplars.then_some(MAX_EXEMPLARS_DEFAULT),
+    }
+}
+
+/// What the files on disk say now; it changes with each of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    main: [u8; 16],
+    alertmanager: Option<Vec<u8>>,
+}
+
+impl Fingerprint {
+    /// # Errors
+    /// A file cannot be read, or the main one is no YAML.
+    pub(super) fn take(flags: &Flags) -> anyhow::Result<Self> {
+        let alertmanager = flags
+            .alertmanager_config_file
+            .as_ref()
+            .map(|path| std::fs::read(path).with_context(|| format!("read {}", path.display())));
+        Ok(Self {
+            main: config::prometheus::fingerprint(&flags.config_file)?,
+            alertmanager: alertmanager.transpose()?,
+        })
     }
 }
 

@@ -240,6 +240,10 @@ impl App {
     /// Opens the store, starts everything, and returns when the server shall stop.
     async fn open_and_run(self: &Arc<Self>, files: Files) -> anyhow::Result<()> {
         let mut signals = Signals::new()?;
+        if let Some(interval) = self.flags.auto_reload {
+            tracing::info!(?interval, "Automatic configuration file reloading enabled");
+            self.note_files();
+        }
         let mut opening = {
             let path = self.flags.storage.path.clone();
             // What the file says comes first: the first maintenance must not delete what it wants to keep.
@@ -272,8 +276,11 @@ impl App {
         self.apply(files, true).await.context("apply the configuration")?;
         self.is_ready.store(true, Ordering::Release);
         tracing::info!("Server is ready to receive web requests.");
+        let mut looks = tokio::time::interval(self.flags.auto_reload.unwrap_or(Duration::from_secs(1)));
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = looks.tick(), if self.flags.auto_reload.is_some() => self.reload_if_changed().await,
                 signal = signals.next() => match signal {
                     // The outcome has been logged.
                     Signal::Reload => drop(self.reload().await),

@@ -10,6 +10,7 @@ use anyhow::Context;
 use model::Timestamp;
 use parking_lot::Mutex;
 
+use super::files::Fingerprint;
 use super::{App, Files, now};
 use crate::http_client;
 use crate::notifier::manager::sections;
@@ -21,6 +22,8 @@ pub(super) struct Reloads {
     /// One at a time.
     gate: tokio::sync::Mutex<()>,
     last: Mutex<Last>,
+    /// The files that run, as they were when they were read; `None` also after they could not be looked at.
+    seen: Mutex<Option<Fingerprint>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +48,8 @@ impl App {
     /// They cannot be used; the running configuration stays.
     pub(super) async fn reload(&self) -> anyhow::Result<()> {
         tracing::info!(filename = %self.flags.config_file.display(), "Loading configuration file");
+        // Before they are read: what changes meanwhile is found at the next look.
+        let seen = self.flags.auto_reload.and_then(|_| Fingerprint::take(&self.flags).ok());
         let outcome = async { self.apply(Files::load(&self.flags)?, false).await }.await;
         if let Err(e) = &outcome {
             let mut last = self.reloads.last.lock();
@@ -52,8 +57,38 @@ impl App {
             last.failed_at = Some(now());
             drop(last);
             tracing::error!(error = format!("{e:#}"), "Error reloading config");
+        } else {
+            *self.reloads.seen.lock() = seen;
         }
         outcome
+    }
+
+    /// Takes the files as they are now for those that run.
+    pub(super) fn note_files(&self) {
+        match Fingerprint::take(&self.flags) {
+            Ok(seen) => *self.reloads.seen.lock() = Some(seen),
+            Err(e) => tracing::error!(
+                error = format!("{e:#}"),
+                "Failed to generate initial checksum for configuration file"
+            ),
+        }
+    }
+
+    /// Reloads if a file changed since the last success; files that cannot be used are tried again each time.
+    pub(super) async fn reload_if_changed(&self) {
+        match Fingerprint::take(&self.flags) {
+            Err(e) => {
+                *self.reloads.seen.lock() = None;
+                let error = format!("{e:#}");
+                tracing::error!(error, "Failed to generate checksum during configuration reload");
+            }
+            Ok(now) if self.reloads.seen.lock().as_ref() == Some(&now) => {}
+            Ok(_) => {
+                tracing::info!("Configuration file change detected, reloading the configuration.");
+                // The outcome has been logged.
+                drop(self.reload().await);
+            }
+        }
     }
 
     /// Hands `files` to every part. Checks first what could fail, so that no part is left behind.
@@ -117,7 +152,7 @@ impl App {
 }
 
 /// What is kept where the file does not say. Compat: prometheus `config`, `DefaultExemplarsConfig`.
-const MAX_EXEMPLARS_DEFAULT: i64 = 100_000;
+pub(super) const MAX_EXEMPLARS_DEFAULT: i64 = 100_000;
 
 impl App {
     /// How many exemplars the store shall keep: none without the feature.

@@ -59,8 +59,8 @@ const fn flag(
 #[rustfmt::skip]
 const FLAGS: &[Flag] = &[
     flag("config.file", Text, "prometheus.yml", Shown, "Configuration file path."),
-    flag("config.auto-reload", Bool, "false", NoEffect, "Reload the configuration when its file changes."),
-    flag("config.auto-reload-interval", Text, "30s", NoEffect, "How often to look for changes of the configuration."),
+    flag("config.auto-reload", Bool, "false", Shown, "Reload the configuration when its file changes, or one of rules or jobs that it names."),
+    flag("config.auto-reload-interval", Text, "30s", Shown, "How often to look for changes of the configuration, at least 1s."),
     flag("web.listen-address", List, "0.0.0.0:9090", Shown, "Address to listen on for UI, API, and telemetry. Can be repeated."),
     flag("auto-gomaxprocs", Bool, "true", Shown, "Have no more threads than the container's CPU quota keeps busy."),
     flag("auto-gomemlimit", Bool, "true", Shown, "Bound the memory of queries by the container's or the system's."),
@@ -142,6 +142,7 @@ const FEATURES: [&str; 20] = [
     "promql-extended-range-selectors",
     "promql-binop-fill-modifiers",
     "type-and-unit-labels",
+    "auto-reload-config",
     "extra-scrape-metrics",
     "exemplar-storage",
     "xor2-encoding",
@@ -269,6 +270,8 @@ fn command() -> Command {
 pub struct Flags {
     pub config_file: PathBuf,
     pub alertmanager_config_file: Option<PathBuf>,
+    /// How often to look whether the files changed; `None` for never.
+    pub auto_reload: Option<Duration>,
     pub web: Web,
     pub storage: Storage,
     pub rules: crate::rules::Options,
@@ -357,7 +360,10 @@ impl Flags {
             warnings.push(format!("unknown feature {name:?} in --enable-feature has no effect"));
         }
         let non_empty = |name| Some(values.text(name)).filter(|text| !text.is_empty());
+        let reloads = values.bool("config.auto-reload")? || features.contains("auto-reload-config");
+        let reload_interval = values.duration("config.auto-reload-interval")?.max(Duration::from_secs(1));
         Ok(Self {
+            auto_reload: reloads.then_some(reload_interval),
             config_file: values.text("config.file").into(),
             alertmanager_config_file: non_empty("alertmanager.config-file").map(PathBuf::from),
             web: web(values)?,

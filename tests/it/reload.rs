@@ -173,3 +173,29 @@ fn a_reload_that_changes_one_job_disturbs_no_other() {
     assert!(n_found + 1 >= n_steps, "{} of {n_steps} steps have no value", n_steps - n_found);
     server.stop();
 }
+
+#[test]
+fn changed_files_are_taken_over_without_being_asked() {
+    let (first, second) = (counting(), counting());
+    let home = Home::new(&[HEAD, &job("first", &first)].concat());
+    home.write("rules.yml", &rules("doubled", 2));
+    let server = home.start(&["--config.auto-reload", "--config.auto-reload-interval=1s"]);
+    until_true("the first job", || server.value("n{job=\"first\"}").is_some());
+    let reloads = || server.process.log().matches("change detected").count();
+    assert_eq!(reloads(), 0, "nothing changed yet");
+
+    // A file that cannot be used is tried again until it can.
+    home.write("prometheus.yml", "nonsense: 1\n");
+    until_true("two attempts", || reloads() >= 2);
+    assert_eq!(server.metric("prometheus_config_last_reload_successful"), Some(0.0));
+    home.write("prometheus.yml", &[HEAD, &job("second", &second)].concat());
+    until_true("the second job", || server.value("n{job=\"second\"}").is_some());
+    assert_eq!(server.metric("prometheus_config_last_reload_successful"), Some(1.0));
+
+    // Files that the main one names count as well.
+    home.write("rules.yml", &rules("tripled", 3));
+    until_true("the new rule", || {
+        server.data("/api/v1/rules", &[])["groups"][0]["rules"][0]["name"] == "tripled"
+    });
+    server.stop();
+}
