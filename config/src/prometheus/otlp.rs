@@ -95,7 +95,7 @@ impl Default for RawOtlp {
 
 impl RawOtlp {
     pub(super) fn decode(decoder: &mut Decoder, node: &Node) -> Decoded<Self> {
-        if node.is_null() {
+        if node.is_nothing() {
             return Ok(Some(Self { pos: node.pos, strategy: String::new(), config: Otlp::null() }));
         }
         let mut raw = Self { pos: node.pos, ..Self::default() };

@@ -271,7 +271,7 @@ impl Queue {
 }
 
 fn decode_queue(decoder: &mut Decoder, node: &Node, queue: &mut Queue) -> Result<(), Issue> {
-    if node.is_null() {
+    if node.is_nothing() {
         (queue.capacity, queue.max_shards, queue.min_shards, queue.max_samples_per_send) = (0, 0, 0, 0);
         return Ok(());
     }
@@ -294,7 +294,7 @@ fn decode_queue(decoder: &mut Decoder, node: &Node, queue: &mut Queue) -> Result
 }
 
 fn decode_metadata(decoder: &mut Decoder, node: &Node, metadata: &mut Metadata) -> Result<(), Issue> {
-    if node.is_null() {
+    if node.is_nothing() {
         *metadata = Metadata { send: false, send_interval: Duration::ZERO, max_samples_per_send: 0 };
         return Ok(());
     }

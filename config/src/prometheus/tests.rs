@@ -8,6 +8,7 @@ use super::{load, parse};
 use crate::testing::{files, upstream};
 
 const EVERYTHING: &str = include_str!("../../testdata/prometheus/everything.yml");
+const SECTIONS: &str = include_str!("../../testdata/prometheus/sections.yml");
 const BLOCK: &str = include_str!("../../testdata/prometheus/block.yml");
 
 #[track_caller]
@@ -23,6 +24,8 @@ fn refuse(text: &str, expected: Expect) {
 fn effective_texts() {
     expect_file!["../../testdata/prometheus/everything.txt"]
         .assert_eq(&parse(EVERYTHING, Path::new("")).unwrap().text);
+    expect_file!["../../testdata/prometheus/sections.txt"]
+        .assert_eq(&parse(SECTIONS, Path::new("")).unwrap().text);
     expect_file!["../../testdata/prometheus/block.txt"].assert_eq(&parse(BLOCK, Path::new("")).unwrap().text);
 }
 

@@ -324,7 +324,7 @@ impl Node {
     }
 
     /// Null in any spelling; only the usual ones skip a type's own reading.
-    fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         self.is_null() || self.scalar().is_some_and(|scalar| scalar::resolve(scalar) == Value::Null)
     }
 

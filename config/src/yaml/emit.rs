@@ -15,7 +15,7 @@ const LINE_WIDTH: usize = 80;
 /// What is to be printed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Out {
-    /// Already in its final form: numbers, booleans, null.
+    /// Already in its final form: numbers, durations, booleans, null.
     Raw(String),
     Text(String),
     List(Vec<Out>),
@@ -50,7 +50,7 @@ impl From<u64> for Out {
 
 impl From<Duration> for Out {
     fn from(value: Duration) -> Self {
-        Self::Text(model::duration::format(value))
+        Self::Raw(model::duration::format(value))
     }
 }
 
@@ -74,8 +74,8 @@ impl Fields {
     pub(crate) fn some(&mut self, key: &str, value: impl Into<Out>) -> &mut Self {
         let value = value.into();
         let is_zero = match &value {
-            Out::Raw(text) => matches!(text.as_str(), "0" | "false" | "null"),
-            Out::Text(text) => text.is_empty() || text == "0s",
+            Out::Raw(text) => matches!(text.as_str(), "0" | "0s" | "false" | "null"),
+            Out::Text(text) => text.is_empty(),
             Out::List(items) => items.is_empty(),
             Out::Flow(items) => items.is_empty(),
             Out::Map(fields) => fields.is_empty(),
@@ -224,7 +224,12 @@ impl Printer {
             Out::Flow(items) => {
                 self.write(" [");
                 for (i, item) in items.iter().enumerate() {
-                    self.write(if i > 0 { ", " } else { "" });
+                    self.write(if i > 0 { "," } else { "" });
+                    if self.column > LINE_WIDTH {
+                        self.start_line(indent + 2);
+                    } else if i > 0 {
+                        self.write(" ");
+                    }
                     let shape = Shape::of(item);
                     let plain = shape.flow_plain && !item.is_empty();
                     match select(item, plain, &shape) {

@@ -118,6 +118,7 @@ impl<'a> Builder<'a> {
             nodes: 0,
             offset: 0,
             flow_depth: 0,
+            expected: Vec::new(),
             outdented: None,
         }
     }
@@ -143,6 +144,8 @@ struct Builder<'a> {
     /// Where the last event begins, and how many flow collections are open there.
     offset: usize,
     flow_depth: usize,
+    /// What the open collections wait for.
+    expected: Vec<&'static str>,
     /// Where a line of a quoted scalar stands too far left, if that was the error.
     outdented: Option<usize>,
 }
@@ -193,6 +196,11 @@ impl<'a> Builder<'a> {
     /// The reference library's words where the two parsers mean the same, ours elsewhere.
     fn complaint(&self, pos: Pos, error: &ScanError) -> String {
         let text = match error.kind() {
+            ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar
+                if !self.expected.is_empty() =>
+            {
+                format!("did not find expected {}", self.expected[self.expected.len() - 1])
+            }
             ErrorKind::UnclosedQuotedScalar => {
                 // There the reference library stopped looking for the end.
                 let line = self.text.matches('\n').count() + 1;
@@ -259,6 +267,7 @@ impl<'a> Builder<'a> {
                 self.open(anchor);
                 let is_flow = usize::from(style == StructureStyle::Flow);
                 self.flow_depth += is_flow;
+                self.expected.push(if is_flow > 0 { "',' or ']'" } else { "'-' indicator" });
                 let mut items = Vec::new();
                 loop {
                     match self.next()? {
@@ -267,12 +276,14 @@ impl<'a> Builder<'a> {
                     }
                 }
                 self.flow_depth -= is_flow;
+                self.expected.pop();
                 (anchor, Kind::List(items))
             }
             Event::MappingStart(style, anchor, _) => {
                 self.open(anchor);
                 let is_flow = usize::from(style == StructureStyle::Flow);
                 self.flow_depth += is_flow;
+                self.expected.push(if is_flow > 0 { "',' or '}'" } else { "key" });
                 let mut entries = Vec::new();
                 loop {
                     match self.next()? {
@@ -285,6 +296,7 @@ impl<'a> Builder<'a> {
                     }
                 }
                 self.flow_depth -= is_flow;
+                self.expected.pop();
                 (anchor, Kind::Map(entries))
             }
             other => return Err(Issue::new(pos, format!("yaml: line {}: unexpected {other:?}", pos.line))),

@@ -146,24 +146,27 @@ fn mutated_files_are_judged_as_promtool_does() {
     let is_older = !binary.ends_with("promtool-next");
     let count = std::env::var("MUTATED_CONFIGS").map_or(300, |n| n.parse().unwrap());
     let seed = std::env::var("MUTATED_SEED").map_or(1, |n| n.parse().unwrap());
-    let dir = tempfile::tempdir().unwrap();
+    // To look at them afterwards.
+    let kept = std::env::var_os("MUTATED_KEEP").map(PathBuf::from);
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = kept.unwrap_or_else(|| scratch.path().to_owned());
     let mut sources = sources(test);
     sources.retain(|source| !source.name.contains(".bad."));
-    let missing = missing_mechanisms(&binary, dir.path(), &sources);
+    let missing = missing_mechanisms(&binary, &dir, &sources);
     for source in &mut sources {
         source.text = without(&source.text, |key| missing.iter().any(|name| name == key));
     }
     let mut random = Random::new(seed);
     let texts: Vec<String> = (0..count).map(|_| mutant(&sources, &mut random)).collect();
-    let names = write(dir.path(), &texts);
-    let verdicts = check(&binary, dir.path(), &names);
+    let names = write(&dir, &texts);
+    let verdicts = check(&binary, &dir, &names);
     let (mut accepted, mut refused, mut same_line, mut excused) = (0, 0, 0, 0);
     let (mut wrong, mut other) = (Vec::new(), Vec::new());
     for ((name, text), verdict) in names.iter().zip(&texts).zip(&verdicts) {
         let excuse = |list: &[Excuse], message: &str| {
             list.iter().any(|excuse| (is_older || !excuse.only_older) && message.contains(excuse.text))
         };
-        match (config::prometheus::load_main(&dir.path().join(name)), verdict) {
+        match (config::prometheus::load_main(&dir.join(name)), verdict) {
             (Ok(_), Verdict::Accepted) => accepted += 1,
             (Err(_), Verdict::Crashed) => excused += 1,
             (Ok(_), Verdict::Crashed) => wrong.push(format!("we accept what they crash at\n{text}")),
@@ -174,7 +177,7 @@ fn mutated_files_are_judged_as_promtool_does() {
             (Err(e), Verdict::Refused(theirs)) => {
                 refused += 1;
                 // Both name the file itself, in a folder or without.
-                let file: PathBuf = dir.path().join(name);
+                let file: PathBuf = dir.join(name);
                 let ours = e.problems()[0].message.replace(&*file.to_string_lossy(), name);
                 if head(&ours) == head(theirs) {
                     same_line += 1;
