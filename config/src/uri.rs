@@ -5,7 +5,7 @@
 //!
 //! Compat: Go `net/url` (1.26), `Parse`, `URL.String` and `URL.Redacted`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::Ipv6Addr;
 
 use model::quote::go_quote;
@@ -107,6 +107,10 @@ impl Uri {
         self.write(self.user.as_ref().and_then(|(_, password)| password.as_deref()))
     }
 
+    pub(crate) fn has_password(&self) -> bool {
+        self.user.as_ref().is_some_and(|(_, password)| password.is_some())
+    }
+
     fn write(&self, password: Option<&str>) -> String {
         let mut out = String::new();
         if !self.scheme.is_empty() {
@@ -152,8 +156,7 @@ impl Uri {
 impl fmt::Display for Uri {
     /// With the password hidden.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let has_password = self.user.as_ref().is_some_and(|(_, password)| password.is_some());
-        f.write_str(&self.write(has_password.then_some(HIDDEN)))
+        f.write_str(&self.write(self.has_password().then_some(HIDDEN)))
     }
 }
 
@@ -269,7 +272,8 @@ fn escape(bytes: &[u8], part: Part) -> String {
     let mut out = String::with_capacity(bytes.len());
     for &b in bytes {
         if must_escape(b, part) {
-            out.push_str(&format!("%{b:02X}"));
+            // Writing to a text cannot fail.
+            let _ = write!(out, "%{b:02X}");
         } else {
             out.push(char::from(b));
         }

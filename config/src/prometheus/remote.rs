@@ -25,7 +25,6 @@ use crate::yaml::emit::{Fields, print as print_yaml};
 use crate::yaml::tree::Pos;
 use crate::yaml::{Decode, Decoded, Decoder, Issue, Node, Out};
 
-#[expect(clippy::struct_excessive_bools, reason = "independent switches, named as in the file")]
 #[derive(Clone, Debug)]
 pub struct Write {
     /// It may hold a password.

@@ -124,26 +124,27 @@ impl From<f64> for Out {
 }
 
 /// Letters behind everything else, numbers by their value: `a2` stands before `a10`.
-fn key_order(a: &str, b: &str) -> Ordering {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let Some(i) = a.iter().zip(&b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };
-    let (x, y) = (a[i], b[i]);
-    match (x.is_alphabetic(), y.is_alphabetic()) {
-        (true, true) => return x.cmp(&y),
+fn key_order(left: &str, right: &str) -> Ordering {
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    let Some(i) = left.iter().zip(&right).position(|(a, b)| a != b) else {
+        return left.len().cmp(&right.len());
+    };
+    match (left[i].is_alphabetic(), right[i].is_alphabetic()) {
+        (true, true) => return left[i].cmp(&right[i]),
         (true, false) => return Ordering::Greater,
         (false, true) => return Ordering::Less,
         (false, false) => {}
     }
     // A zero that continues a number counts as a digit of it, not as a leading zero.
-    let continues =
-        (x == '0' || y == '0') && a[..i].iter().rev().take_while(|c| c.is_ascii_digit()).any(|&c| c != '0');
+    let continues = (left[i] == '0' || right[i] == '0')
+        && left[..i].iter().rev().take_while(|c| c.is_ascii_digit()).any(|&c| c != '0');
     let number = |text: &[char]| {
         let digits = text[i..].iter().map_while(|c| c.to_digit(10));
         digits.fold((u128::from(continues), 0_usize), |(value, len), digit| {
             (value.saturating_mul(10).saturating_add(u128::from(digit)), len + 1)
         })
     };
-    number(&a).cmp(&number(&b)).then(x.cmp(&y))
+    number(&left).cmp(&number(&right)).then(left[i].cmp(&right[i]))
 }
 
 /// Prints a document.

@@ -109,7 +109,7 @@ fn without(text: &str, is_unwanted: impl Fn(&str) -> bool) -> String {
             i += 1;
         }
     }
-    out.iter().map(|line| format!("{line}\n")).collect()
+    out.join("\n") + "\n"
 }
 
 #[test]

@@ -121,7 +121,7 @@ pub(crate) fn mutant(sources: &[Source], random: &mut Random) -> String {
     for _ in 0..*random.pick(&[&1, &1, &1, &2, &3]) {
         change(&mut lines, sources, random);
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.join("\n") + "\n"
 }
 
 fn change(lines: &mut Vec<String>, sources: &[Source], random: &mut Random) {

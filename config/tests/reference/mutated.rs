@@ -114,8 +114,8 @@ fn missing_mechanisms(binary: &Path, dir: &Path, sources: &[Source]) -> Vec<Stri
     }
     names.sort_unstable();
     names.dedup();
-    let all: String = names.iter().map(|name| format!("  {name}: []\n")).collect();
-    std::fs::write(dir.join("all.yml"), format!("scrape_configs:\n- job_name: a\n{all}")).unwrap();
+    let all: Vec<String> = names.iter().map(|name| format!("  {name}: []\n")).collect();
+    std::fs::write(dir.join("all.yml"), format!("scrape_configs:\n- job_name: a\n{}", all.concat())).unwrap();
     match &check(binary, dir, &["all.yml".to_owned()])[..] {
         [Verdict::Refused(text)] => names
             .iter()
@@ -139,13 +139,21 @@ fn write(dir: &Path, texts: &[String]) -> Vec<String> {
     names
 }
 
+/// How many files are made.
+pub(crate) fn count() -> usize {
+    std::env::var("MUTATED_CONFIGS").map_or(300, |n| n.parse().unwrap())
+}
+
+pub(crate) fn seed() -> u64 {
+    std::env::var("MUTATED_SEED").map_or(1, |n| n.parse().unwrap())
+}
+
 #[test]
 fn mutated_files_are_judged_as_promtool_does() {
     let test = "mutated_files_are_judged_as_promtool_does";
     let Some(binary) = peer(test, &["promtool-next", "promtool"]) else { return };
     let is_older = !binary.ends_with("promtool-next");
-    let count = std::env::var("MUTATED_CONFIGS").map_or(300, |n| n.parse().unwrap());
-    let seed = std::env::var("MUTATED_SEED").map_or(1, |n| n.parse().unwrap());
+    let (count, seed) = (count(), seed());
     // To look at them afterwards.
     let kept = std::env::var_os("MUTATED_KEEP").map(PathBuf::from);
     let scratch = tempfile::tempdir().unwrap();
