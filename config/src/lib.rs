@@ -23,7 +23,6 @@
 
 pub mod alertmanager;
 mod error;
-mod go_url;
 pub mod http_client;
 pub mod matchers;
 pub mod paths;

@@ -8,7 +8,7 @@ use model::quote::go_quote;
 use super::table::{
     HTTP, Mechanism, PORT, REFRESH, Section, flag, number, path, role, seconds, secret, text, texts, tls,
 };
-use crate::go_url::GoUrl;
+use crate::uri::Uri;
 
 pub(super) const MECHANISMS: [Mechanism; 14] = [
     Mechanism {
@@ -232,7 +232,7 @@ pub(super) const MECHANISMS: [Mechanism; 14] = [
             if endpoint.is_empty() && section.is_zero("region") {
                 return Err("stackit_sd: endpoint and region missing".to_owned());
             }
-            GoUrl::parse(endpoint)
+            Uri::parse(endpoint)
                 .map(drop)
                 .map_err(|e| format!("stackit_sd: invalid endpoint {}: {e}", go_quote(endpoint.as_bytes())))
         },
@@ -369,7 +369,7 @@ fn check_scaleway(section: &mut Section<'_>) -> Result<(), String> {
         return fail(format!("invalid default zone format '{zone}', available zones are: {ZONES}"));
     }
     let url = section.text("api_url");
-    if url.is_empty() || GoUrl::parse(url).is_err() {
+    if url.is_empty() || Uri::parse(url).is_err() {
         return fail(format!("invalid API url '{url}'"));
     }
     if url.ends_with('/') {

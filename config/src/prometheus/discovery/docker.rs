@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{DockerDiscovery, DockerFilter, DockerSwarmDiscovery, DockerSwarmRole};
-use crate::go_url::GoUrl;
 use crate::http_client::decode::HttpFields;
 use crate::http_client::print as http;
+use crate::uri::Uri;
 use crate::yaml::{Decoded, Decoder, Issue, Node, Out};
 
 const DEFAULT_PORT: i64 = 80;
@@ -84,7 +84,7 @@ fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("host missing".to_owned());
     }
-    GoUrl::parse(host).map(drop)
+    Uri::parse(host).map(drop)
 }
 
 fn decode_filters(decoder: &mut Decoder, node: &Node, filters: &mut Vec<DockerFilter>) -> Result<(), Issue> {

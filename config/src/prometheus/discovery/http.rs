@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::HttpDiscovery;
-use crate::go_url::GoUrl;
 use crate::http_client::decode::HttpFields;
 use crate::http_client::print as http;
+use crate::uri::Uri;
 use crate::yaml::{Decoded, Decoder, Issue, Node, Out};
 
 pub(super) fn decode(decoder: &mut Decoder, base: &Path, node: &Node) -> Decoded<HttpDiscovery> {
@@ -35,7 +35,7 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
     if url.is_empty() {
         return Err("URL is missing".to_owned());
     }
-    let url = GoUrl::parse(url)?;
+    let url = Uri::parse(url)?;
     if !matches!(url.scheme.as_str(), "http" | "https") {
         return Err("URL scheme must be 'http' or 'https'".to_owned());
     }
@@ -47,8 +47,8 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
 
 /// As typed, unless there is a password in it, which the reference server shows.
 pub(super) fn print_url(url: &str) -> String {
-    let parsed = GoUrl::parse(url).unwrap_or_default();
-    if parsed.has_password() { parsed.redacted() } else { url.to_owned() }
+    let parsed = Uri::parse(url).unwrap_or_default();
+    if parsed.has_password() { parsed.to_string() } else { url.to_owned() }
 }
 
 pub(super) fn print(section: &HttpDiscovery) -> Out {

@@ -9,11 +9,11 @@ use model::quote::go_quote;
 use super::{
     AttachMetadata, KubernetesDiscovery, KubernetesNamespaces, KubernetesRole, KubernetesSelector, selectors,
 };
-use crate::go_url::GoUrl;
 use crate::http_client::HttpClient;
 use crate::http_client::decode::HttpFields;
 use crate::http_client::print as http;
 use crate::paths;
+use crate::uri::Uri;
 use crate::yaml::emit::Fields;
 use crate::yaml::{Decode, Decoded, Decoder, Issue, Node, Out};
 
@@ -55,7 +55,7 @@ pub(super) fn decode(decoder: &mut Decoder, base: &Path, node: &Node) -> Decoded
             "api_server" if value.is_null() => raw.api_server = None,
             "api_server" => {
                 if let Some(text) = String::decode(decoder, value)? {
-                    GoUrl::parse(&text).map_err(|text| Issue::new(value.pos, text))?;
+                    Uri::parse(&text).map_err(|text| Issue::new(value.pos, text))?;
                     raw.api_server = Some(text);
                 }
             }
@@ -210,7 +210,7 @@ fn decode_attach(decoder: &mut Decoder, node: &Node, out: &mut Option<AttachMeta
 pub(super) fn print(kubernetes: &KubernetesDiscovery) -> Out {
     let mut fields = Fields::default();
     if let Some(server) = &kubernetes.api_server {
-        let shown = GoUrl::parse(server).map(|url| url.redacted()).unwrap_or_default();
+        let shown = Uri::parse(server).map(|url| url.to_string()).unwrap_or_default();
         fields.put("api_server", shown.as_str());
     }
     fields.put("role", kubernetes.role.as_str());

@@ -4,7 +4,7 @@
 
 use super::http::check_url;
 use super::table::{HTTP, Key, Mechanism, PORT, REFRESH, Section, flag, path, seconds, secret, text, texts};
-use crate::go_url::GoUrl;
+use crate::uri::Uri;
 
 const ZOOKEEPER_KEYS: [Key; 3] = [texts("servers").always(), texts("paths").always(), seconds("timeout", 10)];
 
@@ -16,7 +16,7 @@ pub(super) const MECHANISMS: [Mechanism; 8] = [
         keys: &[text("server"), HTTP, seconds("refresh_interval", 30)],
         check: |section| {
             section.require("server", "eureka_sd: empty or null eureka server")?;
-            let url = GoUrl::parse(section.text("server"))?;
+            let url = Uri::parse(section.text("server"))?;
             if url.scheme.is_empty() || url.host.is_empty() {
                 return Err("eureka_sd: invalid eureka server URL".to_owned());
             }
@@ -39,7 +39,7 @@ pub(super) const MECHANISMS: [Mechanism; 8] = [
             if server.is_empty() {
                 return Err(format!("kuma SD server must not be empty: {server}"));
             }
-            let url = GoUrl::parse(server)?;
+            let url = Uri::parse(server)?;
             if url.scheme.is_empty() || url.host.is_empty() {
                 return Err(format!("kuma SD server must not be empty and have a scheme: {server}"));
             }
@@ -125,8 +125,7 @@ pub(super) const MECHANISMS: [Mechanism; 8] = [
         ],
         check: |section| {
             section.require("server", "Uyuni SD configuration requires server host")?;
-            GoUrl::parse(section.text("server"))
-                .map_err(|e| format!("Uyuni Server URL is not valid: {e}"))?;
+            Uri::parse(section.text("server")).map_err(|e| format!("Uyuni Server URL is not valid: {e}"))?;
             section.require("username", "Uyuni SD configuration requires a username")?;
             section.require("password", "Uyuni SD configuration requires a password")
         },
