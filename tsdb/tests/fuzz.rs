@@ -1,4 +1,5 @@
-//! Every reader on damaged bytes (of the store, and of expositions): an error or other samples, never a panic, an endless loop, or memory without bound.
+//! Every reader of the store and of expositions on damaged bytes: an error or other samples, never a panic, an
+//! endless loop, or memory without bound.
 //!
 //! Directories that Prometheus and we wrote are changed in some bytes, lengths, names or records, most of them with
 //! checksums made right again, so that what lies behind them is reached; then they are opened, read and

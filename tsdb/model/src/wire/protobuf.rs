@@ -23,7 +23,7 @@ use self::message::{Exemplar, Family, Metric, Pair, Side, read_pair};
 use super::nhcb::Classic;
 use super::parse::{Entry, MetricType, ParseError};
 use super::{HistogramOptions, Native};
-use crate::histogram::{Buckets, CounterResetHint, Span};
+use crate::histogram::{BucketCount, Buckets, CounterResetHint, Span};
 use crate::labels::METRIC_NAME;
 use crate::{Labels, LabelsBuilder, Timestamp, number};
 
@@ -347,12 +347,12 @@ impl<'a> Parser<'a> {
             let to = &mut self.native.float;
             to.clear_buckets();
             (to.count, to.zero_count) = (from.count_float, from.zero_count_float);
-            fill(to, from, hint, |side| &side.counts);
+            fill(to, from, hint, |side| &side.counts, |count, _| count);
         } else {
             let to = &mut self.native.int;
             to.clear_buckets();
             (to.count, to.zero_count) = (from.count, from.zero_count);
-            fill(to, from, hint, |side| &side.deltas);
+            fill(to, from, hint, |side| &side.deltas, i64::wrapping_sub);
         }
     }
 
@@ -566,25 +566,61 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Takes over all but totals, in which the two kinds differ.
-fn fill<'m, 'a, C: Copy, B: crate::histogram::BucketCount + 'm>(
+/// Takes over all but totals, in which the two kinds differ. `delta` makes a bucket of its count and that of the one
+/// before.
+fn fill<'m, 'a, C: Copy, B: BucketCount + 'm>(
     to: &mut Buckets<C, B>,
     from: &'m message::Histogram<'a>,
     hint: CounterResetHint,
     buckets: impl Fn(&'m Side) -> &'m Vec<B>,
+    delta: impl Fn(B, B) -> B,
 ) {
     to.counter_reset_hint = hint;
     to.schema = from.schema;
     to.zero_threshold = from.zero_threshold;
     to.sum = from.sum;
-    to.positive_spans.extend_from_slice(&from.positive.spans);
-    to.negative_spans.extend_from_slice(&from.negative.spans);
-    to.positive_buckets.extend_from_slice(buckets(&from.positive));
-    to.negative_buckets.extend_from_slice(buckets(&from.negative));
-    // One whose spans go backwards is left to those who say so.
-    let is_ascending = |spans: &[Span]| spans.iter().skip(1).all(|span| span.offset >= 0);
-    if is_ascending(&to.positive_spans) && is_ascending(&to.negative_spans) {
-        to.compact(0);
+    for (side, spans, counts) in [
+        (&from.positive, &mut to.positive_spans, &mut to.positive_buckets),
+        (&from.negative, &mut to.negative_spans, &mut to.negative_buckets),
+    ] {
+        if side.spans.iter().skip(1).all(|span| span.offset >= 0) {
+            take_filled(&side.spans, buckets(side), spans, counts, &delta);
+        } else {
+            // One that goes backwards is left to those who say so.
+            spans.extend_from_slice(&side.spans);
+            counts.extend_from_slice(buckets(side));
+        }
+    }
+}
+
+/// Takes over the buckets that are not empty: what [`Buckets::compact`] would leave, without memory of its own.
+fn take_filled<B: BucketCount>(
+    spans: &[Span],
+    buckets: &[B],
+    to_spans: &mut Vec<Span>,
+    to_buckets: &mut Vec<B>,
+    delta: impl Fn(B, B) -> B,
+) {
+    let mut buckets = buckets.iter();
+    let (mut count, mut kept) = (B::default(), B::default());
+    // Of the bucket at hand, and behind the last that was kept.
+    let (mut index, mut next) = (0_i64, 0_i64);
+    for span in spans {
+        index += i64::from(span.offset);
+        for bucket in buckets.by_ref().take(span.length as usize) {
+            count = bucket.count_after(count);
+            if count != B::default() {
+                to_buckets.push(delta(count, kept));
+                kept = count;
+                match to_spans.last_mut().filter(|_| index == next) {
+                    Some(span) => span.length += 1,
+                    None => to_spans
+                        .push(Span { offset: i32::try_from(index - next).unwrap_or(i32::MAX), length: 1 }),
+                }
+                next = index + 1;
+            }
+            index += 1;
+        }
     }
 }
 
