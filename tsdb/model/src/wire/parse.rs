@@ -700,6 +700,11 @@ impl Start<'_> {
 
 const CREATED: &[u8] = b"_created";
 
+/// The names of the labels that a line exposes with an empty value, escapes still in them.
+pub(super) fn empty_labels<'a>(line: &SeriesLine<'a>) -> impl Iterator<Item = &'a [u8]> {
+    Pairs::new(line.raw).filter(|(_, value)| value.is_empty()).map(|(name, _)| name)
+}
+
 /// Whether a line tells a start time, as upstream has it: the name of the family does not matter.
 /// Compat: prometheus `model/textparse`, `OpenMetricsParser.isCreatedSeries`.
 fn is_start(line: &SeriesLine<'_>) -> bool {

@@ -9,7 +9,7 @@ use super::Classic;
 use crate::labels::METRIC_NAME;
 use crate::number::parse_go_float;
 use crate::wire::Native;
-use crate::wire::parse::{Entry, ExemplarLine, MetricType, ParseError, Parser, SeriesLine};
+use crate::wire::parse::{Entry, ExemplarLine, MetricType, ParseError, Parser, SeriesLine, empty_labels};
 use crate::{LabelsBuilder, Timestamp};
 
 const BOUND: &[u8] = b"le";
@@ -35,8 +35,11 @@ pub struct Converter<'a> {
     pending: Option<Entry<'a>>,
     /// The labels of the newest line of a histogram family.
     line_labels: LabelsBuilder,
+    /// Names of labels that it has with an empty value. They tell histograms apart, although no series has them.
+    line_empty: Vec<&'a [u8]>,
     group: Option<Group<'a>>,
     group_labels: LabelsBuilder,
+    group_empty: Vec<&'a [u8]>,
     classic: Classic,
     exemplars: Vec<ExemplarLine<'a>>,
     native: Native,
@@ -64,8 +67,10 @@ impl<'a> Converter<'a> {
             family: b"",
             pending: None,
             line_labels: LabelsBuilder::default(),
+            line_empty: Vec::new(),
             group: None,
             group_labels: LabelsBuilder::default(),
+            group_empty: Vec::new(),
             classic: Classic::default(),
             exemplars: Vec::new(),
             native: Native::default(),
@@ -115,6 +120,9 @@ impl<'a> Converter<'a> {
         match entry {
             Entry::Series(line) if line.kind == MetricType::Histogram => {
                 self.parser.labels_into(line, &mut self.line_labels)?;
+                self.line_empty.clear();
+                self.line_empty.extend(empty_labels(line).filter(|name| *name != BOUND));
+                self.line_empty.sort_unstable();
                 Ok(self.is_of_group())
             }
             Entry::Type { family, .. } => {
@@ -129,6 +137,7 @@ impl<'a> Converter<'a> {
         let name = |labels| LabelsBuilder::get(labels, METRIC_NAME).unwrap_or_default();
         split(name(&self.line_labels)).1 == name(&self.group_labels)
             && own(&self.line_labels).eq(own(&self.group_labels))
+            && self.line_empty == self.group_empty
     }
 
     /// Takes a line into the histogram it is part of; false if it is of none.
@@ -156,6 +165,7 @@ impl<'a> Converter<'a> {
             for (name, value) in own(&self.line_labels) {
                 self.group_labels.set(name, value);
             }
+            self.group_empty.clone_from(&self.line_empty);
             let st = self.parser.start_time(line);
             // Upstream has asked for that whether it is wanted or not, and from then on such lines are no series.
             self.parser.hide_created();
