@@ -36,6 +36,9 @@ use url::Url;
 /// How we name ourselves: exporters and services tell scrapers apart by it, so it says what upstream says.
 pub const USER_AGENT: &str = "Prometheus/3.14.0";
 
+/// The longest that a connection may take to come about, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Why a client cannot be made, or a request not be sent or answered. Names files, never what is in them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -212,6 +215,8 @@ impl Client {
             .tls_backend_preconfigured((*tls).clone())
             // We follow redirects ourselves: what is secret must not come along.
             .redirect(reqwest::redirect::Policy::none())
+            // Also where an answer may stream for ever.
+            .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(Duration::from_mins(5))
             .http2_keep_alive_interval(Duration::from_mins(1))
             .http2_keep_alive_while_idle(false)

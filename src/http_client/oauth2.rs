@@ -257,10 +257,9 @@ fn random_id() -> Result<String, Error> {
         .map_err(|_| Error::Oauth2("oauth2: the system has no random numbers".to_owned()))?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let n = u128::from_be_bytes(bytes);
-    let (a, b, c, d, e) =
-        (n >> 96, n >> 80 & 0xffff, n >> 64 & 0xffff, n >> 48 & 0xffff, n & 0xffff_ffff_ffff);
-    Ok(format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}"))
+    let digits = format!("{:032x}", u128::from_be_bytes(bytes));
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    Ok(parts.join("-"))
 }
 
 /// What the server's answer says. Of a refusal only what is meant to be shown is shown: bodies may repeat secrets.

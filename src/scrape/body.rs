@@ -91,7 +91,7 @@ pub(super) fn inflate(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()
             }
             Err(DecompressionError::InsufficientSpace) if room >= most => return Err(Error::TooLarge),
             Err(DecompressionError::InsufficientSpace) => {
-                room = room.max(1 << 10).saturating_mul(4).min(most)
+                room = room.max(1 << 10).saturating_mul(4).min(most);
             }
             Ok(_) | Err(DecompressionError::BadData) => return inflate_stream(body, limit, out),
         }

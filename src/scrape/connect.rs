@@ -107,6 +107,11 @@ impl Connection {
         self.resting = None;
     }
 
+    /// Closes it if somebody was still asking over it.
+    pub(super) fn abandon(&mut self) {
+        self.open = None;
+    }
+
     /// Whether it is open and the server still holds its end.
     pub(super) async fn is_usable(&mut self) -> bool {
         if let Some(Resting { stream, is_tls, form }) = self.resting.take() {

@@ -21,6 +21,9 @@ use super::negotiate::accept;
 use super::target::Url;
 use crate::http_client::{self, Headers, Proxies, REDIRECTS_MAX, TlsSource};
 
+/// What is sent with another status than 200 is not worth more.
+const REGRET_BYTES_MAX: u64 = 64 << 10;
+
 /// How a job talks to its targets.
 pub(super) struct Client {
     fixed: HeaderMap,
@@ -75,7 +78,7 @@ enum Stage {
 
 /// Fetches the body of `place` into `body`, which is taken from `buffers` when the first byte arrives.
 ///
-/// `timeout` covers connecting, headers and body. After an error the connection is closed.
+/// `timeout` covers connecting, headers and body. After an error the connection is closed, unless it was answered.
 pub(super) async fn fetch(
     client: &Client,
     place: Place<'_>,
@@ -97,7 +100,7 @@ pub(super) async fn fetch(
     if result.is_ok() {
         connection.rest();
     } else {
-        connection.close();
+        connection.abandon();
     }
     result
 }
@@ -219,6 +222,14 @@ async fn finish(
 ) -> Result<Head, Error> {
     let status = response.status();
     if status != StatusCode::OK {
+        // Its page of regret is read, so that the connection can be used again.
+        let mut incoming = response.into_body();
+        if incoming.size_hint().upper().is_some_and(|n| n <= REGRET_BYTES_MAX)
+            && let Some(open) = &mut connection.open
+        {
+            while let Some(Ok(_)) = open.drive(incoming.frame()).await {}
+            connection.rest();
+        }
         return Err(Error::Other(format!("server returned HTTP status {}", status_text(status))));
     }
     let header = |name| response.headers().get(name).map(|value: &HeaderValue| value.as_bytes());

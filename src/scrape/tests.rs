@@ -898,3 +898,11 @@ async fn a_reload_of_one_job_leaves_the_other_its_connection_cache_and_times() {
     assert!(added[1..].iter().all(|n| n == "0"), "the cache was lost: {added:?}");
     assert!(!bench.store.values(&named("a")).contains(&"stale".to_owned()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_in_trouble_keeps_its_connection() {
+    let trouble = raw("503 Service Unavailable", "", b"not today");
+    let (bench, target) = scrape("", vec![text("a 1\n"), trouble.clone(), trouble, text("a 2\n")], 4).await;
+    assert_eq!(&bench.store.values(UP)[..4], ["1", "0", "0", "1"]);
+    assert_eq!(target.seen.lock().n_connections, 1);
+}

@@ -18,8 +18,8 @@ const LEAF: &str = include_str!("../../../tests/testdata/x509v1/leaf.pem");
 const OLD: &str = include_str!("../../../tests/testdata/x509v1/old.pem");
 const KEY: &str = include_str!("../../../tests/testdata/x509v1/leaf.key");
 
-fn inline(text: &str) -> Option<TextSource> {
-    Some(TextSource::Inline(text.to_owned()))
+fn inline(text: &str) -> TextSource {
+    TextSource::Inline(text.to_owned())
 }
 
 /// What comes of a client with these settings that asks `127.0.0.1`, which shows `cert`.
@@ -71,7 +71,7 @@ fn shake(tls: &Tls, cert: &str, versions: &[&'static SupportedProtocolVersion]) 
 
 #[test]
 fn an_authority_of_version_1_is_one() {
-    let tls = Tls { ca: inline(CA), ..Tls::default() };
+    let tls = Tls { ca: Some(inline(CA)), ..Tls::default() };
     assert_eq!(shake(&tls, LEAF, &[&TLS12, &TLS13]), Ok(()));
     // It names no host, so Go refuses it as well.
     let error = shake(&tls, OLD, &[&TLS12, &TLS13]).unwrap_err();
@@ -91,7 +91,7 @@ fn who_does_not_care_takes_any_certificate() {
 #[test]
 fn versions_are_as_configured() {
     use TlsVersion::{Tls10, Tls11, Tls12, Tls13};
-    let of = |min, max| Tls { ca: inline(CA), min_version: min, max_version: max, ..Tls::default() };
+    let of = |min, max| Tls { ca: Some(inline(CA)), min_version: min, max_version: max, ..Tls::default() };
     for (min, max, speaks_12, speaks_13) in [
         (None, None, true, true),
         (Some(Tls10), None, true, true),
@@ -116,7 +116,7 @@ fn versions_are_as_configured() {
 
 #[test]
 fn names_are_told() {
-    let tls = Tls { ca: inline(CA), server_name: Some("h.test".to_owned()), ..Tls::default() };
+    let tls = Tls { ca: Some(inline(CA)), server_name: Some("h.test".to_owned()), ..Tls::default() };
     assert_eq!(
         shake(&tls, LEAF, &[&TLS13]).unwrap_err(),
         "tls: failed to verify certificate: x509: certificate is valid for 127.0.0.1, not h.test"
@@ -130,8 +130,11 @@ fn what_is_no_pem_is_told_without_showing_it() {
         let tls = Tls { ca, cert, key, ..Tls::default() };
         TlsSource::new(tls, &[]).current().unwrap_err().to_string()
     };
-    assert_eq!(text(inline("x"), None, None), "unable to use specified CA cert: it holds no certificate");
-    let error = text(None, inline(LEAF), Some("hidden"));
+    assert_eq!(
+        text(Some(inline("x")), None, None),
+        "unable to use specified CA cert: it holds no certificate"
+    );
+    let error = text(None, Some(inline(LEAF)), Some("hidden"));
     assert!(
         error.starts_with("unable to use specified client key: ") && !error.contains("hidden"),
         "{error}"

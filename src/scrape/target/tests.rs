@@ -98,3 +98,20 @@ fn labels_overrule_the_job_on_histograms() {
         "true false false",
     );
 }
+
+#[test]
+fn a_socket_makes_another_target_and_shows_nowhere_else() {
+    let config = config::prometheus::parse("scrape_configs: [{job_name: j}]\n", Path::new("/")).unwrap();
+    let target = |socket: &str| {
+        let labels = Labels::from_pairs([("__address__", "a:1"), ("__unix_socket__", socket)]);
+        let group = TargetGroup { targets: vec![labels], ..TargetGroup::default() };
+        let origin = Origin { group: Arc::new(group), index: 0 };
+        from_origin(&origin, &config.scrape_configs[0]).unwrap().unwrap()
+    };
+    let (one, two, none) = (target("/run/one"), target("/run/two"), target(""));
+    assert_eq!(one.socket.as_deref(), Some(Path::new("/run/one")));
+    assert_eq!(none.socket, None);
+    assert_eq!(one.labels, none.labels);
+    assert_eq!(one.url.text(), "http://a:1/metrics");
+    assert!(one.hash != two.hash && one.hash != none.hash);
+}
