@@ -16,7 +16,7 @@ mod tls;
 pub use headers::Headers;
 pub use proxy::{Kind as ProxyKind, Proxies, Proxy};
 pub use redirect::REDIRECTS_MAX;
-pub(crate) use redirect::{is_home, location};
+pub(crate) use redirect::{Next, is_home, location};
 pub use tls::{TlsSource, provider};
 pub(crate) use tls::{explain, refuses_protocols};
 
@@ -44,6 +44,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 pub enum Error {
     #[error("unable to read {what}: unable to read file {0}: open {0}: {1}", path.display(), plain(source))]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("unable to read headers file {0}: open {0}: {1}", path.display(), plain(source))]
+    HeaderFile { path: PathBuf, source: std::io::Error },
     #[error("unable to use specified {what}{}: {detail}", in_file(path))]
     Pem { what: &'static str, path: PathBuf, detail: String },
     #[error("unable to set up TLS: {0}")]
@@ -64,8 +66,8 @@ pub enum Error {
     Build(reqwest::Error),
     #[error("{}: {}", shown(method, url), reason(source))]
     Send { method: Method, url: Box<Url>, source: reqwest::Error },
-    #[error("{}: {what}", shown(method, url))]
-    Redirect { method: Method, url: Box<Url>, what: String },
+    #[error("{} {to:?}: {what}", verb(method))]
+    Redirect { method: Method, to: String, what: String },
     #[error("the answer's body exceeds {0} bytes")]
     BodyTooLarge(usize),
 }
@@ -104,14 +106,19 @@ fn in_file(path: &Path) -> String {
 
 /// `Get "http://host/"`, a password in it hidden.
 fn shown(method: &Method, url: &Url) -> String {
-    let name = method.as_str();
-    let (first, rest) = name.split_at(name.len().min(1));
     let mut url = url.clone();
     if url.password().is_some() {
         // Fails only for URLs that have no password.
         let _ = url.set_password(Some("xxxxx"));
     }
-    format!("{first}{} {:?}", rest.to_lowercase(), url.as_str())
+    format!("{} {:?}", verb(method), url.as_str())
+}
+
+/// `Get` of `GET`.
+fn verb(method: &Method) -> String {
+    let name = method.as_str();
+    let (first, rest) = name.split_at(name.len().min(1));
+    format!("{first}{}", rest.to_lowercase())
 }
 
 /// What is behind an error of the client, from the outermost part that says something.
@@ -308,7 +315,7 @@ impl Request<'_> {
         let Self { client, mut method, mut url, headers, mut body, timeout } = self;
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let home = url.clone();
-        let mut is_home = true;
+        let (mut is_home, mut said) = (true, String::new());
         for _ in 0..REDIRECTS_MAX {
             let mut all = headers.clone();
             if !is_home {
@@ -333,22 +340,22 @@ impl Request<'_> {
                 return Ok(response);
             }
             let status = response.status();
-            let next = location(status, response.headers(), &url).map_err(|what| Error::Redirect {
+            let next = location(status, response.headers(), &url).map_err(|refusal| Error::Redirect {
                 method: method.clone(),
-                url: Box::new(url.clone()),
-                what,
+                to: refusal.to,
+                what: refusal.what,
             })?;
             let Some(next) = next else { return Ok(response) };
             // Once it has left, nothing secret travels on, not even back.
-            is_home &= redirect::is_home(&home, &next);
+            is_home &= redirect::is_home(&home, &next.url);
             let repeated = redirect::method(status, &method);
             if repeated != method {
                 body = None;
             }
-            (method, url) = (repeated, next);
+            (method, url, said) = (repeated, next.url, next.said);
         }
         let what = format!("stopped after {REDIRECTS_MAX} redirects");
-        Err(Error::Redirect { method, url: Box::new(url), what })
+        Err(Error::Redirect { method, to: said, what })
     }
 
     /// Sends it and reads the whole answer, whatever its status is.

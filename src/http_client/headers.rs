@@ -88,8 +88,9 @@ impl Headers {
         }
         append(headers, &self.fixed);
         for (name, path) in &self.files {
-            let text = read_trimmed("headers", path)?;
-            headers.append(name.clone(), sensitive(&text, "header value")?);
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| Error::HeaderFile { path: path.clone(), source })?;
+            headers.append(name.clone(), sensitive(text.trim(), "header value")?);
         }
         if headers.contains_key(AUTHORIZATION) {
             return Ok(());

@@ -9,24 +9,44 @@ use url::Url;
 /// Upstream's client gives up there.
 pub const REDIRECTS_MAX: usize = 10;
 
+/// Where a redirect leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub(crate) url: Url,
+    /// As the answer words it, which is what upstream shows of chains that do not end.
+    pub(crate) said: String,
+}
+
+/// A redirect that cannot be followed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) to: String,
+    pub(crate) what: String,
+}
+
 /// Where the answer to a request of `from` sends us, if it does.
 ///
 /// # Errors
-/// It sends us nowhere, or somewhere that we do not speak to; the text is the user's.
-pub(crate) fn location(status: StatusCode, headers: &HeaderMap, from: &Url) -> Result<Option<Url>, String> {
+/// It is no URL, or we do not speak what is spoken there; the texts are the user's.
+pub(crate) fn location(status: StatusCode, headers: &HeaderMap, from: &Url) -> Result<Option<Next>, Refusal> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
     // One that does not say where is an answer like any other.
     let Some(location) = headers.get(LOCATION) else { return Ok(None) };
-    let location = String::from_utf8_lossy(location.as_bytes());
-    let next = from
-        .join(&location)
-        .map_err(|error| format!("failed to parse Location header {location:?}: {error}"))?;
-    if !matches!(next.scheme(), "http" | "https") {
-        return Err(format!("unsupported protocol scheme {:?}", next.scheme()));
+    let said = String::from_utf8_lossy(location.as_bytes()).into_owned();
+    let url = match from.join(&said) {
+        Ok(url) => url,
+        Err(error) => {
+            let what = format!("failed to parse Location header {said:?}: {error}");
+            return Err(Refusal { to: from.to_string(), what });
+        }
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        let what = format!("unsupported protocol scheme {:?}", url.scheme());
+        return Err(Refusal { to: url.into(), what });
     }
-    Ok(Some(next))
+    Ok(Some(Next { url, said }))
 }
 
 /// The method after a redirect: what changes something is not repeated elsewhere unless the answer says so.
@@ -76,16 +96,15 @@ mod tests {
                 headers.insert(LOCATION, value.parse().unwrap());
             }
             location(StatusCode::from_u16(status).unwrap(), &headers, &from)
-                .map(|url| url.map(|url| url.to_string()))
+                .map(|next| next.map(|next| next.url.to_string()))
+                .map_err(|refusal| (refusal.to, refusal.what))
         };
         assert_eq!(location(200, Some("/z")), Ok(None));
         assert_eq!(location(302, Some("/z")), Ok(Some("http://a.example/z".to_owned())));
         assert_eq!(location(308, Some("//b.example:9/z?q")), Ok(Some("http://b.example:9/z?q".to_owned())));
         assert_eq!(location(301, None), Ok(None));
-        assert_eq!(
-            location(302, Some("file:///etc")),
-            Err("unsupported protocol scheme \"file\"".to_owned())
-        );
+        let refused = ("file:///etc".to_owned(), "unsupported protocol scheme \"file\"".to_owned());
+        assert_eq!(location(302, Some("file:///etc")), Err(refused));
     }
 
     #[test]

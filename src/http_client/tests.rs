@@ -211,7 +211,7 @@ async fn redirects_end() {
     let client = Client::new(&HttpClient::default(), PATIENCE).unwrap();
     let url = url(&format!("http://u:hidden@127.0.0.1:{port}/"));
     let error = client.get_bytes(url, HeaderMap::new(), 100).await.unwrap_err().to_string();
-    assert_eq!(error, format!("Get \"http://u:xxxxx@127.0.0.1:{port}/\": stopped after 10 redirects"));
+    assert_eq!(error, "Get \"/\": stopped after 10 redirects");
     assert_eq!(*n.lock(), 10);
 }
 

@@ -368,8 +368,11 @@ fn explain_tls(error: &rustls::Error) -> String {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
         ) => of_certificate("certificate has expired or is not yet valid"),
-        InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
-            let expected = expected.to_str();
+        InvalidCertificate(CertificateError::NotValidForNameContext {
+            expected: expected_name,
+            presented,
+        }) => {
+            let expected = expected_name.to_str();
             // Names come with their kind around them: `DnsName("a.test")`, `IpAddress(127.0.0.1)`.
             let bare = |name: &String| {
                 let inner =
@@ -377,7 +380,10 @@ fn explain_tls(error: &rustls::Error) -> String {
                 inner.trim_matches('"').to_owned()
             };
             let names: Vec<String> = presented.iter().map(bare).collect();
-            of_certificate(&if names.is_empty() {
+            let is_address = matches!(expected_name, ServerName::IpAddress(_));
+            of_certificate(&if is_address && !presented.iter().any(|name| name.starts_with("IpAddress(")) {
+                format!("cannot validate certificate for {expected} because it doesn't contain any IP SANs")
+            } else if names.is_empty() {
                 format!("certificate is not valid for any names, but wanted to match {expected}")
             } else {
                 format!("certificate is valid for {}, not {expected}", names.join(", "))

@@ -107,7 +107,11 @@ fn inflate_stream(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Er
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             Err(Error::Other("unexpected EOF".to_owned()))
         }
-        Err(error) => Err(Error::Other(format!("gzip: {error}"))),
+        Err(error) => Err(Error::Other(match error.to_string().as_str() {
+            "invalid gzip header" => "gzip: invalid header".to_owned(),
+            "corrupt gzip stream does not have a matching checksum" => "gzip: invalid checksum".to_owned(),
+            other => format!("gzip: {other}"),
+        })),
     }
 }
 

@@ -14,12 +14,13 @@ use http::header::{
 use http::{StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
+use hyper::ext::ReasonPhrase;
 
 use super::body::{BODY_BYTES_MAX, Buffers, Error};
 use super::connect::{Connection, Form, Place, explain, is_hangup};
 use super::negotiate::accept;
 use super::target::Url;
-use crate::http_client::{self, Headers, Proxies, REDIRECTS_MAX, TlsSource};
+use crate::http_client::{self, Headers, Next, Proxies, REDIRECTS_MAX, TlsSource};
 
 /// What is sent with another status than 200 is not worth more.
 const REGRET_BYTES_MAX: u64 = 64 << 10;
@@ -126,8 +127,8 @@ async fn follow(
     let home = url::Url::parse(place.url.text()).map_err(|error| Error::Other(error.to_string()))?;
     let mut is_home = true;
     for _ in 1..REDIRECTS_MAX {
-        is_home &= http_client::is_home(&home, &next);
-        let url = Url::from_absolute(&next);
+        is_home &= http_client::is_home(&home, &next.url);
+        let url = Url::from_absolute(&next.url);
         let mut hop = Connection::default();
         let place = Place { url: &url, ..place };
         let response = attempt(client, place, timeout, is_home, &mut hop).await?;
@@ -136,21 +137,18 @@ async fn follow(
             Some(further) => next = further,
         }
     }
-    Err(Error::Other(format!("Get {:?}: stopped after {REDIRECTS_MAX} redirects", next.as_str())))
+    Err(Error::Other(format!("Get {:?}: stopped after {REDIRECTS_MAX} redirects", next.said)))
 }
 
 /// Where a response sends us, if it does and we may follow.
-fn redirect(
-    client: &Client,
-    response: &http::Response<Incoming>,
-    from: &Url,
-) -> Result<Option<url::Url>, Error> {
+fn redirect(client: &Client, response: &http::Response<Incoming>, from: &Url) -> Result<Option<Next>, Error> {
     if !client.follow_redirects || !response.status().is_redirection() {
         return Ok(None);
     }
-    let fail = |what: String| Error::Other(format!("Get {:?}: {what}", from.text()));
-    let base = url::Url::parse(from.text()).map_err(|error| fail(error.to_string()))?;
-    http_client::location(response.status(), response.headers(), &base).map_err(fail)
+    let base = url::Url::parse(from.text())
+        .map_err(|error| Error::Other(format!("Get {:?}: {error}", from.text())))?;
+    http_client::location(response.status(), response.headers(), &base)
+        .map_err(|refusal| Error::Other(format!("Get {:?}: {}", refusal.to, refusal.what)))
 }
 
 /// Sends one request and waits for the head of its answer.
@@ -163,50 +161,58 @@ async fn attempt(
 ) -> Result<http::Response<Incoming>, Error> {
     let url = place.url;
     let fail = |what: String| Error::Other(format!("Get {:?}: {what}", url.text()));
+    // First what the configuration wants, then the target: a file that is missing is told also of a target that is.
+    let mut prepared = Some(headers(client, url, timeout, is_home).await.map_err(fail)?);
     let mut is_reused = connection.is_usable().await;
     loop {
         if !is_reused {
             connection.connect(client, place).await.map_err(fail)?;
         }
         let open = connection.open.as_mut().expect("the connection was just opened");
-        let request = request(client, url, timeout, is_home, open.form()).await.map_err(fail)?;
+        let headers = match prepared.take() {
+            Some(headers) => headers,
+            None => self::headers(client, url, timeout, is_home).await.map_err(fail)?,
+        };
+        let request = request(url, headers, open.form()).map_err(fail)?;
         match open.send(request).await {
             Ok(response) => return Ok(response),
             // The server hung up while we were about to ask: ask once more over a new connection.
             Err(error) if is_reused && is_hangup(&error) => is_reused = false,
             // It answered in another language, which is asked for next.
             Err(error) if connection.may_want_http2(client, &error) => is_reused = false,
+            Err(error) if error.is_incomplete_message() => return Err(fail("EOF".to_owned())),
             Err(error) => return Err(fail(explain(&error))),
         }
     }
 }
 
-async fn request(
-    client: &Client,
-    url: &Url,
-    timeout: Duration,
-    is_home: bool,
-    form: &Form,
-) -> Result<http::Request<Empty<Bytes>>, String> {
-    let mut request = http::Request::new(Empty::new());
-    let text = if matches!(form, Form::Path) { url.path_and_query() } else { url.text() };
-    *request.uri_mut() = Uri::try_from(text).map_err(|error| format!("invalid path or query: {error}"))?;
-    let headers = request.headers_mut();
-    headers.clone_from(&client.fixed);
-    // HTTP/2 has the host in its URL.
-    if !matches!(form, Form::Http2) {
-        let host = HeaderValue::from_str(url.authority()).map_err(|_| "invalid host".to_owned())?;
-        headers.insert(HOST, host);
-    }
-    if let Form::Proxy(Some(authorization)) = form {
-        headers.insert(PROXY_AUTHORIZATION, authorization.clone());
-    }
+/// Everything that goes with a request, but for what depends on the way it takes.
+async fn headers(client: &Client, url: &Url, timeout: Duration, is_home: bool) -> Result<HeaderMap, String> {
+    let mut headers = client.fixed.clone();
+    let host = HeaderValue::from_str(url.authority()).map_err(|_| "invalid host".to_owned())?;
+    headers.insert(HOST, host);
     let seconds = HeaderValue::from_str(&timeout.as_secs_f64().to_string())
         .expect("digits and a point go into a header");
     headers.insert("x-prometheus-scrape-timeout-seconds", seconds);
-    client.headers.add_to(headers, is_home).await.map_err(|error| error.to_string())?;
-    if matches!(form, Form::Http2) {
-        *request.version_mut() = http::Version::HTTP_2;
+    client.headers.add_to(&mut headers, is_home).await.map_err(|error| error.to_string())?;
+    Ok(headers)
+}
+
+fn request(url: &Url, headers: HeaderMap, form: &Form) -> Result<http::Request<Empty<Bytes>>, String> {
+    let mut request = http::Request::new(Empty::new());
+    let text = if matches!(form, Form::Path) { url.path_and_query() } else { url.text() };
+    *request.uri_mut() = Uri::try_from(text).map_err(|error| format!("invalid path or query: {error}"))?;
+    *request.headers_mut() = headers;
+    match form {
+        Form::Path | Form::Proxy(None) => {}
+        Form::Proxy(Some(authorization)) => {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        Form::Http2 => {
+            // There, the host is part of the URL.
+            request.headers_mut().remove(HOST);
+            *request.version_mut() = http::Version::HTTP_2;
+        }
     }
     Ok(request)
 }
@@ -222,6 +228,7 @@ async fn finish(
 ) -> Result<Head, Error> {
     let status = response.status();
     if status != StatusCode::OK {
+        let status = status_text(&response);
         // Its page of regret is read, so that the connection can be used again.
         let mut incoming = response.into_body();
         if incoming.size_hint().upper().is_some_and(|n| n <= REGRET_BYTES_MAX)
@@ -230,7 +237,7 @@ async fn finish(
             while let Some(Ok(_)) = open.drive(incoming.frame()).await {}
             connection.rest();
         }
-        return Err(Error::Other(format!("server returned HTTP status {}", status_text(status))));
+        return Err(Error::Other(format!("server returned HTTP status {status}")));
     }
     let header = |name| response.headers().get(name).map(|value: &HeaderValue| value.as_bytes());
     let head = Head {
@@ -263,9 +270,13 @@ async fn finish(
     Ok(head)
 }
 
-fn status_text(status: StatusCode) -> String {
-    match status.canonical_reason() {
-        Some(reason) => format!("{} {reason}", status.as_u16()),
-        None => status.as_u16().to_string(),
-    }
+/// The status in the target's own words.
+fn status_text(response: &http::Response<Incoming>) -> String {
+    let status = response.status();
+    let own = response.extensions().get::<ReasonPhrase>();
+    let reason = match own {
+        Some(own) => String::from_utf8_lossy(own.as_bytes()),
+        None => status.canonical_reason().unwrap_or_default().into(),
+    };
+    format!("{} {reason}", status.as_u16()).trim_end().to_owned()
 }

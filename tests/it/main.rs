@@ -24,6 +24,7 @@ mod pingpong;
 mod process;
 mod queries;
 mod reload;
+mod scrape_errors;
 mod scrape_security;
 mod scripted;
 mod scripts_on_store;

@@ -118,7 +118,10 @@ fn a_target_behind_tls_is_verified_as_the_job_says() {
     refused("system", unknown);
     let error = outcome(&server, "self_signed_unknown");
     assert!(error.contains(unknown), "{error}");
-    refused("wrong_name", ": x509: certificate is valid for exporter.test, not 127.0.0.1");
+    refused(
+        "wrong_name",
+        ": x509: cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs",
+    );
     refused("expired", ": x509: certificate has expired or is not yet valid");
     refused("not_shown", ": remote error: tls: certificate required");
     refused("no_tls", ": http: server gave HTTP response to HTTPS client");
