@@ -62,8 +62,9 @@ impl Health {
         let jobs = state.jobs.join(", ");
         let error = error.to_string();
         tracing::error!(discovery = self.mechanism, config = jobs, part, error, "{what}");
-        let text = if part.is_empty() { error } else { format!("{part}: {error}") };
-        let text = clipped(text);
+        // Errors about files name them as it is.
+        let is_named = part.is_empty() || error.starts_with(part);
+        let text = clipped(if is_named { error } else { format!("{part}: {error}") });
         if let Some(known) = state.failures.get_mut(part) {
             known.error = text;
         } else if state.failures.len() < PARTS_MAX {
@@ -157,8 +158,8 @@ mod tests {
         assert!(shown.error.ends_with(" (and 1 more)"), "{shown:?}");
         health.recovered("a");
         assert_eq!(health.failure().unwrap().error, "b: timed out");
-        health.failed("b", "cannot", &"refused");
-        assert_eq!(health.failure().unwrap().error, "b: refused");
+        health.failed("b", "cannot", &"b:1:2: refused");
+        assert_eq!(health.failure().unwrap().error, "b:1:2: refused");
         health.retain(|part| part != "b");
         assert_eq!(health.failure(), None);
         health.failed("", "cannot", &"é".repeat(ERROR_BYTES_MAX));
