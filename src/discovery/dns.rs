@@ -16,6 +16,7 @@ use config::prometheus::{DnsDiscovery, DnsRecordType};
 use futures_util::{StreamExt, stream};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
@@ -109,8 +110,9 @@ impl Resolver {
         let ndots = options.ndots;
         // The names it gets are complete.
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-        let inner =
-            TokioResolver::builder_with_config(config, Default::default()).with_options(options).build()?;
+        let inner = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            .with_options(options)
+            .build()?;
         let search = search.iter().map(|name| name.to_utf8().trim_matches('.').to_owned());
         Ok(Self { text, search: search.filter(|name| !name.is_empty()).collect(), ndots, inner })
     }

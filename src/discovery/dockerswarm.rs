@@ -146,8 +146,8 @@ struct Port {
     name: String,
     #[serde(deserialize_with = "or_default")]
     protocol: String,
-    #[serde(deserialize_with = "or_default")]
-    published_port: u32,
+    #[serde(rename = "PublishedPort", deserialize_with = "or_default")]
+    published: u32,
     #[serde(deserialize_with = "or_default")]
     publish_mode: String,
 }
@@ -212,7 +212,7 @@ impl Service {
                 let mut labels = common.clone();
                 labels.set("__meta_dockerswarm_service_endpoint_port_name", &port.name);
                 labels.set("__meta_dockerswarm_service_endpoint_port_publish_mode", &port.publish_mode);
-                labels.set("__address__", address(&ip, port.published_port));
+                labels.set("__address__", address(&ip, port.published));
                 labels.build()
             }));
             if targets.len() == n_before {
@@ -299,7 +299,7 @@ impl Task {
                 labels.extend(network);
             }
             labels.set("__meta_dockerswarm_task_port_publish_mode", &port.publish_mode);
-            labels.set("__address__", address(host, port.published_port));
+            labels.set("__address__", address(host, port.published));
             labels.build()
         };
         // Ports that the task itself publishes are reached on its node.

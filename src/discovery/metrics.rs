@@ -98,7 +98,7 @@ impl Metrics {
 ///
 /// What is observed here comes a few times a minute, so the values themselves are kept.
 ///
-/// Compat: client_golang `Summary` with `MaxAge` at its default.
+/// Compat: `client_golang`, `Summary` with `MaxAge` at its default.
 #[derive(Debug, Default)]
 pub(super) struct Summary(Mutex<Window>);
 
@@ -278,12 +278,12 @@ fn expose_mechanisms(managers: &[&Metrics], out: &mut Exposition) {
     });
     let rpc = "prometheus_sd_consul_rpc_duration_seconds";
     out.family(rpc, "The duration of a Consul RPC call in seconds.", Kind::Summary);
-    let calls: [(&str, &dyn Fn(&Metrics) -> &Summary); 2] =
-        [("service", &|m| &m.consul_service), ("services", &|m| &m.consul_services)];
-    for (call, of) in calls {
+    let mut call = |call: &str, of: &dyn Fn(&Metrics) -> &Summary| {
         let labels = [("call", call), ("endpoint", "catalog")];
         Summary::expose(managers.iter().map(|m| of(m)), rpc, &labels, out);
-    }
+    };
+    call("service", &|m| &m.consul_service);
+    call("services", &|m| &m.consul_services);
     let scan = "prometheus_sd_file_scan_duration_seconds";
     out.family(scan, "The duration of the File-SD scan in seconds.", Kind::Summary);
     Summary::expose(managers.iter().map(|m| &m.file_scan_duration), scan, &[], out);

@@ -327,8 +327,8 @@ fn the_same_services_have_the_same_targets_as_before_prometheus() {
     let jobs = if names.is_some() { Names::JOBS } else { "" };
     let text_of_config = config(&services[0], &services[1], &services[2], jobs);
     let is_compared = |line: &&str| has_consul || !line.contains("consul_sd_configs");
-    let text_of_config: String =
-        text_of_config.lines().filter(is_compared).map(|line| format!("{line}\n")).collect();
+    let lines: Vec<&str> = text_of_config.lines().filter(is_compared).collect();
+    let text_of_config = lines.join("\n") + "\n";
     // Both read the same files, or their paths would differ.
     let folder = homes[0].path("sd").display().to_string();
     let text_of_config = text_of_config.replace("'sd/", &format!("'{folder}/"));

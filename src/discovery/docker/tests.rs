@@ -131,18 +131,18 @@ async fn failures_say_what_failed() {
     daemon.set(Page { status: 500, ..json("") });
     check(
         &section(&daemon.url("")),
-        expect![[r#"
+        expect![[r"
         error while listing containers: the daemon answers 500 Internal Server Error to a ping
-    "#]],
+    "]],
     )
     .await;
     daemon.answer(|asked| match asked.uri.path() {
         "/_ping" => ping("1.51"),
         _ => json(r#"[{"Names": 1}]"#),
     });
-    check(&section(&daemon.url("")), expect![[r#"
+    check(&section(&daemon.url("")), expect![[r"
         error while listing containers: could not read the answer: invalid type: integer `1`, expected a sequence at line 1 column 12
-    "#]]).await;
+    "]]).await;
     for host in ["npipe:////./pipe/docker_engine", "ssh://h", "h:1", "unix://"] {
         assert!(Source::new(&section(host)).is_err(), "{host}");
     }

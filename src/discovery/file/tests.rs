@@ -37,7 +37,7 @@ fn files_keep_their_last_good_groups_and_lose_them_when_gone() {
     std::fs::write(path("a.yml"), "- targets: [h:3]\n- targ").unwrap();
     assert!(files.scan(&context).is_none());
     assert_eq!(context.metrics.file_read_errors.get(), 1);
-    assert!(context.health.failure().unwrap().error.starts_with(&format!("{name}: ")));
+    assert!(context.health.failure().unwrap().error.starts_with(&format!("{name}:")));
 
     // A link that leads nowhere for a moment is a file that cannot be read.
     std::fs::remove_file(path("a.yml")).unwrap();
@@ -110,7 +110,7 @@ impl Drop for Running {
     }
 }
 
-/// As the kubelet mounts a ConfigMap: the file is a link into `..data`, which is a link that is swapped.
+/// As the kubelet mounts a `ConfigMap`: the file is a link into `..data`, which is a link that is swapped.
 #[tokio::test]
 async fn the_swap_of_a_mounted_config_map_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
