@@ -51,6 +51,7 @@ enum Mode {
 }
 
 /// The load, equal for all servers.
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[derive(clap::Args, Clone, Copy)]
 struct Load {
     #[arg(long, default_value_t = 100)]

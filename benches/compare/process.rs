@@ -281,7 +281,7 @@ fn configuration(fleet_port: u16, load: Load) -> String {
 }
 
 /// What jobs that discover pods do: keep, map, take over, put together, drop.
-const LISTED: &str = r#"    file_sd_configs: [{files: [targets.json]}]
+const LISTED: &str = r"    file_sd_configs: [{files: [targets.json]}]
     relabel_configs:
       - {source_labels: [__meta_scrape], regex: 'true', action: keep}
       - {source_labels: [__meta_phase], regex: (Failed|Succeeded), action: drop}
@@ -291,7 +291,7 @@ const LISTED: &str = r#"    file_sd_configs: [{files: [targets.json]}]
       - {source_labels: [__meta_namespace, __meta_label_app], separator: /, target_label: service}
       - {source_labels: [__meta_path], regex: (.+), target_label: __metrics_path__}
       - {source_labels: [service], regex: 'kube-system/.*', action: drop}
-"#;
+";
 
 /// The targets as a list for discovery, a group for each, as platforms have it.
 fn list(fleet_port: u16, load: Load) -> serde_json::Value {

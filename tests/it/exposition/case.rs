@@ -230,7 +230,6 @@ pub(super) struct Scope {
     pub(super) formats: Vec<Format>,
     /// Keys of jobs.
     pub(super) without: Vec<String>,
-    pub(super) is_all: bool,
 }
 
 impl Case {

@@ -287,7 +287,8 @@ impl Exemplar {
             2 => labels.push(("a".to_owned(), String::new())),
             _ => {}
         }
-        let t = base - 3 * MINUTE + 1000 * step as i64 - if one_in(rng, 6) { rng.i64(0..90_000) } else { 0 };
+        let t = base - 3 * MINUTE + 1000 * i64::try_from(step).unwrap()
+            - if one_in(rng, 6) { rng.i64(0..90_000) } else { 0 };
         Self { labels, v: number(rng), t: (is_timed || rng.bool()).then_some(t) }
     }
 }
@@ -421,10 +422,9 @@ impl Content {
         match self {
             Self::Number { v, exemplar } => {
                 match kind {
-                    Kind::Info => {}
                     Kind::Counter if one_in(rng, 12) => *v = 0.0,
                     Kind::Counter if rng.bool() => *v += f64::from(rng.u32(..100)),
-                    Kind::Counter => {}
+                    Kind::Counter | Kind::Info => {}
                     _ => *v = number(rng),
                 }
                 let has_some = kind == Kind::Counter || one_in(rng, 15);
@@ -484,7 +484,7 @@ impl Metric {
 
     fn advance(&mut self, rng: &mut Rng, kind: Kind, base: i64, step: usize) {
         self.is_hidden = one_in(rng, 8);
-        let since = 1000 * step as i64;
+        let since = 1000 * i64::try_from(step).unwrap();
         self.t = match self.clock {
             Clock::None => None,
             Clock::Steady => Some(base - 2 * MINUTE + since),
@@ -543,7 +543,7 @@ pub(super) fn families(rng: &mut Rng, is_plain: bool, base: i64) -> Vec<Family> 
 }
 
 /// What the target exposes at its next scrape.
-pub(super) fn advance(rng: &mut Rng, families: &mut Vec<Family>, is_plain: bool, base: i64, step: usize) {
+pub(super) fn advance(rng: &mut Rng, families: &mut [Family], is_plain: bool, base: i64, step: usize) {
     for family in families.iter_mut() {
         family.is_hidden = step > 0 && one_in(rng, 8);
         if step > 0 && one_in(rng, 20) {

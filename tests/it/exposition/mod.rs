@@ -9,7 +9,6 @@
 //! scrape that was missed on a busy machine is no difference.
 //!
 //! - `FERULA_EXPOSITION_BODIES`, `_SEED`: how many, which ones. `_CASE`: one case alone.
-//! - `FERULA_EXPOSITION_ALL`: 1 for what is left out otherwise, see [`KEYS_WAITING`].
 //! - `FERULA_EXPOSITION_FORMAT`: `text`, `openmetrics` or `protobuf` alone.
 //! - `FERULA_EXPOSITION_WITHOUT`: keys that no job has.
 //! - `FERULA_EXPOSITION_SETUP`: the number of one setup alone.
@@ -323,22 +322,12 @@ impl Counts {
     }
 }
 
-/// What is not part of the plain test: Ferula has it not on all paths yet. All of it is with `_ALL`.
-const FORMATS_WAITING: &[Format] = &[Format::Protobuf];
-const KEYS_WAITING: &str = "convert_classic metric_name_validation metric_name_escaping scrape_native";
-const SETUPS_WAITING: &[usize] = &[3];
-
 fn scope() -> Scope {
-    let is_all = variable("FERULA_EXPOSITION_ALL", 0) == 1;
-    let mut formats = vec![Format::Text, Format::OpenMetrics, Format::Protobuf];
+    let mut formats = vec![Format::Text, Format::OpenMetrics, Format::Protobuf, Format::Protobuf];
     let only = variable("FERULA_EXPOSITION_FORMAT", String::new());
-    match only.as_str() {
-        "" if is_all => {}
-        "" => formats.retain(|format| !FORMATS_WAITING.contains(format)),
-        only => formats.retain(|format| format!("{format:?}").eq_ignore_ascii_case(only)),
-    }
-    let without = variable("FERULA_EXPOSITION_WITHOUT", if is_all { "" } else { KEYS_WAITING }.to_owned());
-    Scope { formats, without: without.split_whitespace().map(str::to_owned).collect(), is_all }
+    formats.retain(|format| only.is_empty() || format!("{format:?}").eq_ignore_ascii_case(&only));
+    let without = variable("FERULA_EXPOSITION_WITHOUT", String::new());
+    Scope { formats, without: without.split_whitespace().map(str::to_owned).collect() }
 }
 
 #[test]
@@ -358,10 +347,8 @@ fn bodies_are_taken_as_the_reference_server_takes_them() {
     let mut by_setup: [Vec<usize>; SETUPS.len()] = Default::default();
     let (mut n, mut id) = (0, 0);
     while n < n_bodies {
-        if scope.is_all || !SETUPS_WAITING.contains(&setup_of(id)) {
-            n += Case::make(seed, id, 0, &scope).answers.len();
-            by_setup[setup_of(id)].push(id);
-        }
+        n += Case::make(seed, id, 0, &scope).answers.len();
+        by_setup[setup_of(id)].push(id);
         id += 1;
     }
     if only != usize::MAX {

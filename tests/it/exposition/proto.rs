@@ -323,7 +323,7 @@ fn side(
     let mut packed = Vec::new();
     let mut before = 0;
     for (i, n) in counts.iter().enumerate() {
-        let mut n = *n as i64;
+        let mut n = i64::try_from(*n).unwrap();
         if quirk == NativeQuirk::NegativeCount && i == 0 {
             n = -1;
         }

@@ -40,11 +40,14 @@ pub(super) struct Seen {
 pub(super) struct Asked {
     health: BTreeMap<usize, (String, String)>,
     metadata: BTreeMap<usize, Vec<String>>,
-    exemplars: Vec<(usize, String, Vec<(Timestamp, String)>)>,
+    exemplars: Vec<Exemplars>,
     /// What the metadata of all targets come to, and what the server says they come to.
     pub(super) summed: BTreeMap<String, BTreeSet<String>>,
     pub(super) summary: BTreeMap<String, BTreeSet<String>>,
 }
+
+/// The place of the case, the series, and its exemplars with their times.
+type Exemplars = (usize, String, Vec<(Timestamp, String)>);
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()

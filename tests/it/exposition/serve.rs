@@ -1,5 +1,6 @@
 //! The targets of one server: one listener, a path per case, and a body by how often that path was asked for.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -69,10 +70,10 @@ fn wire(answer: &super::case::Answer) -> Vec<u8> {
     let (body, encoding) = answer.encoded();
     let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n", answer.status, body.len());
     if let Some(kind) = &answer.content_type {
-        head.push_str(&format!("Content-Type: {kind}\r\n"));
+        write!(head, "Content-Type: {kind}\r\n").unwrap();
     }
     if let Some(encoding) = encoding {
-        head.push_str(&format!("Content-Encoding: {encoding}\r\n"));
+        write!(head, "Content-Encoding: {encoding}\r\n").unwrap();
     }
     head.push_str("\r\n");
     let mut wire = head.into_bytes();
