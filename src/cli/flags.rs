@@ -129,7 +129,7 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 20] = [
+const FEATURES: [&str; 21] = [
     "delayed-compaction",
     "promql-per-step-stats",
     "use-start-timestamps",
