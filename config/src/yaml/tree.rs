@@ -113,7 +113,8 @@ impl<'a> Builder<'a> {
     fn new(text: &'a str) -> Self {
         Self {
             text,
-            parser: Parser::new_from_str(text),
+            // Another user of the parser may have its comments switched on; here they would be events too many.
+            parser: Parser::new_from_str_with_options(text, granit_parser::options! { emit_comments: false }),
             anchors: HashMap::new(),
             nodes: 0,
             offset: 0,
