@@ -210,6 +210,7 @@ impl App {
             now,
             options: flags.rules,
         });
+        let scrape_discovery = discovery::Manager::new("scrape", stop.child_token());
         Ok(Self {
             started_at: now(),
             external_url,
@@ -220,9 +221,13 @@ impl App {
             engine,
             queries,
             scrape: Arc::new(scrape_manager(&flags, Arc::clone(&store), stop.child_token())?),
-            scrape_discovery: Arc::new(discovery::Manager::new("scrape", stop.child_token())),
+            notify_discovery: Arc::new(discovery::Manager::beside(
+                &scrape_discovery,
+                "notify",
+                stop.child_token(),
+            )),
+            scrape_discovery: Arc::new(scrape_discovery),
             notifier,
-            notify_discovery: Arc::new(discovery::Manager::new("notify", stop.child_token())),
             rules: rules::Manager::new(Arc::clone(&rules_ctx)),
             rules_ctx,
             alertmanager,

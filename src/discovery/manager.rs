@@ -58,6 +58,9 @@ struct Shared {
     /// Something changed that is not published yet.
     changed: Notify,
     metrics: Arc<Metrics>,
+    /// Outlive reloads, and are one with the other managers' if those share them.
+    #[cfg(feature = "k8s")]
+    clusters: Arc<super::kubernetes::Clusters>,
     stop: CancellationToken,
 }
 
@@ -101,10 +104,33 @@ impl Drop for Provider {
 impl Manager {
     /// `name` is `scrape` or `notify` and tells the metrics of managers apart; `stop` ends all providers.
     pub fn new(name: &'static str, stop: CancellationToken) -> Self {
+        Self::with(name, stop, None)
+    }
+
+    /// As [`Manager::new`], but what both managers watch in Kubernetes is watched once. The other one has to
+    /// run for as long as this one does.
+    #[must_use]
+    pub fn beside(other: &Self, name: &'static str, stop: CancellationToken) -> Self {
+        Self::with(name, stop, Some(&other.shared))
+    }
+
+    #[cfg_attr(not(feature = "k8s"), expect(unused_variables, reason = "nothing is shared"))]
+    fn with(name: &'static str, stop: CancellationToken, other: Option<&Shared>) -> Self {
+        let metrics = Arc::new(Metrics::new(name));
         let shared = Shared {
             providers: Mutex::default(),
             changed: Notify::new(),
-            metrics: Arc::new(Metrics::new(name)),
+            #[cfg(feature = "k8s")]
+            clusters: other.map_or_else(
+                || {
+                    Arc::new(super::kubernetes::Clusters::new(
+                        Arc::clone(&metrics.kubernetes),
+                        stop.child_token(),
+                    ))
+                },
+                |other| Arc::clone(&other.clusters),
+            ),
+            metrics,
             stop,
         };
         Self { shared: Arc::new(shared), targets: watch::Sender::default() }
@@ -279,7 +305,13 @@ impl Shared {
             return provider;
         };
         let context = Context { health, metrics: Arc::clone(&self.metrics) };
-        match super::discoverer(section, &context) {
+        let made = super::discoverer(
+            section,
+            &context,
+            #[cfg(feature = "k8s")]
+            &self.clusters,
+        );
+        match made {
             Ok(discoverer) => {
                 let (updates, received) = mpsc::channel(UPDATES_QUEUED_MAX);
                 tokio::spawn(discoverer.run(updates, provider.stop.clone()));

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub(super) consul_failures: Counter,
     pub(super) consul_services: Summary,
     pub(super) consul_service: Summary,
+    #[cfg(feature = "k8s")]
+    pub(super) kubernetes: Arc<super::kubernetes::Metrics>,
 }
 
 /// How a mechanism that asks again and again does for one job.
@@ -73,6 +75,8 @@ impl Metrics {
             consul_failures: Counter::new(),
             consul_services: Summary::default(),
             consul_service: Summary::default(),
+            #[cfg(feature = "k8s")]
+            kubernetes: Arc::default(),
         }
     }
 
@@ -300,4 +304,6 @@ fn expose_mechanisms(managers: &[&Metrics], out: &mut Exposition) {
     for (path, t) in &mtimes {
         out.sample(mtime, &[("filename", path)], *t);
     }
+    #[cfg(feature = "k8s")]
+    super::kubernetes::expose(&managers.iter().map(|metrics| &*metrics.kubernetes).collect::<Vec<_>>(), out);
 }

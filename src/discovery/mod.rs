@@ -17,6 +17,8 @@ mod fetch;
 mod file;
 mod health;
 mod http;
+#[cfg(feature = "k8s")]
+mod kubernetes;
 mod label;
 mod manager;
 mod metrics;
@@ -65,7 +67,11 @@ pub(crate) struct Context {
 }
 
 /// Makes the provider of a discovery section: the one place that knows all mechanisms.
-fn discoverer(section: &Discovery, context: &Context) -> Result<Box<dyn Discoverer>, Error> {
+fn discoverer(
+    section: &Discovery,
+    context: &Context,
+    #[cfg(feature = "k8s")] clusters: &kubernetes::Clusters,
+) -> Result<Box<dyn Discoverer>, Error> {
     Ok(match section {
         Discovery::Consul(section) => Box::new(consul::Discoverer::new(section, context)?),
         Discovery::Dns(section) => Box::new(refresh::Discoverer::new(
@@ -89,13 +95,17 @@ fn discoverer(section: &Discovery, context: &Context) -> Result<Box<dyn Discover
             section.refresh_interval,
             context,
         )),
+        #[cfg(feature = "k8s")]
+        Discovery::Kubernetes(section) => Box::new(kubernetes::Discoverer::new(section, clusters, context)?),
         Discovery::Static(groups) => Box::new(Static(groups.clone())),
-        Discovery::Kubernetes(_) | Discovery::Other(_) => {
-            let error =
-                format!("{} service discovery is not built in: it finds no targets", mechanism(section));
-            return Err(Error(error));
-        }
+        #[cfg(not(feature = "k8s"))]
+        Discovery::Kubernetes(_) => return Err(not_built_in(section)),
+        Discovery::Other(_) => return Err(not_built_in(section)),
     })
+}
+
+fn not_built_in(section: &Discovery) -> Error {
+    Error(format!("{} service discovery is not built in: it finds no targets", mechanism(section)))
 }
 
 /// The name of a section's mechanism in metrics, log lines and the API.

@@ -1,0 +1,413 @@
+//! Sections against a small API server: what is asked of it, what it takes to go on when things break.
+
+mod fake;
+mod manifest;
+mod memory;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use config::Secret;
+use config::http_client::{BasicAuth, HttpClient, SecretSource, TextSource};
+use config::prometheus::{AttachMetadata, KubernetesNamespaces};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::super::health::Health;
+use super::*;
+use fake::Fake;
+
+const PODS: &str = "/api/v1/pods";
+
+fn section(role: KubernetesRole, url: &str) -> KubernetesDiscovery {
+    KubernetesDiscovery {
+        api_server: Some(url.to_owned()),
+        role,
+        kubeconfig_file: None,
+        http: HttpClient::default(),
+        namespaces: KubernetesNamespaces::default(),
+        selectors: Vec::new(),
+        attach_metadata: None,
+    }
+}
+
+fn pod(namespace: &str, name: &str, n_ports: usize) -> Value {
+    let ports: Vec<Value> = (0..n_ports).map(|i| json!({"containerPort": 8000 + i})).collect();
+    json!({
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "ports": ports}]},
+        "status": {"podIP": "10.0.0.1"},
+    })
+}
+
+struct Running {
+    updates: mpsc::Receiver<Update>,
+    /// Targets by source.
+    known: BTreeMap<String, usize>,
+    context: Context,
+    stop: CancellationToken,
+    /// Its watches end with it.
+    _clusters: Arc<Clusters>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn clusters() -> Arc<Clusters> {
+    Arc::new(Clusters::new(Arc::default(), CancellationToken::new()))
+}
+
+fn run(section: &KubernetesDiscovery, clusters: &Arc<Clusters>) -> Running {
+    let context = Context {
+        health: Arc::new(Health::new("kubernetes")),
+        metrics: Arc::new(super::super::Metrics::new("scrape")),
+    };
+    let discoverer = Discoverer::new(section, clusters, &context).unwrap();
+    let (sender, updates) = mpsc::channel(16);
+    let stop = CancellationToken::new();
+    tokio::spawn(super::super::Discoverer::run(Box::new(discoverer), sender, stop.clone()));
+    Running { updates, known: BTreeMap::new(), context, stop, _clusters: Arc::clone(clusters) }
+}
+
+impl Running {
+    async fn step(&mut self) {
+        let update = timeout(Duration::from_secs(20), self.updates.recv()).await;
+        for group in update.expect("an update comes in time").expect("the provider runs") {
+            if group.targets.is_empty() {
+                self.known.remove(&group.source);
+            } else {
+                self.known.insert(group.source.clone(), group.targets.len());
+            }
+        }
+    }
+
+    /// Takes updates until what is known is this.
+    async fn until(&mut self, expected: &[(&str, usize)]) {
+        let expected: BTreeMap<String, usize> = expected.iter().map(|(s, n)| ((*s).to_owned(), *n)).collect();
+        while self.known != expected {
+            let before = self.known.clone();
+            timeout(Duration::from_secs(20), self.step())
+                .await
+                .unwrap_or_else(|_| panic!("{before:?} did not become {expected:?}"));
+        }
+    }
+
+    async fn until_failure(&self, wanted: bool) -> Option<String> {
+        for _ in 0..2000 {
+            let failure = self.context.health.failure().map(|failure| failure.error);
+            if failure.is_some() == wanted {
+                return failure;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("failure: {:?}", self.context.health.failure());
+    }
+}
+
+#[tokio::test]
+async fn sections_share_one_watch_and_a_reload_asks_nothing() {
+    let fake = Fake::default();
+    fake.with(|cluster| cluster.has_streaming_lists = true);
+    fake.put(PODS, pod("a", "p", 1));
+    fake.put(PODS, pod("b", "q", 2));
+    let url = fake.start().await;
+    let clusters = clusters();
+
+    let mut first = run(&section(KubernetesRole::Pod, &url), &clusters);
+    first.until(&[("pod/a/p", 1), ("pod/b/q", 2)]).await;
+    assert_eq!(fake.requests(), ["stream /api/v1/pods"]);
+    assert_eq!(fake.with(|cluster| cluster.user_agents.clone()), [crate::http_client::USER_AGENT]);
+    assert_eq!(clusters.metrics().events(KubernetesRole::Pod), Events { added: 2, ..Events::default() });
+
+    fake.put(PODS, pod("a", "p", 3));
+    fake.delete(PODS, "b/q");
+    fake.put(PODS, pod("c", "r", 1));
+    first.until(&[("pod/a/p", 3), ("pod/c/r", 1)]).await;
+    let events = Events { added: 3, updated: 1, deleted: 1 };
+    assert_eq!(clusters.metrics().events(KubernetesRole::Pod), events);
+
+    // As on a reload: the new section first, then the old one ends.
+    let mut other = section(KubernetesRole::Endpoints, &url);
+    other.attach_metadata = Some(AttachMetadata { node: true, ..AttachMetadata::default() });
+    let _other = run(&other, &clusters);
+    let mut attached = section(KubernetesRole::Pod, &url);
+    attached.attach_metadata = Some(AttachMetadata { job: true, ..AttachMetadata::default() });
+    let mut second = run(&attached, &clusters);
+    drop(first);
+    second.until(&[("pod/a/p", 3), ("pod/c/r", 1)]).await;
+    for _ in 0..500 {
+        if clusters.get(&connect::Reach::new(&attached).unwrap()).n_watches() == 4 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fake.put(PODS, pod("c", "r", 2));
+    second.until(&[("pod/a/p", 3), ("pod/c/r", 2)]).await;
+    let new = ["stream /api/v1/endpoints", "stream /api/v1/nodes", "stream /api/v1/services"];
+    assert_eq!(fake.requests(), new);
+    assert_eq!(clusters.metrics().requests(), BTreeMap::from([("200".to_owned(), 4)]));
+}
+
+#[tokio::test]
+async fn servers_without_streamed_lists_are_listed_in_pages() {
+    let fake = Fake::default();
+    fake.with(|cluster| cluster.page = Some(2));
+    for i in 0..5 {
+        fake.put(PODS, pod("a", &format!("p-{i}"), 1));
+    }
+    let url = fake.start().await;
+    let clusters = clusters();
+    let mut running = run(&section(KubernetesRole::Pod, &url), &clusters);
+    let all = ["pod/a/p-0", "pod/a/p-1", "pod/a/p-2", "pod/a/p-3", "pod/a/p-4"];
+    running.until(&all.map(|source| (source, 1))).await;
+    fake.put(PODS, pod("a", "p-4", 2));
+    while running.known["pod/a/p-4"] != 2 {
+        running.step().await;
+    }
+    let (stream, list, watch) = ("stream /api/v1/pods", "list /api/v1/pods", "watch /api/v1/pods");
+    assert_eq!(fake.requests(), [list, list, list, stream, watch]);
+    assert_eq!(clusters.metrics().failures.get(), 0);
+
+    // The next watch of the cluster does not try again.
+    let _services = run(&section(KubernetesRole::Service, &url), &clusters);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(fake.requests(), ["list /api/v1/services", "watch /api/v1/services"]);
+}
+
+#[tokio::test]
+async fn what_ends_goes_on_where_it_was_and_what_is_forgotten_is_listed_anew() {
+    let fake = Fake::default();
+    fake.with(|cluster| cluster.has_streaming_lists = true);
+    fake.put(PODS, pod("a", "p", 1));
+    fake.put(PODS, pod("a", "q", 1));
+    let url = fake.start().await;
+    let clusters = clusters();
+    let mut running = run(&section(KubernetesRole::Pod, &url), &clusters);
+    running.until(&[("pod/a/p", 1), ("pod/a/q", 1)]).await;
+
+    // An event, so that the watch has worked, then an end in the middle of the next one.
+    fake.put(PODS, pod("a", "p", 2));
+    running.until(&[("pod/a/p", 2), ("pod/a/q", 1)]).await;
+    fake.break_watches();
+    fake.put(PODS, pod("a", "p", 3));
+    running.until(&[("pod/a/p", 3), ("pod/a/q", 1)]).await;
+    assert_eq!(fake.requests(), ["stream /api/v1/pods", "watch /api/v1/pods"]);
+    assert_eq!(clusters.metrics().failures.get(), 0);
+
+    // Broken again, and what happened in between is forgotten.
+    fake.with(|cluster| {
+        cluster.refusals.insert(PODS.to_owned(), 503);
+        cluster.version += 10;
+        cluster.oldest = cluster.version;
+    });
+    fake.break_watches();
+    let failure = running.until_failure(true).await.unwrap();
+    assert_eq!(failure, "/api/v1/pods: the server answered 503: refused by the test");
+    fake.delete(PODS, "a/q");
+    fake.put(PODS, pod("a", "r", 1));
+    let oldest = fake.with(|cluster| cluster.version);
+    fake.with(|cluster| cluster.oldest = oldest);
+    assert_eq!(running.known.len(), 2, "what was known stays");
+    fake.requests();
+    fake.with(|cluster| cluster.refusals.clear());
+    running.until(&[("pod/a/p", 3), ("pod/a/r", 1)]).await;
+    running.until_failure(false).await;
+    let requests = fake.requests();
+    let n = requests.iter().filter(|request| request.starts_with("stream")).count();
+    assert_eq!(n, 1, "{requests:?}");
+    let events = clusters.metrics().events(KubernetesRole::Pod);
+    assert_eq!(events, Events { added: 3, updated: 2, deleted: 1 }, "the list repeats nothing");
+}
+
+#[tokio::test]
+async fn namespaces_fail_alone_and_nothing_is_settled_before_all_are_known() {
+    let fake = Fake::default();
+    fake.put(PODS, pod("a", "p", 1));
+    fake.put(PODS, pod("b", "p", 1));
+    fake.put(PODS, pod("c", "p", 1));
+    fake.with(|cluster| cluster.refusals.insert("/api/v1/namespaces/b/pods".to_owned(), 403));
+    let url = fake.start().await;
+    let clusters = clusters();
+    let mut section = section(KubernetesRole::Pod, &url);
+    section.namespaces.names = ["a", "b", "a"].map(str::to_owned).to_vec();
+    let mut running = run(&section, &clusters);
+    running.until(&[("pod/a/p", 1)]).await;
+    let failure = running.until_failure(true).await.unwrap();
+    assert_eq!(failure, "/api/v1/namespaces/b/pods: the server answered 403: refused by the test");
+    assert!(!running.context.health.updated(), "half of it is no reason to forget what was known");
+    fake.with(|cluster| cluster.refusals.clear());
+    running.until(&[("pod/a/p", 1), ("pod/b/p", 1)]).await;
+    running.until_failure(false).await;
+    assert!(running.context.health.updated());
+    let name = "/api/v1/namespaces/%7Bnamespace%7D/pods";
+    let mut out = model::wire::expose::Exposition::default();
+    expose(&[&clusters.metrics()], &mut out);
+    let text = String::from_utf8(out.into_body()).unwrap();
+    let line = format!("prometheus_sd_kubernetes_http_request_duration_seconds_count{{endpoint=\"{name}\"}}");
+    assert!(text.contains(&line), "{text}");
+    assert!(text.contains("prometheus_sd_kubernetes_workqueue_depth{queue_name=\"pod\"} 0\n"), "{text}");
+}
+
+#[tokio::test]
+async fn credentials_of_all_kinds() {
+    let fake = Fake::default();
+    fake.put(PODS, pod("a", "p", 1));
+    fake.with(|cluster| cluster.authorization = Some("Bearer s3cret".to_owned()));
+    let url = fake.start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    let kubeconfig = |user: Value| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "x",
+            "clusters": [{"name": "x", "cluster": {"server": url.clone()}}],
+            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+            "users": [{"name": "x", "user": user}],
+        })
+        .to_string()
+    };
+    let by_file = KubernetesDiscovery {
+        api_server: None,
+        kubeconfig_file: Some(path.clone()),
+        ..section(KubernetesRole::Pod, "")
+    };
+    let credential = json!({"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": {"token": "s3cret"}});
+    let plugin = json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/bin/echo",
+        "args": [credential.to_string()],
+        "interactiveMode": "Never",
+    });
+    std::fs::write(folder.path().join("token"), "s3cret\n").unwrap();
+    for user in [json!({"token": "s3cret"}), json!({"tokenFile": "token"}), json!({"exec": plugin})] {
+        std::fs::write(&path, kubeconfig(user.clone())).unwrap();
+        let mut running = run(&by_file, &clusters());
+        running.until(&[("pod/a/p", 1)]).await;
+    }
+
+    // A token that was changed in the file is taken up.
+    std::fs::write(&path, kubeconfig(json!({"token": "old-t0ken"}))).unwrap();
+    let mut running = run(&by_file, &clusters());
+    let failure = running.until_failure(true).await.unwrap();
+    assert_eq!(failure, "/api/v1/pods: the server answered 401: Unauthorized");
+    std::fs::write(&path, kubeconfig(json!({"token": "s3cret"}))).unwrap();
+    running.until(&[("pod/a/p", 1)]).await;
+
+    // By URL, behind a path.
+    let mut by_url = section(KubernetesRole::Pod, &format!("{url}/"));
+    by_url.http.basic_auth = Some(BasicAuth {
+        username: TextSource::Inline("u".to_owned()),
+        password: SecretSource::Inline(Secret::new("p")),
+    });
+    fake.with(|cluster| cluster.authorization = Some("Basic dTpw".to_owned()));
+    let mut running = run(&by_url, &clusters());
+    running.until(&[("pod/a/p", 1)]).await;
+}
+
+#[tokio::test]
+async fn ways_that_lead_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    let by_file = KubernetesDiscovery {
+        api_server: None,
+        kubeconfig_file: Some(path.clone()),
+        ..section(KubernetesRole::Pod, "")
+    };
+    let error = |section: &KubernetesDiscovery| connect::Reach::new(section).unwrap_err().to_string();
+    assert!(error(&by_file).starts_with(&format!("could not read kubeconfig {}: ", path.display())));
+    for text in ["users:\n- name: x\n  user: {token: s3cret\n", "users: s3cret\n", "- s3cret\n", "\"s3cret"] {
+        std::fs::write(&path, text).unwrap();
+        let error = error(&by_file);
+        assert!(error.starts_with(&format!("could not parse kubeconfig {}: ", path.display())), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+    let in_cluster = KubernetesDiscovery { api_server: None, ..section(KubernetesRole::Pod, "") };
+    assert_eq!(
+        error(&in_cluster),
+        "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"
+    );
+
+    // A plugin that fails with a secret in its mouth.
+    let config = json!({
+        "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "users": [{"name": "x", "user": {"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "/bin/sh",
+            "args": ["-c", "echo s3cret; exit 3"],
+            "interactiveMode": "Never",
+        }}}],
+    });
+    std::fs::write(&path, config.to_string()).unwrap();
+    let running = run(&by_file, &clusters());
+    let failure = running.until_failure(true).await.unwrap();
+    assert!(failure.contains("exit status: 3") && !failure.contains("s3cret"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_outlives_its_last_user_for_a_while() {
+    let selection =
+        Selection { kind: Kind::Pod, namespace: None, labels: String::new(), fields: String::new() };
+    let watch = Arc::new(watch::Watch::new(selection));
+    let wake = Arc::new(Notify::new());
+    let start = tokio::time::Instant::now();
+    let first = watch.subscribe(&wake).unwrap();
+    let unused = tokio::spawn({
+        let watch = Arc::clone(&watch);
+        async move { watch.unused().await }
+    });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let second = watch.subscribe(&wake).expect("it is still there");
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!unused.is_finished());
+    drop(second);
+    unused.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 10 + 60 + 3600 + 120);
+    assert!(watch.subscribe(&wake).is_none());
+}
+
+#[test]
+fn what_a_role_watches() {
+    let shown = |section: &KubernetesDiscovery, namespace| -> Vec<String> {
+        selections(section, namespace)
+            .iter()
+            .map(|s| format!("{} {:?} {:?}", s.kind.path(s.namespace.as_deref()), s.labels, s.fields))
+            .collect()
+    };
+    let mut section = section(KubernetesRole::EndpointSlice, "");
+    section.selectors = vec![config::prometheus::KubernetesSelector {
+        role: KubernetesRole::Pod,
+        label: "a=b".to_owned(),
+        field: "spec.nodeName=x".to_owned(),
+    }];
+    section.attach_metadata =
+        Some(AttachMetadata { node: true, namespace: true, deployment: true, job: true, cronjob: true });
+    assert_eq!(
+        shown(&section, Some("x")),
+        [
+            r#"/apis/discovery.k8s.io/v1/namespaces/x/endpointslices "" """#,
+            r#"/api/v1/namespaces/x/services "" """#,
+            r#"/api/v1/namespaces/x/pods "a=b" "spec.nodeName=x""#,
+            r#"/api/v1/nodes "" """#,
+            r#"/api/v1/namespaces "" """#,
+            r#"/apis/apps/v1/namespaces/x/replicasets "" """#,
+            r#"/apis/batch/v1/namespaces/x/jobs "" """#,
+        ]
+    );
+    for (role, expected) in [
+        (KubernetesRole::Node, &["/api/v1/nodes"][..]),
+        (KubernetesRole::Service, &["/api/v1/services", "/api/v1/namespaces"]),
+        (KubernetesRole::Ingress, &["/apis/networking.k8s.io/v1/ingresses", "/api/v1/namespaces"]),
+    ] {
+        section.role = role;
+        let paths: Vec<String> = selections(&section, None).iter().map(|s| s.kind.path(None)).collect();
+        assert_eq!(paths, expected);
+    }
+}
