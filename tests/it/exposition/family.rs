@@ -482,6 +482,19 @@ impl Metric {
         }
     }
 
+    fn is_native(&self) -> bool {
+        matches!(&self.content, Content::Histogram(histogram) if histogram.native.is_some())
+    }
+
+    fn agree(&mut self, rng: &mut Rng, is_native: bool) {
+        if let Content::Histogram(histogram) = &mut self.content
+            && is_native
+            && histogram.native.is_none()
+        {
+            histogram.native = Some(Native::new(rng));
+        }
+    }
+
     fn advance(&mut self, rng: &mut Rng, kind: Kind, base: i64, step: usize) {
         self.is_hidden = one_in(rng, 8);
         let since = 1000 * i64::try_from(step).unwrap();
@@ -518,13 +531,17 @@ impl Family {
             unit = Some(said.to_owned());
         }
         let n_metrics = if one_in(rng, 15) { 0 } else { rng.usize(1..4) };
+        let mut metrics: Vec<_> = (0..n_metrics).map(|_| Metric::new(rng, kind, is_plain, base)).collect();
+        // 3.14 stumbles over families of which some metrics are native and some are not ("parser bug; aborting").
+        let is_native = metrics.iter().any(Metric::is_native);
+        metrics.iter_mut().for_each(|metric| metric.agree(rng, is_native));
         Self {
             name,
             help: (!one_in(rng, 3)).then(|| pick(rng, HELPS).to_owned()),
             unit,
             kind,
             says_type: !one_in(rng, 8),
-            metrics: (0..n_metrics).map(|_| Metric::new(rng, kind, is_plain, base)).collect(),
+            metrics,
             is_hidden: false,
         }
     }

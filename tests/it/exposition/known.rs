@@ -15,6 +15,9 @@ struct Entry {
     /// Only beside 3.5.
     #[serde(default)]
     is_old: bool,
+    /// It explains all that differs in the case.
+    #[serde(default)]
+    whole: bool,
     /// Patterns, each found somewhere: in the case as it is shown, in what differs, in what each server has.
     case: Option<String>,
     what: Option<String>,
@@ -24,6 +27,7 @@ struct Entry {
 
 struct Reason {
     because: String,
+    whole: bool,
     case: Option<Regex>,
     what: Option<Regex>,
     theirs: Option<Regex>,
@@ -49,11 +53,12 @@ impl Known {
             })
         };
         let reason = |entry: Entry| {
-            let Entry { because, case, what, theirs, ours, .. } = entry;
+            let Entry { because, whole, case, what, theirs, ours, .. } = entry;
             let is_bounded = case.is_some() || theirs.is_some() || ours.is_some();
             assert!(is_bounded, "{because}: covers everything");
             Reason {
                 because,
+                whole,
                 case: compile(case),
                 what: compile(what),
                 theirs: compile(theirs),
@@ -64,18 +69,21 @@ impl Known {
         Self(entries.map(reason).collect())
     }
 
-    /// Why a case may differ in this respect.
-    pub(super) fn reason(&self, case: &Case, difference: &Difference) -> Option<&str> {
+    /// Why a case may differ in each of these respects.
+    pub(super) fn reasons(&self, case: &Case, differences: &[Difference]) -> Vec<Option<&str>> {
         let shown = case.shown();
         let fits = |pattern: &Option<Regex>, text: &str| {
             pattern.as_ref().is_none_or(|pattern| pattern.is_match(text.as_bytes()))
         };
-        let covers = |reason: &&Reason| {
+        let covers = |reason: &Reason, difference: &Difference| {
             fits(&reason.what, &difference.what)
                 && fits(&reason.theirs, &difference.theirs)
                 && fits(&reason.ours, &difference.ours)
                 && fits(&reason.case, &shown)
         };
-        self.0.iter().find(covers).map(|reason| &*reason.because)
+        let of = |difference: &Difference| self.0.iter().find(|reason| covers(reason, difference));
+        let found: Vec<_> = differences.iter().map(of).collect();
+        let whole = found.iter().flatten().find(|reason| reason.whole).copied();
+        found.iter().map(|reason| reason.or(whole).map(|reason| &*reason.because)).collect()
     }
 }

@@ -234,14 +234,15 @@ fn unexplained(
     differences: Vec<Difference>,
     counts: &mut Counts,
 ) -> Vec<Difference> {
-    let explain = |difference: &Difference| match known.reason(case, difference) {
-        Some(because) => {
-            *counts.known.entry(because.to_owned()).or_default() += 1;
-            false
+    let reasons = known.reasons(case, &differences);
+    let mut left = Vec::new();
+    for (because, difference) in reasons.into_iter().zip(differences) {
+        match because {
+            Some(because) => *counts.known.entry(because.to_owned()).or_default() += 1,
+            None => left.push(difference),
         }
-        None => true,
-    };
-    differences.into_iter().filter(explain).collect()
+    }
+    left
 }
 
 fn run(course: &Course, setup: usize, ids: &[usize], seed: u64, scope: &Scope, known: &Known) -> Counts {

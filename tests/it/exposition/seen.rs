@@ -27,7 +27,8 @@ pub(super) struct Seen {
     pub(super) asked: String,
     pub(super) health: String,
     pub(super) last_error: String,
-    /// Of each failed scrape, as the log of failures says; `None` without such a log.
+    /// Of each body that could not be had, as the log of failures says, which does not tell of those that could not be
+    /// taken in; `None` without such a log.
     pub(super) failures: Option<Vec<String>>,
     pub(super) series: BTreeMap<String, Vec<String>>,
     pub(super) exemplars: BTreeMap<String, Vec<String>>,
