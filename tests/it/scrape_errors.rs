@@ -1,6 +1,7 @@
 //! What users read when a scrape fails: compared with what the reference server says of the same targets.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::thread;
@@ -92,7 +93,7 @@ fn failures_read_as_the_reference_server_words_them() {
     ];
     let mut text = "global: {scrape_interval: 1s, scrape_timeout: 900ms}\nscrape_configs:\n".to_owned();
     for (name, address, keys) in &cases {
-        text += &format!("- {{job_name: {name}, static_configs: [{{targets: ['{address}']}}]{keys}}}\n");
+        writeln!(text, "- {{job_name: {name}, static_configs: [{{targets: ['{address}']}}]{keys}}}").unwrap();
     }
     let (home, their_home) = (Home::new(&text), Home::new(&text));
     for home in [&home, &their_home] {
