@@ -191,7 +191,7 @@ impl Raw {
                         match key {
                             "burst" => decoder.set(value, &mut self.burst)?,
                             "interval" => {
-                                self.interval = decode_interval(decoder, value)?.unwrap_or_default()
+                                self.interval = decode_interval(decoder, value)?.unwrap_or_default();
                             }
                             _ => return Ok(false),
                         }

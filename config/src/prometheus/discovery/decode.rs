@@ -149,7 +149,7 @@ impl SdFields {
         if self.has_static {
             all.push(Discovery::Static(self.groups.into_iter().map(|(_, group)| group).collect()));
         }
-        all.sort_by_key(|discovery| discovery.key());
+        all.sort_by_key(Discovery::key);
         Ok(all)
     }
 }

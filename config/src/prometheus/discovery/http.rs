@@ -30,7 +30,7 @@ pub(super) fn decode(decoder: &mut Decoder, base: &Path, node: &Node) -> Decoded
     Ok(Some(HttpDiscovery { url, refresh_interval, http: http.finish(base, node.pos)? }))
 }
 
-/// A URL of a web server; also that of PuppetDB.
+/// A URL of a web server; also that of a `PuppetDB`.
 pub(super) fn check_url(url: &str) -> Result<(), String> {
     if url.is_empty() {
         return Err("URL is missing".to_owned());

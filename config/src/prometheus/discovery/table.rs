@@ -12,9 +12,9 @@ use super::OtherDiscovery;
 use crate::http_client::Tls;
 use crate::http_client::decode::{HttpFields, decode_tls};
 use crate::http_client::print as http;
-use crate::paths;
 use crate::yaml::emit::Fields;
-use crate::yaml::{Decoded, Decoder, Issue, Node, Out};
+use crate::yaml::{Decode, Decoded, Decoder, Issue, Node, Out};
+use crate::{Secret, paths};
 
 pub(super) struct Mechanism {
     /// As in `<name>_sd_configs`.
@@ -259,6 +259,11 @@ fn read(decoder: &mut Decoder, base: &Path, key: &Key, node: &Node, slot: &mut V
             if !node.is_null() && node.text().is_some() && !words.contains(&word.as_str()) {
                 let word = go_quote(word.as_bytes());
                 return Err(Issue::new(node.pos, format!("{complaint} {word}")));
+            }
+        }
+        (Value::Text(text), Kind::Secret) => {
+            if let Some(secret) = Secret::decode(decoder, node)? {
+                secret.expose().clone_into(text);
             }
         }
         (Value::Text(text), _) => decoder.set(node, text)?,
