@@ -19,6 +19,7 @@ use super::rules::{Lint, Verdict, check_files};
 use super::{Outcome, Streams, existing_file};
 use crate::scrape::dry_run;
 
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, named as on the command line")]
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Only check the config file syntax, ignoring file and content validation referenced in the config.

@@ -37,7 +37,8 @@ pub(super) fn run(options: &Options, streams: &mut Streams<'_>) -> io::Result<Ou
     let mut text = Vec::new();
     streams.input.read_to_end(&mut text)?;
     let families = String::from_utf8(text).map_err(|e| {
-        let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = valid.split(|byte| *byte == b'\n').count();
         format!("text format parsing error in line {line}: invalid UTF-8")
     });
     let families = match families.and_then(|text| families::parse(&text)) {

@@ -26,7 +26,7 @@ fn rules_that_are_there_twice() {
     check(
         &["rules"],
         TWICE,
-        expect![[r#"
+        expect![[r"
         0
         --- out
         Checking standard input
@@ -38,12 +38,12 @@ fn rules_that_are_there_twice() {
         Label(s):
         	a: b
         Might cause inconsistency while recording expressions
-    "#]],
+    "]],
     );
     check(
         &["rules", "--lint-fatal"],
         TWICE,
-        expect![[r#"
+        expect![[r"
         3
         --- out
         Checking standard input
@@ -55,7 +55,7 @@ fn rules_that_are_there_twice() {
         Label(s):
         	a: b
         Might cause inconsistency while recording expressions
-    "#]],
+    "]],
     );
     check(
         &["rules", "--lint=none,odd"],
@@ -78,7 +78,7 @@ fn unknown_fields() {
     check(
         &["rules"],
         text,
-        expect![[r#"
+        expect![[r"
         1
         --- out
         Checking standard input
@@ -87,19 +87,19 @@ fn unknown_fields() {
         yaml: unmarshal errors:
           line 1: field owner not found in type rulefmt.RuleGroup
           line 1: field why not found in type rulefmt.Rule
-    "#]],
+    "]],
     );
     check(
         &["rules", "--ignore-unknown-fields"],
         text,
-        expect![[r#"
+        expect![[r"
         0
         --- out
         Checking standard input
           SUCCESS: 1 rules found
 
         --- err
-    "#]],
+    "]],
     );
 }
 
@@ -109,14 +109,14 @@ fn features_of_the_query_language() {
     check(
         &["--enable-feature=promql-experimental-functions,", "rules"],
         text,
-        expect![[r#"
+        expect![[r"
         0
         --- out
         Checking standard input
           SUCCESS: 1 rules found
 
         --- err
-    "#]],
+    "]],
     );
     check(
         &["rules"],
@@ -137,18 +137,18 @@ fn metrics_without_a_task() {
     check(
         &["metrics", "--lint=none"],
         "a 1\n",
-        expect![[r#"
+        expect![[r"
         1
         --- out
         --- err
         error: at least one of --extended or linting must be enabled
         Use --extended for cardinality analysis, or remove --lint=none to enable linting
-    "#]],
+    "]],
     );
     check(
         &["metrics", "--lint=none", "--extended"],
         "a 1\nb{x=\"y\"} 1\nb 1\n",
-        expect![[r#"
+        expect![[r"
         0
         --- out
         Metric    Cardinality    Percentage    
@@ -156,7 +156,7 @@ fn metrics_without_a_task() {
         a         1              33.33%        
         Total     3              100%          
         --- err
-    "#]],
+    "]],
     );
 }
 
@@ -165,26 +165,26 @@ fn files_that_are_not_there() {
     check(
         &["config", "/nowhere/at-all.yml"],
         "",
-        expect![[r#"
+        expect![[r"
         1
         --- out
         --- err
         error: invalid value '/nowhere/at-all.yml' for '<config-files>...': path '/nowhere/at-all.yml' does not exist
 
         For more information, try '--help'.
-    "#]],
+    "]],
     );
     check(
         &["config", "/"],
         "",
-        expect![[r#"
+        expect![[r"
         1
         --- out
         --- err
         error: invalid value '/' for '<config-files>...': '/' is a directory
 
         For more information, try '--help'.
-    "#]],
+    "]],
     );
 }
 
@@ -210,25 +210,25 @@ fn health_of_a_server() {
     check(
         &["healthy", "--url", &format!("{url}/prefix/")],
         "",
-        expect![[r#"
+        expect![[r"
         0
         --- out
         --- err
           SUCCESS:  Asked for /prefix/-/healthy.
 
-    "#]],
+    "]],
     );
     let url = answering("200 OK", "Asked for PATH.\n");
     check(
         &["ready", "--url", &url],
         "",
-        expect![[r#"
+        expect![[r"
         0
         --- out
         --- err
           SUCCESS:  Asked for /-/ready.
 
-    "#]],
+    "]],
     );
     let url = answering("503 Service Unavailable", "no");
     let (mut input, mut out, mut err) = (&b""[..], Vec::new(), Vec::new());
