@@ -55,11 +55,6 @@ impl Hasher {
         Key { hash: self.0.hash_one(raw) ^ spread, len: low_u16(raw.len()) }
     }
 
-    /// The key of a line on whose labels something else decides as well.
-    pub(super) fn with(&self, key: Key, other: &[u8]) -> Key {
-        Key { hash: self.0.hash_one((key.hash, other)), ..key }
-    }
-
     /// The key of a sample that has no line of its own but these labels.
     pub(super) fn key_of_labels(&self, labels: &LabelsBuilder) -> Key {
         let mut hasher = self.0.build_hasher();

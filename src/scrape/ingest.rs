@@ -21,7 +21,7 @@ use model::wire::parse::{Entry, MetricType, Parser, SeriesLine};
 use model::wire::{Format, HistogramOptions, protobuf};
 use model::{Exemplar, Labels, LabelsBuilder, STALE_NAN, Timestamp, Value, is_stale};
 
-use self::exposed::{Converted, Exposed, Line, Message, Sampled, class_of};
+use self::exposed::{Converted, Exposed, Line, Message, Sampled};
 use self::resolution::Resolution;
 use super::cache::{Cache, Hasher, Key, Lookup};
 use super::limits;
@@ -70,6 +70,8 @@ pub struct Counts {
     /// Classic histograms that were to be converted and make no sense; their series are lost unless they are
     /// taken as well.
     pub unconverted: u64,
+    /// Pieces of metadata.
+    pub said: usize,
     /// The sum that [`Memory::finish`] wants.
     pub metadata: u64,
 }
@@ -245,13 +247,13 @@ enum MadeUp {
 }
 
 impl<'a, A: Appender + ?Sized> Pass<'a, A> {
+    /// Lines are told apart by their bytes alone: what was made of one at first sight stays, whatever is said of its
+    /// family later. So has upstream.
     fn take_text(&mut self, mut parser: Parser<'a>) -> Result<(), Error> {
         loop {
-            let unit = parser.unit_label();
             // The line that the last pass had here, which it nearly always is, need not be read byte by byte.
             if let Some(key) = self.cache.expected()
-                && let Some(line) =
-                    parser.next_known(key.raw_len(), |raw, kind| self.key_of_line(raw, kind, unit) == key)
+                && let Some(line) = parser.next_known(key.raw_len(), |raw, _| self.hasher.key(raw, 0) == key)
             {
                 self.line(&mut parser, &line, key, false)?;
                 continue;
@@ -259,7 +261,7 @@ impl<'a, A: Appender + ?Sized> Pass<'a, A> {
             match parser.next() {
                 None => return Ok(()),
                 Some(Ok(Entry::Series(line))) => {
-                    let key = self.key_of_line(line.raw, line.kind, unit);
+                    let key = self.hasher.key(line.raw, 0);
                     self.line(&mut parser, &line, key, false)?;
                 }
                 Some(Ok(entry)) => self.said(&entry),
@@ -274,11 +276,11 @@ impl<'a, A: Appender + ?Sized> Pass<'a, A> {
             self.counts.unconverted = converter.n_unconverted();
             match item.map_err(|error| Error::Parse(error.to_string()))? {
                 nhcb::Item::Entry(Entry::Series(line)) => {
-                    let key = self.key_of_line(line.raw, line.kind, converter.parser().unit_label());
+                    let key = self.hasher.key(line.raw, 0);
                     self.line(converter.parser(), &line, key, false)?;
                 }
                 nhcb::Item::Classic(line) => {
-                    let key = self.key_of_line(line.raw, line.kind, converter.parser().unit_label());
+                    let key = self.hasher.key(line.raw, 0);
                     self.line(converter.parser(), &line, key, true)?;
                 }
                 nhcb::Item::Entry(entry) => self.said(&entry),
@@ -327,16 +329,6 @@ impl<'a, A: Appender + ?Sized> Pass<'a, A> {
         Ok(())
     }
 
-    /// What decides on the labels of a line: its bytes, and what is to be made of them.
-    #[inline]
-    fn key_of_line(&self, raw: &[u8], kind: MetricType, unit: &[u8]) -> Key {
-        if !self.rules.extras.type_and_unit_labels {
-            return self.hasher.key(raw, class_of(kind));
-        }
-        let key = self.hasher.key(raw, 0x80 | kind as u8);
-        if unit.is_empty() { key } else { self.hasher.with(key, unit) }
-    }
-
     #[inline]
     fn line(
         &mut self,
@@ -349,6 +341,7 @@ impl<'a, A: Appender + ?Sized> Pass<'a, A> {
     }
 
     fn said(&mut self, entry: &Entry<'a>) {
+        self.counts.said += 1;
         self.counts.metadata = self.counts.metadata.wrapping_add(self.memory.hash(entry));
         if self.rules.extras.metadata || self.rules.extras.made_up_starts {
             self.family = Current::follow(self.family.take(), entry, self.memory);
@@ -625,7 +618,11 @@ impl<'a, A: Appender + ?Sized> Pass<'a, A> {
                 self.n_left += u64::from(!is_mark);
                 Err(AppendError::UnknownSeries.into())
             }
-            Err(error) => Err(explain(error, value)),
+            Err(error) => {
+                // The scrape ends before this sample.
+                self.counts.kept -= 1;
+                Err(explain(error, value))
+            }
         }
     }
 

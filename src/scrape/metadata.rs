@@ -91,7 +91,7 @@ impl Memory {
             return;
         }
         self.sum = sum;
-        let has_unseen_now = self.take_over(body, format, tables, !expired);
+        let has_unseen_now = self.take_over(usize::MAX, body, format, tables, !expired);
         // The countdown is not wound up again while it runs, so that what keeps changing cannot pile up.
         if !has_unseen_now {
             self.n_passes_left = 0;
@@ -105,20 +105,27 @@ impl Memory {
         self.is_settling = true;
     }
 
-    /// Keeps what the body of a failed pass said before it stopped to make sense, as upstream does.
-    pub(super) fn keep(&mut self, sum: u64, body: &[u8], format: Format, tables: &Tables) {
+    /// Keeps what the body of a failed pass had said when that ended, `n` pieces, as upstream does.
+    pub(super) fn keep(&mut self, n: usize, sum: u64, body: &[u8], format: Format, tables: &Tables) {
         if sum != 0 && sum != self.sum {
             self.sum = sum;
-            if self.take_over(body, format, tables, true) && self.n_passes_left == 0 {
+            if self.take_over(n, body, format, tables, true) && self.n_passes_left == 0 {
                 self.n_passes_left = PASSES_UNSEEN_MAX;
             }
         }
     }
 
-    /// Makes the table of what `body` says and, field by field, what was said before; families that it does not name
+    /// Makes the table of the first `n` pieces that `body` says and, field by field, what was said before; families that it does not name
     /// are left out unless `keeps_unseen`. Returns whether there are such in the table.
-    fn take_over(&mut self, body: &[u8], format: Format, tables: &Tables, keeps_unseen: bool) -> bool {
-        let seen = read(body, format);
+    fn take_over(
+        &mut self,
+        n: usize,
+        body: &[u8],
+        format: Format,
+        tables: &Tables,
+        keeps_unseen: bool,
+    ) -> bool {
+        let seen = read(body, format, n);
         let n_seen = seen.len();
         let mut families: BTreeMap<Box<str>, Family> = BTreeMap::new();
         for family in self.table.iter().flat_map(|table| table.iter()) {
@@ -289,17 +296,24 @@ struct Said {
     unit: Option<Box<str>>,
 }
 
-fn read(body: &[u8], format: Format) -> BTreeMap<Box<str>, Said> {
+fn read(body: &[u8], format: Format, n: usize) -> BTreeMap<Box<str>, Said> {
     let mut families = BTreeMap::new();
+    let mut n_left = n;
     if let Some(format) = format.text() {
         let mut parser = Parser::new(body, format);
-        while let Some(Ok(entry)) = parser.next() {
+        while n_left > 0
+            && let Some(Ok(entry)) = parser.next()
+        {
+            n_left -= usize::from(!matches!(entry, Entry::Series(_)));
             note(&mut families, &entry);
         }
     } else {
         let mut parser = protobuf::Parser::new(body, HistogramOptions::default());
-        while let Some(Ok(item)) = parser.next() {
+        while n_left > 0
+            && let Some(Ok(item)) = parser.next()
+        {
             if let protobuf::Item::Said(entry) = &item {
+                n_left -= 1;
                 note(&mut families, entry);
             }
         }

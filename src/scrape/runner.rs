@@ -493,7 +493,7 @@ fn take_in(
                 let taken = ingest::ingest(body, &rules, &shared.hasher, cache, metadata, batch, counts);
                 match &taken {
                     Ok(()) => metadata.finish(counts.metadata, bytes, format, &job.tables),
-                    Err(_) => metadata.keep(counts.metadata, bytes, format, &job.tables),
+                    Err(_) => metadata.keep(counts.said, counts.metadata, bytes, format, &job.tables),
                 }
                 taken.map_err(Failure::Ingest)
             })

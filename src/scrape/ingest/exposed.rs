@@ -1,7 +1,7 @@
 //! What a pass asks of a sample, whatever the format that it stands in.
 
 use model::wire::nhcb::Converter;
-use model::wire::parse::{self, ExemplarLine, MetricType, ParseError, SeriesLine};
+use model::wire::parse::{self, ExemplarLine, ParseError, SeriesLine};
 use model::wire::{Native, protobuf};
 use model::{Exemplar, LabelsBuilder, Timestamp};
 
@@ -161,14 +161,5 @@ impl Exposed for Message<'_, '_> {
             t: exemplar.t.unwrap_or(t),
             has_own_t: exemplar.t.is_some(),
         }));
-    }
-}
-
-/// The class of a type on which the labels of its lines depend: whose values are floats.
-pub(super) const fn class_of(kind: MetricType) -> u8 {
-    match kind {
-        MetricType::Histogram => 1,
-        MetricType::Summary => 2,
-        _ => 0,
     }
 }

@@ -583,17 +583,12 @@ fn fill<'m, 'a, C: Copy, B: BucketCount + 'm>(
         (&from.positive, &mut to.positive_spans, &mut to.positive_buckets),
         (&from.negative, &mut to.negative_spans, &mut to.negative_buckets),
     ] {
-        if side.spans.iter().skip(1).all(|span| span.offset >= 0) {
-            take_filled(&side.spans, buckets(side), spans, counts, &delta);
-        } else {
-            // One that goes backwards is left to those who say so.
-            spans.extend_from_slice(&side.spans);
-            counts.extend_from_slice(buckets(side));
-        }
+        take_filled(&side.spans, buckets(side), spans, counts, &delta);
     }
 }
 
-/// Takes over the buckets that are not empty: what [`Buckets::compact`] would leave, without memory of its own.
+/// Takes over the buckets that are not empty: what [`Buckets::compact`] would leave, without memory of its own. What
+/// still goes backwards without the empty ones is left to those who say so.
 fn take_filled<B: BucketCount>(
     spans: &[Span],
     buckets: &[B],

@@ -307,6 +307,23 @@ fn spans_that_do_not_match_their_buckets_are_refused_in_every_metric() {
     );
 }
 
+/// Whether spans go backwards shows once those without buckets are gone, as upstream.
+#[test]
+fn empty_spans_do_not_count() {
+    let spans = |offsets: [(i32, u32); 2]| {
+        let positive_span = offsets.map(|(offset, length)| oracle::Span { offset, length }).to_vec();
+        let histogram = oracle::Histogram { positive_span, ..native() };
+        let bytes = body(&[family("h", HISTOGRAM, vec![metric_of(histogram)])]);
+        let mut parser = Parser::new(&bytes, HistogramOptions { native: true, ..Default::default() });
+        while parser.next().is_some() {}
+        parser.native().clone()
+    };
+    let empty_first = spans([(0, 0), (-6, 2)]);
+    assert_eq!(empty_first.int.positive_spans, [Span { offset: -6, length: 2 }]);
+    assert_eq!(empty_first.validate(), Ok(()));
+    assert!(spans([(0, 1), (-6, 1)]).validate().is_err());
+}
+
 #[test]
 fn messages_say_what_is_wrong() {
     let error = |body: &[u8]| {
