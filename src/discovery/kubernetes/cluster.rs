@@ -19,7 +19,7 @@ use super::watch::{Selection, Subscription, Watch};
 
 /// All clusters of the server. Ends its watches when it is dropped.
 pub(in crate::discovery) struct Clusters {
-    clusters: Mutex<Vec<Arc<Cluster>>>,
+    all: Mutex<Vec<Arc<Cluster>>>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
@@ -33,7 +33,7 @@ impl Drop for Clusters {
 impl Clusters {
     /// `stop` ends all watches.
     pub(in crate::discovery) fn new(metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
-        Self { clusters: Mutex::default(), metrics, stop }
+        Self { all: Mutex::default(), metrics, stop }
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
@@ -42,7 +42,7 @@ impl Clusters {
 
     /// The one that `reach` leads to; equal ways lead to the same.
     pub(super) fn get(&self, reach: &Reach) -> Arc<Cluster> {
-        let mut clusters = self.clusters.lock();
+        let mut clusters = self.all.lock();
         // One that only this list knows has no section left and no watch.
         clusters.retain(|cluster| Arc::strong_count(cluster) > 1 || cluster.reach == *reach);
         if let Some(known) = clusters.iter().find(|cluster| cluster.reach == *reach) {

@@ -43,7 +43,7 @@ pub(super) fn source(kind: Kind, key: &Key) -> String {
 }
 
 /// The group of `object`; `None` if it shall keep the one that it has.
-pub(super) fn build(object: &Object, attach: &AttachMetadata, lookup: &impl Lookup) -> Option<TargetGroup> {
+pub(super) fn build(object: &Object, attach: AttachMetadata, lookup: &impl Lookup) -> Option<TargetGroup> {
     let builder = Builder { attach, lookup, set: Set::default() };
     match object {
         Object::Node(node) => builder.of_node(node),
@@ -57,7 +57,7 @@ pub(super) fn build(object: &Object, attach: &AttachMetadata, lookup: &impl Look
 }
 
 struct Builder<'a, L> {
-    attach: &'a AttachMetadata,
+    attach: AttachMetadata,
     lookup: &'a L,
     set: Set,
 }
@@ -187,13 +187,13 @@ impl<L: Lookup> Builder<'_, L> {
             set.add("service_port_name", &port.name);
             set.add_display("service_port_number", port.number);
             set.add("service_port_protocol", &port.protocol);
-            set.add("service_type", &service.service_type);
-            if &*service.service_type == "ExternalName" {
+            set.add("service_type", &service.kind);
+            if &*service.kind == "ExternalName" {
                 set.add("service_external_name", &service.external_name);
             } else {
                 set.add("service_cluster_ip", &service.cluster_ip);
             }
-            if &*service.service_type == "LoadBalancer" {
+            if &*service.kind == "LoadBalancer" {
                 set.add("service_loadbalancer_ip", &service.load_balancer_ip);
             }
             targets.push(set.take());

@@ -192,7 +192,8 @@ pub(super) struct ContainerPort {
 #[derive(Debug, PartialEq)]
 pub(super) struct Service {
     pub(super) meta: Meta,
-    pub(super) service_type: Text,
+    /// `ClusterIP`, `ExternalName`, ...
+    pub(super) kind: Text,
     pub(super) cluster_ip: Box<str>,
     pub(super) external_name: Box<str>,
     pub(super) load_balancer_ip: Box<str>,
@@ -647,7 +648,7 @@ impl Wire for ServiceWire {
         metadata.received(|meta| {
             Object::Service(Arc::new(Service {
                 meta,
-                service_type: spec.service_type,
+                kind: spec.service_type,
                 cluster_ip: spec.cluster_ip,
                 external_name: spec.external_name,
                 load_balancer_ip: spec.load_balancer_ip,

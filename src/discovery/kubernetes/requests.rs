@@ -49,6 +49,7 @@ const ACCEPT_METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.
 const ACCEPT_JSON: &str = "application/json";
 
 /// Why a request or a watch failed. Holds no secret.
+#[expect(clippy::struct_excessive_bools, reason = "what follows from a failure are independent things")]
 #[derive(Debug, Default)]
 pub(super) struct Failure {
     pub(super) message: String,
@@ -313,17 +314,13 @@ impl Stream {
                 }
                 Ok(true)
             }
-            // A line without an end is lost with the connection, and comes again.
             Ok(None) if self.buffer.is_empty() => Ok(false),
-            Ok(None | Some(Err(_))) => {
-                self.ended = Ended::Broken;
-                Ok(false)
-            }
             Err(_) if self.is_list => {
                 let message = "the streamed list stalled".to_owned();
                 Err(Failure { message, is_unsupported: true, ..Failure::default() })
             }
-            Err(_) => {
+            // Broken or silent; a line without an end is lost with the connection, and comes again.
+            _ => {
                 self.ended = Ended::Broken;
                 Ok(false)
             }

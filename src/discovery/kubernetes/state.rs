@@ -53,12 +53,12 @@ impl State {
     pub(super) fn apply(&mut self, kind: Kind, key: &Key, object: Option<Object>) {
         let place = Place { kind, key: key.clone() };
         let objects = self.objects.entry(kind).or_default();
-        let new = object.as_ref().map(|object| used_by(object, &self.attach)).unwrap_or_default();
+        let new = object.as_ref().map(|object| used_by(object, self.attach)).unwrap_or_default();
         let old = match object {
             Some(object) => objects.insert(key.clone(), object),
             None => objects.remove(key),
         };
-        let old = old.map(|object| used_by(&object, &self.attach)).unwrap_or_default();
+        let old = old.map(|object| used_by(&object, self.attach)).unwrap_or_default();
         if old != new {
             for used in old {
                 self.uses.remove(&(used, place.clone()));
@@ -76,7 +76,9 @@ impl State {
             let subjects = self.objects.get(&self.subject).into_iter().flat_map(HashMap::keys);
             let within: Vec<Key> =
                 subjects.filter(|key| key.namespace == changed.key.name).cloned().collect();
-            within.into_iter().for_each(|key| self.enqueue(key));
+            for key in within {
+                self.enqueue(key);
+            }
             return;
         }
         let mut changed = vec![changed];
@@ -109,7 +111,7 @@ impl State {
         for key in keys {
             self.queued.remove(&key);
             match self.objects.get(&self.subject).and_then(|objects| objects.get(&key)) {
-                Some(object) => groups.extend(groups::build(object, &self.attach, self).map(Arc::new)),
+                Some(object) => groups.extend(groups::build(object, self.attach, self).map(Arc::new)),
                 None => groups.push(groups::gone(self.subject, &key)),
             }
         }
@@ -129,7 +131,7 @@ const QUEUE_KEPT: usize = 256;
 const FIRST: Kind = Kind::Node;
 
 /// What the labels of `object` are made of beside itself.
-fn used_by(object: &Object, attach: &AttachMetadata) -> BTreeSet<Place> {
+fn used_by(object: &Object, attach: AttachMetadata) -> BTreeSet<Place> {
     let mut used = BTreeSet::new();
     let node =
         |name: &Text| Place { kind: Kind::Node, key: Key { namespace: Text::default(), name: name.clone() } };
@@ -180,7 +182,7 @@ fn of_pod(key: Key) -> Place {
 }
 
 /// The kind of a pod's owner, if the owner's own owner is shown.
-fn owner_kind(owner: &Owner, attach: &AttachMetadata) -> Option<Kind> {
+fn owner_kind(owner: &Owner, attach: AttachMetadata) -> Option<Kind> {
     match &*owner.kind {
         "ReplicaSet" if attach.deployment => Some(Kind::ReplicaSet),
         "Job" if attach.cronjob => Some(Kind::Job),

@@ -363,9 +363,9 @@ async fn a_watch_outlives_its_last_user_for_a_while() {
     });
     tokio::time::sleep(Duration::from_secs(10)).await;
     drop(first);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     let second = watch.subscribe(&wake).expect("it is still there");
-    tokio::time::sleep(Duration::from_secs(3600)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     assert!(!unused.is_finished());
     drop(second);
     unused.await.unwrap();

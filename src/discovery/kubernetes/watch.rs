@@ -290,7 +290,7 @@ impl Watch {
             place.has_event = true;
             let version = match event {
                 Event::Changed(received) => {
-                    self.store.lock().put(received.key, received.object);
+                    self.store.lock().put(&received.key, &received.object);
                     received.version
                 }
                 Event::Deleted(received) => {
@@ -323,7 +323,7 @@ impl Watch {
         for (key, object) in listed {
             // What a list repeats has not happened.
             if store.objects.get(&key) != Some(&object) {
-                store.put(key, object);
+                store.put(&key, &object);
             }
         }
         store.objects.shrink_to_fit();
@@ -348,11 +348,11 @@ impl Watch {
 }
 
 impl Store {
-    fn put(&mut self, key: Key, object: Object) {
+    fn put(&mut self, key: &Key, object: &Object) {
         let is_new = match self.objects.entry(key.clone()) {
             Entry::Occupied(mut known) => {
                 // A heartbeat: counted, but of no consequence.
-                if *known.get() == object {
+                if known.get() == object {
                     self.count(|events| events.updated += 1);
                     return;
                 }

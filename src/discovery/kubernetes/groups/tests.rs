@@ -1,3 +1,7 @@
+#![expect(clippy::needless_raw_string_hashes, reason = "written by the tests themselves")]
+
+use std::fmt::Write as _;
+
 use config::prometheus::{AttachMetadata, KubernetesRole};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
@@ -12,7 +16,7 @@ const ALL: AttachMetadata =
 
 /// The groups of a role when these objects are there, `~` for the prefix of the labels.
 #[track_caller]
-fn check(role: KubernetesRole, attach: AttachMetadata, objects: &[(Kind, Value)], expected: Expect) {
+fn check(role: KubernetesRole, attach: AttachMetadata, objects: &[(Kind, Value)], expected: &Expect) {
     let mut state = State::new(role, attach);
     for (kind, object) in objects {
         let received = decode(*kind, object.to_string().as_bytes()).unwrap();
@@ -20,14 +24,14 @@ fn check(role: KubernetesRole, attach: AttachMetadata, objects: &[(Kind, Value)]
     }
     let mut out = String::new();
     for group in state.take_groups(usize::MAX) {
-        out.push_str(&format!("{}\n  labels\n", group.source));
+        writeln!(out, "{}\n  labels", group.source).unwrap();
         let all = std::iter::once(&group.labels).chain(&group.targets);
         for (i, labels) in all.enumerate() {
             if i > 0 {
                 out.push_str("  target\n");
             }
             for (name, value) in labels.to_map() {
-                out.push_str(&format!("    {}={value}\n", name.replace("__meta_kubernetes_", "~")));
+                writeln!(out, "    {}={value}", name.replace("__meta_kubernetes_", "~")).unwrap();
             }
         }
     }
@@ -66,7 +70,7 @@ fn of_a_node() {
         KubernetesRole::Node,
         NOTHING,
         &[(Kind::Node, node())],
-        expect![[r#"
+        &expect![[r#"
             node/n1
               labels
                 ~node_annotation_csi_volume_nodeid={"x": 1}
@@ -105,7 +109,7 @@ fn of_nodes_with_odd_addresses() {
                 json!([{"type": "Odd-Type", "address": "a"}, {"type": "LegacyHostIP", "address": "b"}]),
             ),
         ],
-        expect![[r#"
+        &expect![[r#"
             node/v6
               labels
                 ~node_name=v6
@@ -175,7 +179,7 @@ fn of_a_pod() {
         KubernetesRole::Pod,
         NOTHING,
         &[(Kind::Pod, pod())],
-        expect![[r#"
+        &expect![[r#"
             pod/prod/web-0
               labels
                 ~namespace=prod
@@ -243,7 +247,7 @@ fn of_pods_that_lack_things() {
         KubernetesRole::Pod,
         NOTHING,
         &[(Kind::Pod, starting), (Kind::Pod, bare)],
-        expect![[r#"
+        &expect![[r#"
             pod/prod/web-0
               labels
             pod/prod/bare
@@ -283,7 +287,7 @@ fn of_a_pod_with_everything_attached() {
             (Kind::ReplicaSet, replica_set()),
             (Kind::Pod, pod()),
         ],
-        expect![[r#"
+        &expect![[r#"
             pod/prod/web-0
               labels
                 ~namespace=prod
@@ -352,7 +356,7 @@ fn of_a_pod_with_everything_attached() {
         KubernetesRole::Pod,
         ALL,
         &[(Kind::Pod, pod())],
-        expect![[r#"
+        &expect![[r#"
         pod/prod/web-0
           labels
     "#]],
@@ -374,7 +378,7 @@ fn of_a_pod_of_a_cron_job() {
         KubernetesRole::Pod,
         AttachMetadata { node: false, ..ALL },
         &[(Kind::Job, job), (Kind::Pod, of_job)],
-        expect![[r#"
+        &expect![[r#"
             pod/prod/web-0
               labels
                 ~namespace=prod
@@ -439,7 +443,7 @@ fn of_services() {
             (Kind::Service, balanced),
             (Kind::Service, headless),
         ],
-        expect![[r#"
+        &expect![[r#"
             svc/prod/web
               labels
                 ~namespace=prod
@@ -533,7 +537,7 @@ fn of_ingresses() {
         KubernetesRole::Ingress,
         ALL,
         &[(Kind::Namespace, namespace()), (Kind::Ingress, ingress)],
-        expect![[r#"
+        &expect![[r#"
             ingress/prod/front
               labels
                 ~ingress_class_name=nginx
@@ -610,7 +614,7 @@ fn of_endpoints() {
         KubernetesRole::Endpoints,
         NOTHING,
         &[(Kind::Service, service()), (Kind::Pod, pod()), (Kind::Endpoints, endpoints())],
-        expect![[r#"
+        &expect![[r#"
             endpoints/prod/web
               labels
                 ~endpoints_annotation_endpoints_kubernetes_io_last_change_trigger_time=x
@@ -727,7 +731,7 @@ fn of_endpoints_with_everything_attached() {
             (Kind::Pod, pod()),
             (Kind::Endpoints, endpoints()),
         ],
-        expect![[r#"
+        &expect![[r#"
             endpoints/prod/web
               labels
                 ~endpoints_annotation_endpoints_kubernetes_io_last_change_trigger_time=x
@@ -880,7 +884,7 @@ fn of_an_endpoint_slice() {
         KubernetesRole::EndpointSlice,
         NOTHING,
         &[(Kind::Service, service()), (Kind::Pod, pod()), (Kind::EndpointSlice, slice())],
-        expect![[r#"
+        &expect![[r#"
             endpointslice/prod/web-x1
               labels
                 ~endpointslice_address_type=IPv4
@@ -1012,7 +1016,7 @@ fn of_an_endpoint_slice_with_everything_attached() {
             (Kind::Pod, pod()),
             (Kind::EndpointSlice, slice),
         ],
-        expect![[r#"
+        &expect![[r#"
             endpointslice/prod/web-x1
               labels
                 ~endpointslice_address_type=IPv4
@@ -1173,7 +1177,7 @@ fn of_the_second_family_of_a_service() {
             (Kind::EndpointSlice, other),
             (Kind::EndpointSlice, empty),
         ],
-        expect![[r#"
+        &expect![[r#"
             endpointslice/prod/web-x2
               labels
                 ~endpointslice_address_type=IPv6

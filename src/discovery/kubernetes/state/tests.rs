@@ -134,7 +134,7 @@ fn what_endpoints_are_made_of_sends_them_again() {
         assert_eq!(sent(&mut state), with_targets);
         state.apply(Kind::Service, &Key::new("a", "e"), None);
         assert_eq!(sent(&mut state), with_targets);
-        state.apply(kind, &Key::new(&"a", &source[source.rfind('/').unwrap() + 1..]), None);
+        state.apply(kind, &Key::new("a", &source[source.rfind('/').unwrap() + 1..]), None);
         assert_eq!(sent(&mut state), [format!("{source} 0")]);
     }
 }

@@ -38,7 +38,7 @@ fn it_may_do_what_discovery_does_and_nothing_more() {
         let path = kind.path(None);
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         needed.insert(match parts[..] {
-            ["api", "v1", resource] => ("".to_owned(), resource.to_owned()),
+            ["api", "v1", resource] => (String::new(), resource.to_owned()),
             ["apis", group, "v1", resource] => (group.to_owned(), resource.to_owned()),
             _ => panic!("{path} is no path of a collection"),
         });
