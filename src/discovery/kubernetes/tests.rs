@@ -308,6 +308,95 @@ async fn credentials_of_all_kinds() {
     running.until(&[("pod/a/p", 1)]).await;
 }
 
+/// A server of TLS that knows its clients by certificates of `authority`.
+fn server_config(
+    authority: &rcgen::Certificate,
+    own: (&rcgen::Certificate, &rcgen::KeyPair),
+) -> rustls::ServerConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.der().clone()).unwrap();
+    let provider = crate::http_client::provider();
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(own.1.serialize_der()).unwrap();
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![own.0.der().clone()], key)
+        .unwrap()
+}
+
+#[tokio::test]
+async fn certificates_of_both_sides() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["ca".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let signed = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        (CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap(), key)
+    };
+    let (server, server_key) = signed("kubernetes.test");
+    let (client, client_key) = signed("client.test");
+
+    let fake = Fake::default();
+    fake.put(PODS, pod("a", "p", 1));
+    let url = fake.start_tls(server_config(&authority, (&server, &server_key))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("ca.pem", &authority.pem());
+    write("client.pem", &client.pem());
+    write("client.key", &client_key.serialize_pem());
+    let kubeconfig = |ca: &str, name: &str| {
+        json!({
+            "current-context": "x",
+            "clusters": [{"name": "x", "cluster": {
+                "server": url.clone(),
+                "certificate-authority": ca,
+                "tls-server-name": name,
+            }}],
+            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+            "users": [{"name": "x", "user": {"client-certificate": "client.pem", "client-key": "client.key"}}],
+        })
+        .to_string()
+    };
+    let by_file = KubernetesDiscovery {
+        api_server: None,
+        kubeconfig_file: Some(folder.path().join("kubeconfig")),
+        ..section(KubernetesRole::Pod, "")
+    };
+    write("kubeconfig", &kubeconfig("ca.pem", "kubernetes.test"));
+    let mut running = run(&by_file, &clusters());
+    running.until(&[("pod/a/p", 1)]).await;
+
+    // Another name, and another authority.
+    write("other.pem", &client.pem());
+    for (ca, name) in [("ca.pem", "other.test"), ("other.pem", "kubernetes.test")] {
+        write("kubeconfig", &kubeconfig(ca, name));
+        let running = run(&by_file, &clusters());
+        let failure = running.until_failure(true).await.unwrap();
+        assert!(failure.contains("invalid peer certificate"), "{failure}");
+    }
+
+    // The same by the client block.
+    let mut by_url = section(KubernetesRole::Pod, &url);
+    by_url.http.tls = config::http_client::Tls {
+        ca: Some(TextSource::File(folder.path().join("ca.pem"))),
+        cert: Some(TextSource::File(folder.path().join("client.pem"))),
+        key: Some(SecretSource::File(folder.path().join("client.key"))),
+        server_name: Some("kubernetes.test".to_owned()),
+        ..config::http_client::Tls::default()
+    };
+    let mut running = run(&by_url, &clusters());
+    running.until(&[("pod/a/p", 1)]).await;
+}
+
 #[tokio::test]
 async fn ways_that_lead_nowhere() {
     let folder = tempfile::tempdir().unwrap();

@@ -53,6 +53,26 @@ impl Fake {
         format!("http://{address}")
     }
 
+    /// The same behind TLS.
+    pub(super) async fn start_tls(&self, config: rustls::ServerConfig) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(answer).with_state(self.clone());
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, router) = (acceptor.clone(), router.clone());
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service = hyper_util::service::TowerToHyperService::new(router);
+                    let http = hyper::server::conn::http1::Builder::new();
+                    let _ = http.serve_connection(hyper_util::rt::TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        format!("https://{address}")
+    }
+
     /// Changes the cluster and lets watches know.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
         let result = change(&mut self.cluster.lock());
