@@ -1,6 +1,6 @@
 //! What makes a metric hard to use though it is valid: names, units, help texts.
 //!
-//! Compat: prometheus/client_golang `prometheus/testutil/promlint`, its default validations.
+//! Compat: `prometheus/client_golang`, `prometheus/testutil/promlint`, its default validations.
 
 use std::collections::BTreeMap;
 

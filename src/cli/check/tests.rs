@@ -9,6 +9,7 @@ use super::{Streams, run_with};
 
 /// What a command ends with, writes to the standard output and to the standard error.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "as the macro gives it")]
 fn check(args: &[&str], input: &str, expected: Expect) {
     let (mut input, mut out, mut err) = (input.as_bytes(), Vec::new(), Vec::new());
     let mut streams = Streams { input: &mut input, out: &mut out, err: &mut err };

@@ -187,7 +187,6 @@ fn rule_files() {
 
 #[test]
 fn metrics() {
-    let test = "check::metrics";
     const TEXTS: &[&str] = &[
         "",
         "\n# just a comment\n#\n",
@@ -232,6 +231,7 @@ fn metrics() {
         "1a 1\n",
         "a.b 1\n",
     ];
+    let test = "check::metrics";
     let mut inputs: Vec<Vec<u8>> = TEXTS.iter().map(|text| text.as_bytes().to_vec()).collect();
     if let Some(dir) = upstream(test, "promtool") {
         inputs.extend(files(&dir, &[".prom"]).iter().map(|file| std::fs::read(file).unwrap()));
