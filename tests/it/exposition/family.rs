@@ -534,7 +534,9 @@ impl Family {
         let mut metrics: Vec<_> = (0..n_metrics).map(|_| Metric::new(rng, kind, is_plain, base)).collect();
         // 3.14 stumbles over families of which some metrics are native and some are not ("parser bug; aborting").
         let is_native = metrics.iter().any(Metric::is_native);
-        metrics.iter_mut().for_each(|metric| metric.agree(rng, is_native));
+        for metric in &mut metrics {
+            metric.agree(rng, is_native);
+        }
         Self {
             name,
             help: (!one_in(rng, 3)).then(|| pick(rng, HELPS).to_owned()),

@@ -128,11 +128,9 @@ impl Writer<'_> {
         if family.says_type {
             let kind = match (family.kind, is_text) {
                 (Kind::Counter, _) => "counter",
-                (Kind::Gauge, _) => "gauge",
-                (Kind::Histogram, _) => "histogram",
+                (Kind::Gauge, _) | (Kind::Info | Kind::StateSet, true) => "gauge",
+                (Kind::Histogram, _) | (Kind::GaugeHistogram, true) => "histogram",
                 (Kind::Summary, _) => "summary",
-                (Kind::GaugeHistogram, true) => "histogram",
-                (Kind::Info | Kind::StateSet, true) => "gauge",
                 (Kind::Unknown, true) => "untyped",
                 (Kind::GaugeHistogram, false) => "gaugehistogram",
                 (Kind::Info, false) => "info",
