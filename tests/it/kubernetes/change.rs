@@ -166,10 +166,10 @@ impl Maker {
     }
 
     fn disturb_endpoints(&mut self, endpoints: &mut Value) {
-        let subset = &mut endpoints["subsets"][0];
-        if subset.is_null() || self.chance(25) {
+        if !endpoints["subsets"].is_array() || self.chance(25) {
             return self.relabel(endpoints);
         }
+        let subset = &mut endpoints["subsets"][0];
         match self.rng.u8(0..4) {
             // What was ready is not, and the other way round.
             0 => {

@@ -35,8 +35,6 @@ pub(crate) enum Deed {
     Refuse(u16, Option<u32>),
     /// Closes the connection without an answer.
     Drop,
-    /// Takes the request and never answers.
-    Hang,
     /// Answers as it should, but later.
     Delay(Duration),
     /// Answers with 200 and ends the answer at once. For watches.

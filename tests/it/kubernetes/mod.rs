@@ -1,9 +1,12 @@
 //! Kubernetes discovery against an API server of our own, which a real `kubectl` and a real Prometheus use too.
 
+mod alone;
 mod change;
 mod cluster;
+mod differential;
 mod faults;
 mod kubectl;
+mod load;
 mod objects;
 mod selector;
 mod server;

@@ -406,7 +406,6 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     match &deed {
         Some(Deed::Refuse(code, retry_after)) => return Ok(refuse(*code, *retry_after).response()),
         Some(Deed::Drop) => return Err(broken()),
-        Some(Deed::Hang) => std::future::pending().await,
         Some(Deed::Delay(time)) => tokio::time::sleep(*time).await,
         _ => {}
     }
