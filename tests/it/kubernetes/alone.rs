@@ -41,7 +41,7 @@ fn pods_of(api: &Api) -> BTreeSet<String> {
             match container["ports"].as_array().filter(|ports| !ports.is_empty()) {
                 None => drop(targets.insert(of(""))),
                 Some(ports) => {
-                    targets.extend(ports.iter().map(|port| of(&port["containerPort"].to_string())))
+                    targets.extend(ports.iter().map(|port| of(&port["containerPort"].to_string())));
                 }
             }
         }

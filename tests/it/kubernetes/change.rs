@@ -20,8 +20,10 @@ impl Maker {
                 let node = self.node();
                 store.put(Kind::Node, node);
             }
-            41 => self.remove(store, Kind::Node),
-            42..46 => self.modify(store, Kind::Namespace, |maker, namespace| maker.relabel(namespace)),
+            // Prometheus 3.5 keeps the pods of a node that is gone.
+            41 if self.is_newest => self.remove(store, Kind::Node),
+            41 => {}
+            42..46 => self.modify(store, Kind::Namespace, Self::relabel),
             46 => self.toggle_namespace(store),
             47..53 => self.modify(store, Kind::Service, Self::disturb_service),
             53..56 => self.remove(store, Kind::Service),
@@ -39,7 +41,9 @@ impl Maker {
             88..91 => {
                 let mut made = Vec::new();
                 self.cron_job(&mut made);
-                made.into_iter().for_each(|(kind, value)| store.put(kind, value));
+                for (kind, value) in made {
+                    store.put(kind, value);
+                }
             }
             91..93 => self.remove(store, Kind::Job),
             93..95 => self.modify(store, Kind::Job, Self::disown),
@@ -81,7 +85,9 @@ impl Maker {
             let template = self.template(namespace, name);
             made.push((Kind::Pod, self.pod(&template, Some(("ReplicaSet", name)))));
         }
-        made.into_iter().for_each(|(kind, value)| store.put(kind, value));
+        for (kind, value) in made {
+            store.put(kind, value);
+        }
     }
 
     fn relabel(&mut self, object: &mut Value) {
@@ -220,11 +226,12 @@ impl Maker {
     fn disown(&mut self, object: &mut Value) {
         let n = self.fresh();
         let kind = self.one_of(&["Deployment", "CronJob"]);
-        object["metadata"]["ownerReferences"] = match self.chance(30) {
-            true => json!([]),
-            false => json!([{
+        object["metadata"]["ownerReferences"] = if self.chance(30) {
+            json!([])
+        } else {
+            json!([{
                 "apiVersion": "v1", "kind": kind, "name": format!("adopter-{n}"), "uid": "u", "controller": true,
-            }]),
+            }])
         };
     }
 }

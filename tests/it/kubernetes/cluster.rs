@@ -34,7 +34,7 @@ pub(crate) struct Maker {
     pub(crate) rng: Rng,
     pub(crate) nodes: Vec<String>,
     pub(crate) namespaces: Vec<String>,
-    is_newest: bool,
+    pub(crate) is_newest: bool,
     n_made: u32,
 }
 

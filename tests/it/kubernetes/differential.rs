@@ -6,6 +6,7 @@
 //! object was written again.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -126,7 +127,7 @@ fn config(api: &Api, is_newest: bool) -> String {
         } else {
             format!("api_server: '{}'", api.url())
         };
-        config += &format!("  - job_name: {name}\n    {}\n", job.replace("AT", &at));
+        writeln!(config, "  - job_name: {name}\n    {}", job.replace("AT", &at)).unwrap();
     }
     config
 }
@@ -140,19 +141,25 @@ fn home(api: &Api, is_newest: bool) -> Home {
 /// A target as text -> how often it is there.
 type Targets = BTreeMap<String, usize>;
 
-/// What every target of 3.14 has and none of 3.5.
-const NEW_LABELS: [&str; 3] = [
-    "__always_scrape_classic_histograms__",
-    "__convert_classic_histograms_to_nhcb__",
-    "__scrape_native_histograms__",
-];
+/// Labels of 3.14 that 3.5 does not know.
+fn is_new(label: &str) -> bool {
+    let names = [
+        "__always_scrape_classic_histograms__",
+        "__convert_classic_histograms_to_nhcb__",
+        "__scrape_native_histograms__",
+    ];
+    names.contains(&label) || label.trim_start_matches("__meta_kubernetes_").starts_with("node_condition_")
+}
 
 fn targets(server: &Server, is_newest: bool) -> Targets {
     let mut data = server.data("/api/v1/targets", &[]);
     for list in ["activeTargets", "droppedTargets"] {
         for target in data[list].as_array_mut().unwrap() {
-            let labels = target["discoveredLabels"].as_object_mut().unwrap();
-            labels.retain(|name, _| is_newest || !NEW_LABELS.contains(&name.as_str()));
+            for labels in ["discoveredLabels", "labels"] {
+                if let Some(labels) = target[labels].as_object_mut() {
+                    labels.retain(|name, _| is_newest || !is_new(name));
+                }
+            }
         }
     }
     let mut targets = Targets::new();

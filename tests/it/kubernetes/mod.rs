@@ -23,7 +23,9 @@ fn populated(seed: u64, size: &Size, options: Options) -> (Api, Maker) {
     let api = Api::start(options);
     let (maker, made) = cluster::generate(seed, size);
     api.change(|store| {
-        made.into_iter().for_each(|(kind, value)| store.put(kind, value));
+        for (kind, value) in made {
+            store.put(kind, value);
+        }
         store.compact();
     });
     (api, maker)

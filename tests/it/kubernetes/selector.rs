@@ -115,9 +115,9 @@ fn field(kind: Kind, part: &str) -> Result<Field, String> {
         .or_else(|| part.split_once("==").or_else(|| part.split_once('=')).map(|(p, v)| (p, v, true)))
         .ok_or_else(|| format!("invalid selector: '{part}'; can't understand '{part}'"))?;
     let is_known = match (kind, path) {
-        (_, "metadata.name") => true,
         (_, "metadata.namespace") => kind.is_namespaced(),
-        (
+        (_, "metadata.name")
+        | (
             Kind::Pod,
             "spec.nodeName" | "spec.restartPolicy" | "spec.hostNetwork" | "status.phase" | "status.podIP",
         )

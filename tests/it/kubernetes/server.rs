@@ -2,7 +2,7 @@
 //! a real one can fail them.
 //!
 //! Reads only; what is in the cluster a test says through [`Api`]. Speaks JSON, the table form and the metadata form,
-//! never protobuf: clients that prefer that accept JSON as well. Not here: authorisation, admission, OpenAPI.
+//! never protobuf: clients that prefer that accept JSON as well. Not here: authorisation, admission, `OpenAPI`.
 //!
 //! Compat: kubernetes 1.35, `kube-apiserver`.
 
@@ -463,7 +463,7 @@ fn trickled(body: Vec<u8>, deed: Option<Deed>) -> Response<Body> {
     let (pieces, response) = streamed();
     tokio::spawn(async move {
         // Fails when the client has gone.
-        let _ = Mouth::new(pieces, deed).say(body).await;
+        let _ = Mouth::new(pieces, deed.as_ref()).say(body).await;
     });
     response
 }
@@ -654,7 +654,7 @@ impl Shared {
     ) -> Result<Response<Body>, Refusal> {
         let watch = Watch::new(self, asked, form)?;
         let (pieces, response) = streamed();
-        let mut mouth = Mouth::new(pieces, deed.clone());
+        let mut mouth = Mouth::new(pieces, deed.as_ref());
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let first = match deed {

@@ -265,10 +265,10 @@ pub(super) struct Mouth {
 }
 
 impl Mouth {
-    pub(super) fn new(pieces: mpsc::Sender<Piece>, deed: Option<Deed>) -> Self {
+    pub(super) fn new(pieces: mpsc::Sender<Piece>, deed: Option<&Deed>) -> Self {
         let (cut_after, trickle) = match deed {
-            Some(Deed::CutAfter(bytes)) => (Some(bytes), None),
-            Some(Deed::Trickle { bytes, every }) => (None, Some((bytes, every))),
+            Some(Deed::CutAfter(bytes)) => (Some(*bytes), None),
+            Some(Deed::Trickle { bytes, every }) => (None, Some((*bytes, *every))),
             _ => (None, None),
         };
         Self { pieces, cut_after, trickle }
