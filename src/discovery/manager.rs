@@ -1,7 +1,7 @@
 //! Runs the providers of all jobs and publishes, whenever something changed, the full map of job to groups.
 //!
 //! Equal sections are discovered once, whoever asks, and go on over a reload. Changes are gathered: the
-//! first is published after about 100 ms, and the more follow, the longer the pause, up to about 5 s.
+//! first is published after about 100 ms, and the more follow, the longer the pause, up to about half a second.
 //!
 //! A section that was changed is a new provider, which knows nothing yet. Until it has asked for everything
 //! once, its job keeps what the old section had found: a reload that touches an interval or a token must not
@@ -28,7 +28,8 @@ use super::{Context, Failure, Health, Metrics, Update, is_refreshed, mechanism};
 pub type TargetSets = BTreeMap<String, Vec<Arc<TargetGroup>>>;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Upstream waits up to 5 s; a map of groups costs a millisecond here, and somebody waits for a new pod.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Updates that a provider may have under way before it has to wait.
 const UPDATES_QUEUED_MAX: usize = 16;

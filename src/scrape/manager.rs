@@ -12,8 +12,8 @@ use model::storage::Appendable;
 use model::wire::expose::{Expose, Exposition};
 use model::{Labels, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,10 +31,16 @@ use super::target::Health;
 use crate::discovery::TargetSets;
 use crate::http_client;
 
+/// How many times longer than it took to take over targets nothing is taken over again.
+const SYNC_SHARE: u32 = 9;
+
+/// Changes that come together are taken over together.
+const SYNC_PAUSE_MIN: Duration = Duration::from_millis(100);
+
 /// How the manager works, whatever it scrapes.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// `--scrape.discovery-reload-interval`: new targets are taken over at most that often.
+    /// `--scrape.discovery-reload-interval`: the longest that new targets wait to be taken over.
     pub discovery_reload_interval: Duration,
     /// `--scrape.timestamp-tolerance`; zero leaves every timestamp as it is.
     pub timestamp_tolerance: Duration,
@@ -114,15 +120,15 @@ pub struct Manager {
     options: Options,
     tasks: TaskTracker,
     state: Mutex<State>,
+    /// Pools are new or gone.
+    is_dirty: Notify,
 }
 
 #[derive(Default)]
 struct State {
     pools: BTreeMap<String, Pool>,
-    /// The newest sets, taken over at the next tick.
+    /// The newest sets, as taken over.
     sets: Arc<TargetSets>,
-    /// Pools are new or gone since the last tick.
-    is_dirty: bool,
     failure_logs: FailureLogs,
 }
 
@@ -156,12 +162,18 @@ impl Manager {
             extras: options.extras,
             stop,
         };
-        Ok(Self { shared: Arc::new(shared), options, tasks, state: Mutex::default() })
+        Ok(Self {
+            shared: Arc::new(shared),
+            options,
+            tasks,
+            state: Mutex::default(),
+            is_dirty: Notify::new(),
+        })
     }
 
     /// Takes over a configuration. Must run inside a runtime.
     ///
-    /// New jobs get their targets when discovery has them, the next tick of [`Manager::run`] at the earliest.
+    /// New jobs get their targets when discovery has them.
     ///
     /// # Errors
     /// The clients of these jobs cannot be made; they stay as they were, the others are taken over.
@@ -208,35 +220,39 @@ impl Manager {
             };
             errors.extend(source.map(|source| Error::Client { job: name.to_owned(), source }));
         }
-        state.is_dirty = true;
+        drop(state);
+        self.is_dirty.notify_one();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// Takes over discovered targets until the manager is stopped, then waits for the loops to end.
+    ///
+    /// A change is taken over at once, and the next one after a pause that keeps this work below a tenth of a core.
     pub async fn run(&self, mut targets: watch::Receiver<Arc<TargetSets>>) {
-        let period = self.options.discovery_reload_interval.max(Duration::from_millis(1));
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let longest = self.options.discovery_reload_interval.max(Duration::from_millis(1));
+        let mut is_open = true;
         loop {
             tokio::select! {
                 () = self.shared.stop.cancelled() => break,
-                _ = ticks.tick() => {}
+                () = self.is_dirty.notified() => {}
+                // A closed channel keeps its last value, and so do we.
+                changed = targets.changed(), if is_open => is_open = changed.is_ok(),
             }
-            // A closed channel keeps its last value, and so do we.
-            let changed = targets.has_changed().unwrap_or(false);
+            let begin = Instant::now();
             let sets = Arc::clone(&targets.borrow_and_update());
-            self.sync(changed, sets);
+            self.sync(sets);
+            let pause = (begin.elapsed() * SYNC_SHARE).max(SYNC_PAUSE_MIN).min(longest);
+            tokio::select! {
+                () = self.shared.stop.cancelled() => break,
+                () = tokio::time::sleep(pause) => {}
+            }
         }
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    fn sync(&self, changed: bool, sets: Arc<TargetSets>) {
+    fn sync(&self, sets: Arc<TargetSets>) {
         let mut state = self.state.lock();
-        if !changed && !state.is_dirty {
-            return;
-        }
-        state.is_dirty = false;
         state.sets = sets;
         let State { pools, sets, .. } = &mut *state;
         for (name, pool) in pools {
