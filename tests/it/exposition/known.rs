@@ -18,6 +18,9 @@ struct Entry {
     /// It explains all that differs in the case.
     #[serde(default)]
     whole: bool,
+    /// It explains no more than what servers make of the series of failed scrapes.
+    #[serde(default)]
+    of_failed: bool,
     /// Patterns, each found somewhere: in the case as it is shown, in what differs, in what each server has.
     case: Option<String>,
     what: Option<String>,
@@ -28,6 +31,7 @@ struct Entry {
 struct Reason {
     because: String,
     whole: bool,
+    of_failed: bool,
     case: Option<Regex>,
     what: Option<Regex>,
     theirs: Option<Regex>,
@@ -53,12 +57,13 @@ impl Known {
             })
         };
         let reason = |entry: Entry| {
-            let Entry { because, whole, case, what, theirs, ours, .. } = entry;
-            let is_bounded = case.is_some() || theirs.is_some() || ours.is_some();
+            let Entry { because, whole, of_failed, case, what, theirs, ours, .. } = entry;
+            let is_bounded = of_failed || case.is_some() || theirs.is_some() || ours.is_some();
             assert!(is_bounded, "{because}: covers everything");
             Reason {
                 because,
                 whole,
+                of_failed,
                 case: compile(case),
                 what: compile(what),
                 theirs: compile(theirs),
@@ -76,7 +81,8 @@ impl Known {
             pattern.as_ref().is_none_or(|pattern| pattern.is_match(text.as_bytes()))
         };
         let covers = |reason: &Reason, difference: &Difference| {
-            fits(&reason.what, &difference.what)
+            (!reason.of_failed || difference.of_failed)
+                && fits(&reason.what, &difference.what)
                 && fits(&reason.theirs, &difference.theirs)
                 && fits(&reason.ours, &difference.ours)
                 && fits(&reason.case, &shown)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use model::histogram::Span;
 use model::storage::{Queryable, SelectHints};
-use model::{AnyHistogram, Labels, Matcher, SampleBatch, TimeRange, Timestamp, is_stale};
+use model::{AnyHistogram, Labels, LabelsBuilder, Matcher, SampleBatch, TimeRange, Timestamp, is_stale};
 use serde_json::Value;
 use tsdb::chunk::FloatEncoding;
 use tsdb::head::{Features, ReplayProgress};
@@ -282,13 +282,15 @@ pub(super) struct Difference {
     pub(super) what: String,
     pub(super) theirs: String,
     pub(super) ours: String,
+    /// It is no more than what the servers make of the series of scrapes that failed half way.
+    pub(super) of_failed: bool,
 }
 
 pub(super) fn compare(theirs: &Seen, ours: &Seen) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut differ = |what: &str, theirs: String, ours: String| {
         if theirs != ours {
-            differences.push(Difference { what: what.to_owned(), theirs, ours });
+            differences.push(Difference { what: what.to_owned(), theirs, ours, of_failed: false });
         }
     };
     differ("request", theirs.asked.clone(), ours.asked.clone());
@@ -314,5 +316,90 @@ pub(super) fn compare(theirs: &Seen, ours: &Seen) -> Vec<Difference> {
     if let (Some(theirs), Some(ours)) = (&theirs.metadata, &ours.metadata) {
         differ("metadata", theirs.join("\n    "), ours.join("\n    "));
     }
+    let near: BTreeSet<_> = theirs.failed().intersection(&ours.failed()).flat_map(|n| [*n, n + 1]).collect();
+    let mut of_failed = BTreeSet::new();
+    for difference in &mut differences {
+        let what = &difference.what;
+        difference.of_failed = if let Some(labels) = what.strip_prefix("series ") {
+            let samples = |of: &Seen| of.series.get(labels).cloned().unwrap_or_default();
+            let is = is_of_failed(labels, &samples(theirs), &samples(ours), &near);
+            if is {
+                of_failed.insert(labels.to_owned());
+            }
+            is
+        } else if let Some(labels) = what.strip_prefix("exemplars ") {
+            // Those of samples that are out of order.
+            of_failed.contains(&labels_of(labels))
+        } else {
+            false
+        };
+    }
     differences
+}
+
+/// Labels as series have them, from JSON.
+fn labels_of(json: &str) -> String {
+    let pairs: BTreeMap<String, String> = serde_json::from_str(json).unwrap();
+    let mut labels = LabelsBuilder::default();
+    for (name, value) in &pairs {
+        labels.set(name.as_bytes(), value.as_bytes());
+    }
+    labels.build().to_string()
+}
+
+impl Seen {
+    /// The numbers of the scrapes that failed.
+    fn failed(&self) -> BTreeSet<usize> {
+        let reports = self.series.iter().filter(|(labels, _)| labels.starts_with("{__name__=\"up\""));
+        let samples = reports.flat_map(|(_, samples)| samples);
+        samples.filter_map(|sample| sample.strip_prefix('#')?.strip_suffix(" 0.0")?.parse().ok()).collect()
+    }
+}
+
+/// Whether samples differ in no more than that a server marks series stale at a failed scrape and the other where they
+/// are missing next, which leaves older samples of their own time out of order, and in how many series are counted as
+/// added from the first failed scrape on, less by Prometheus. `near` are the numbers of failed scrapes and of those that
+/// came next.
+fn is_of_failed(labels: &str, theirs: &[String], ours: &[String], near: &BTreeSet<usize>) -> bool {
+    let number = |sample: &String| sample.strip_prefix('#')?.split(' ').next()?.parse::<usize>().ok();
+    let is_near = |sample: &String| number(sample).is_some_and(|n| near.contains(&n));
+    if labels.starts_with("{__name__=\"scrape_series_added\"") {
+        let value = |sample: &String| sample.split(' ').nth(1).and_then(|v| v.parse::<f64>().ok());
+        let is_late = |sample: &String| near.first().is_some_and(|first| number(sample) >= Some(*first));
+        return theirs.len() == ours.len()
+            && theirs
+                .iter()
+                .zip(ours)
+                .all(|(a, b)| a == b || number(a) == number(b) && is_late(a) && value(a) < value(b));
+    }
+    let left = |of: &[String]| {
+        let left = of.iter().filter(|sample| !(sample.contains(" stale") && is_near(sample)));
+        left.cloned().collect::<Vec<_>>()
+    };
+    let [(theirs_left, n_theirs), (ours_left, n_ours)] = [theirs, ours].map(|of| (left(of), of.len()));
+    // Whoever marked may lack samples that came with a time before that.
+    let lacks = |less: &[String], more: &[String]| {
+        let mut rest = more.iter();
+        less.iter().all(|sample| rest.by_ref().any(|other| other == sample))
+            && more.iter().all(|sample| less.contains(sample) || number(sample).is_none())
+    };
+    theirs_left == ours_left
+        || theirs_left.len() < n_theirs && lacks(&theirs_left, &ours_left)
+        || ours_left.len() < n_ours && lacks(&ours_left, &theirs_left)
+}
+
+#[test]
+fn what_failed_scrapes_explain_is_bounded() {
+    let is = |labels: &str, theirs: &[&str], ours: &[&str]| {
+        let owned = |of: &[&str]| of.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        is_of_failed(labels, &owned(theirs), &owned(ours), &BTreeSet::from([1, 2]))
+    };
+    assert!(is("{__name__=\"a\"}", &["#0 1.0", "#2 stale"], &["#0 1.0", "#1 stale"]));
+    assert!(is("{__name__=\"a\"}", &["#1 stale"], &["-120000ms 21.0"]));
+    assert!(is("{__name__=\"scrape_series_added\"}", &["#0 1.0", "#2 3.0"], &["#0 1.0", "#2 4.0"]));
+    assert!(!is("{__name__=\"scrape_series_added\"}", &["#0 1.0", "#2 3.0"], &["#0 2.0", "#2 3.0"]));
+    assert!(!is("{__name__=\"scrape_series_added\"}", &["#0 1.0", "#2 5.0"], &["#0 1.0", "#2 4.0"]));
+    assert!(!is("{__name__=\"a\"}", &["#0 1.0", "#3 stale"], &["#0 1.0"]));
+    assert!(!is("{__name__=\"a\"}", &["#0 1.0", "#2 2.0"], &["#0 1.0", "#1 stale"]));
+    assert!(!is("{__name__=\"a\"}", &["#0 1.0"], &["-120000ms 21.0", "#0 1.0"]));
 }
