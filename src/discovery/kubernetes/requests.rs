@@ -34,7 +34,7 @@ const LIST_SILENCE: Duration = Duration::from_mins(1);
 const WATCH_SILENCE: Duration = Duration::from_secs(150);
 
 /// A server that knows streamed lists sends something well before; one that ignores the parameter may not.
-const STREAMED_LIST_SILENCE: Duration = Duration::from_secs(5);
+pub(super) const STREAMED_LIST_SILENCE: Duration = Duration::from_secs(5);
 
 /// Watches are asked to end after one to two times this: then the server can spread them anew.
 const WATCH_TIMEOUT: Duration = Duration::from_mins(5);
@@ -129,8 +129,15 @@ impl Requests<'_> {
             if version.is_empty() {
                 version = meta.resource_version;
             }
+            // Something that is no list must not be taken for an empty one, which ends every target.
+            if version.is_empty() {
+                return Err(Failure::from("the answer is no list: it has no version"));
+            }
             if meta.token.is_empty() {
                 return Ok(version);
+            }
+            if meta.token == token {
+                return Err(Failure::from("a page of the list leads to itself"));
             }
             token = meta.token;
         }
@@ -383,6 +390,7 @@ struct Cause {
 impl Status {
     /// `code` is the one of the answer, if this is not an event of a watch.
     fn failure(self, code: Option<StatusCode>) -> Failure {
+        let is_event = code.is_none();
         let code = code.map(|code| code.as_u16()).or(self.code).unwrap_or_default();
         let details = self.details.unwrap_or_default();
         // A store that was restored from a backup is behind what we have seen.
@@ -396,7 +404,8 @@ impl Status {
             message: format!("the server answered {code}: {message}"),
             is_gone: code == 410 || is_ahead || self.reason.as_deref() == Some("Expired"),
             is_refused: code == 401,
-            is_passing: code == 429 || code >= 500,
+            // A server that got as far as an event had time; what fails it may be the version.
+            is_passing: code == 429 || code >= 500 && !is_event,
             is_unsupported: matches!(code, 400 | 404..=406 | 415 | 422),
             retry_after: Duration::from_secs(details.retry_after_seconds.unwrap_or_default()),
         }

@@ -251,6 +251,79 @@ async fn namespaces_fail_alone_and_nothing_is_settled_before_all_are_known() {
     assert!(text.contains("prometheus_sd_kubernetes_workqueue_depth{queue_name=\"pod\"} 0\n"), "{text}");
 }
 
+/// What a proxy or a login page answers is no list, and a list that cannot be finished is no list yet.
+#[tokio::test]
+async fn what_is_no_list_takes_nothing_away() {
+    let fake = Fake::default();
+    fake.with(|cluster| (cluster.page, cluster.forgets_pages) = (Some(1), true));
+    fake.put(PODS, pod("a", "p", 1));
+    fake.put(PODS, pod("a", "q", 1));
+    let url = fake.start().await;
+    let clusters = clusters();
+    let mut running = run(&section(KubernetesRole::Pod, &url), &clusters);
+    // The token of the second page is too old: then all in one.
+    running.until(&[("pod/a/p", 1), ("pod/a/q", 1)]).await;
+
+    for answer in [r#"{"message": "please log in"}"#, r#"{"metadata": {}, "items": []}"#] {
+        fake.with(|cluster| {
+            cluster.list = Some(answer.to_owned());
+            cluster.version += 10;
+            cluster.oldest = cluster.version;
+        });
+        fake.break_watches();
+        // The watch that broke at once may show first.
+        while running.until_failure(true).await.unwrap() != "/api/v1/pods: the answer is no list: it has no version"
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        fake.with(|cluster| cluster.list = None);
+        running.until_failure(false).await;
+    }
+    fake.put(PODS, pod("a", "r", 1));
+    while running.known.len() != 3 {
+        running.step().await;
+        assert!(running.known.len() >= 2, "targets were taken away");
+    }
+    assert_eq!(clusters.metrics().events(KubernetesRole::Pod).deleted, 0);
+}
+
+/// A server that is so old that it knows nothing of streamed lists, in a cluster that never rests.
+#[tokio::test]
+async fn a_streamed_list_without_an_end_is_given_up() {
+    let fake = Fake::default();
+    fake.with(|cluster| cluster.ignores_streams = true);
+    fake.put(PODS, pod("a", "p", 1));
+    let url = fake.start().await;
+    let mut running = run(&section(KubernetesRole::Pod, &url), &clusters());
+    let busy = fake.clone();
+    let unrest = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            busy.put(PODS, pod("a", "p", 1));
+        }
+    });
+    running.until(&[("pod/a/p", 1)]).await;
+    unrest.abort();
+}
+
+/// An error of the server's that comes at one version for ever must not freeze what is known.
+#[tokio::test]
+async fn a_version_that_cannot_be_watched_is_given_up() {
+    let fake = Fake::default();
+    fake.put(PODS, pod("a", "p", 1));
+    let url = fake.start().await;
+    let mut running = run(&section(KubernetesRole::Pod, &url), &clusters());
+    running.until(&[("pod/a/p", 1)]).await;
+    fake.with(|cluster| {
+        cluster.version += 10;
+        cluster.unwatchable = cluster.version;
+    });
+    fake.break_watches();
+    fake.put(PODS, pod("a", "p", 2));
+    running.until(&[("pod/a/p", 2)]).await;
+    running.until_failure(false).await;
+}
+
 #[tokio::test]
 async fn credentials_of_all_kinds() {
     let fake = Fake::default();

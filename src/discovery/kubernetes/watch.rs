@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::cluster::Cluster;
 use super::metrics::Events;
 use super::object::{Key, Kind, Object, Received};
-use super::requests::{Ended, Event, Failure, PAGE, Pages, Requests, Stream};
+use super::requests::{Ended, Event, Failure, PAGE, Pages, Requests, STREAMED_LIST_SILENCE, Stream};
 
 /// What is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +122,12 @@ const LONG_WATCH: Duration = Duration::from_secs(30);
 /// So many watches that fail at the same version make us list anew.
 const FAILURES_MAX: u32 = 5;
 
+/// The same for failures that should pass, some ten minutes long: a server may be unable to go on from one version.
+const PASSING_MAX: u32 = 20;
+
+/// A streamed list that takes longer is asked for in pages.
+const STREAMED_LIST_MAX: Duration = Duration::from_mins(2);
+
 impl Watch {
     pub(super) fn new(selection: Selection) -> Self {
         Self { selection, store: Mutex::default(), is_unused: Notify::new() }
@@ -198,7 +204,9 @@ impl Watch {
             if failure.is_refused {
                 cluster.reconnect(place.client).await;
             }
-            if failure.is_gone || failures % FAILURES_MAX == 0 && !failure.is_passing {
+            let patience = if failure.is_passing { PASSING_MAX } else { FAILURES_MAX };
+            let is_answered = !(failure.is_passing && failure.is_refused);
+            if failure.is_gone || failures % patience == 0 && is_answered {
                 place.expire();
             }
             tracing::debug!(
@@ -221,19 +229,33 @@ impl Watch {
     async fn round(&self, cluster: &Cluster, place: &mut Place) -> Result<Ended, Failure> {
         place.watching = None;
         place.has_event = false;
-        let (client, number) = cluster.client().await.map_err(|error| Failure::from(error.to_string()))?;
+        let (client, number) = cluster.client().await.map_err(|error| Failure {
+            message: error.to_string(),
+            // It says nothing of the version that we have.
+            is_passing: true,
+            is_refused: true,
+            ..Failure::default()
+        })?;
         place.client = number;
         let requests = Requests { client: &client, cluster, selection: &self.selection };
         if place.version.is_none() {
-            if cluster.has_streaming_lists.load(Ordering::Relaxed) {
-                match self.stream_list(&requests, place).await {
-                    Err(failure) if failure.is_unsupported && place.version.is_none() => {
-                        cluster.has_streaming_lists.store(false, Ordering::Relaxed);
-                    }
+            let mut is_unsupported = false;
+            // Whatever went wrong with a streamed list, the other way may lead on.
+            let is_streamed = !std::mem::take(&mut place.is_stream_broken);
+            if is_streamed && cluster.has_streaming_lists.load(Ordering::Relaxed) {
+                let ended = self.stream_list(&requests, place).await;
+                place.is_stream_broken = place.version.is_none();
+                match ended {
+                    Err(failure) if failure.is_unsupported && place.is_stream_broken => is_unsupported = true,
                     ended => return ended,
                 }
             }
             self.page_list(&requests, place).await?;
+            place.is_stream_broken = false;
+            // Had it failed as well, the fault would not be the stream's.
+            if is_unsupported {
+                cluster.has_streaming_lists.store(false, Ordering::Relaxed);
+            }
         }
         let version = place.version.clone().unwrap_or_default();
         let mut stream = requests.watch(&version).await?;
@@ -244,16 +266,30 @@ impl Watch {
     async fn stream_list(&self, requests: &Requests<'_>, place: &mut Place) -> Result<Ended, Failure> {
         let mut stream = requests.watch_from_nothing().await?;
         let mut listed = HashMap::new();
+        let (begun, mut grown) = (Instant::now(), Instant::now());
         loop {
+            let n = listed.len();
             match stream.next().await? {
                 Some(Event::Changed(received)) => self.collect(&mut listed, received.key, received.object),
                 Some(Event::Deleted(received)) => drop(listed.remove(&received.key)),
                 Some(Event::Bookmark { version, is_end_of_list: true }) => {
+                    if version.is_empty() {
+                        return Err(Failure::from("the streamed list has no version"));
+                    }
                     place.version = Some(version);
                     break;
                 }
                 Some(Event::Bookmark { .. }) => {}
                 None => return Err(Failure::from("the streamed list ended early")),
+            }
+            let now = Instant::now();
+            if listed.len() > n {
+                grown = now;
+            }
+            // A server that ignores the parameter sends what there is, and then what happens, without an end.
+            if now - grown > STREAMED_LIST_SILENCE || now - begun > STREAMED_LIST_MAX {
+                let message = "the streamed list has no end".to_owned();
+                return Err(Failure { message, is_unsupported: true, ..Failure::default() });
             }
         }
         self.replace(listed);
@@ -401,6 +437,8 @@ struct Place {
     version: Option<String>,
     /// The server forgot a version, so that a list from its memory might be older than what we have.
     has_expired: bool,
+    /// The last streamed list came to nothing.
+    is_stream_broken: bool,
     /// The client in use.
     client: u64,
     /// When the present watch began, and whether it had an event.

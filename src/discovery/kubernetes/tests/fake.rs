@@ -24,6 +24,14 @@ pub(super) struct Cluster {
     /// Versions before it are forgotten.
     pub(super) oldest: u64,
     pub(super) has_streaming_lists: bool,
+    /// It takes the parameter of streamed lists for one that it does not know.
+    pub(super) ignores_streams: bool,
+    /// Answered to lists, whatever there is.
+    pub(super) list: Option<String>,
+    /// Watches from versions before it end in an error of the server.
+    pub(super) unwatchable: u64,
+    /// Tokens of pages are forgotten at once.
+    pub(super) forgets_pages: bool,
     /// Items in a page, whatever is asked for.
     pub(super) page: Option<usize>,
     /// Answers with this status, by path.
@@ -163,7 +171,7 @@ async fn answer(
     if let Some(status) = cluster.refusals.get(&path) {
         return refuse(*status, "refused by the test");
     }
-    if is_stream && !cluster.has_streaming_lists {
+    if is_stream && !cluster.has_streaming_lists && !cluster.ignores_streams {
         return refuse(
             422,
             "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
@@ -179,9 +187,15 @@ async fn answer(
         let line = format!("{}\n", json!({"type": "ERROR", "object": status}));
         return line.into_response();
     }
+    if !is_stream && version < cluster.unwatchable {
+        let status = json!({"kind": "Status", "status": "Failure", "message": "broken", "code": 500});
+        return format!("{}\n", json!({"type": "ERROR", "object": status})).into_response();
+    }
     let mut first = Vec::new();
     if is_stream {
         first.extend(cluster.at(&path).iter().map(|v| json!({"type": "ADDED", "object": v})));
+    }
+    if is_stream && !cluster.ignores_streams {
         let meta = json!({"resourceVersion": cluster.version.to_string(), "annotations": {"k8s.io/initial-events-end": "true"}});
         first.push(json!({"type": "BOOKMARK", "object": {"metadata": meta}}));
     }
@@ -197,9 +211,16 @@ async fn answer(
 }
 
 fn list(cluster: &Cluster, path: &str, query: &HashMap<String, String>) -> Response {
+    if let Some(answer) = &cluster.list {
+        return answer.clone().into_response();
+    }
+    if cluster.forgets_pages && query.contains_key("continue") {
+        return refuse(410, "The provided continue parameter is too old");
+    }
     let all = cluster.at(path);
     let start: usize = query.get("continue").map_or(0, |token| token.parse().unwrap());
-    let n = cluster.page.unwrap_or(all.len());
+    let is_cut = !cluster.forgets_pages || query.contains_key("limit");
+    let n = cluster.page.filter(|_| is_cut).unwrap_or(all.len());
     let items: Vec<_> = all.iter().skip(start).take(n).collect();
     let mut meta = json!({"resourceVersion": cluster.version.to_string()});
     if start + n < all.len() {
