@@ -265,8 +265,13 @@ impl<'a> Parser<'a> {
             return None;
         }
         let line = line::scan_after(body, offset, len, self.format)?;
+        let series = SeriesLine { raw: line.raw, t: line.t, v: line.v, offset, kind: self.kind };
+        // A line that was a series in another format.
+        if self.hides_created && is_start(&series) {
+            return None;
+        }
         self.cursor.pos = line.next;
-        Some(SeriesLine { raw: line.raw, t: line.t, v: line.v, offset, kind: self.kind })
+        Some(series)
     }
 
     /// The exemplar of the line that was given last.
@@ -317,14 +322,15 @@ impl<'a> Parser<'a> {
 
     /// Decodes the name and the labels of `line` into `out`, which is cleared first.
     ///
-    /// Escapes are resolved, empty values dropped, and the values of `le` in histograms and `quantile` in
+    /// Escapes are resolved, names with an empty value dropped with all other values they have in the line, and the
+    /// values of `le` in histograms and `quantile` in
     /// summaries rewritten as OpenMetrics writes floats, so that `1` and `1.0` name one series.
     ///
     /// # Errors
-    /// A label name occurs twice.
+    /// A label name occurs twice with values.
     ///
     /// Compat: prometheus `model/textparse`, `Parser.Labels` and `normalizeFloatsInLabelValues`; the
-    /// refusal of duplicates is that of `tsdb`, `Head.getOrCreate`.
+    /// refusal of duplicates is that of `tsdb`, `Head.getOrCreate`, what an empty value does is `labels.Builder.Reset`.
     pub fn labels_into(&self, line: &SeriesLine<'_>, out: &mut LabelsBuilder) -> Result<(), ParseError> {
         out.clear();
         let mut empty = Vec::new();
@@ -350,14 +356,16 @@ impl<'a> Parser<'a> {
                 bytes.clear();
                 number::append_openmetrics_into(v, bytes);
             }
-            if out.get(&name).is_some() || empty.contains(&name) {
-                let name = String::from_utf8_lossy(&name);
-                let message = format!("label name \"{name}\" is not unique: invalid sample");
-                return Err(ParseError { offset: line.offset, message });
-            }
-            out.set(&name, &value);
             if value.is_empty() {
+                out.remove(&name);
                 empty.push(name);
+            } else if !empty.contains(&name) {
+                if out.get(&name).is_some() {
+                    let name = String::from_utf8_lossy(&name);
+                    let message = format!("label name \"{name}\" is not unique: invalid sample");
+                    return Err(ParseError { offset: line.offset, message });
+                }
+                out.set(&name, &value);
             }
         }
         Ok(())

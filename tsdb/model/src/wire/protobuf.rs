@@ -471,27 +471,29 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Decodes the name and the labels of the newest sample into `out`, which is cleared first; empty values are
-    /// dropped.
+    /// Decodes the name and the labels of the newest sample into `out`, which is cleared first; names with
+    /// an empty value are dropped with all other values they have.
     ///
     /// # Errors
-    /// A label is not valid or a name occurs twice.
+    /// A label is not valid or a name occurs twice with values.
     ///
     /// Compat: prometheus `model/textparse`, `ProtobufParser.Labels`; the refusal of duplicates is that of `tsdb`,
-    /// `Head.getOrCreate`.
+    /// `Head.getOrCreate`, what an empty value does is `labels.Builder.Reset`.
     pub fn labels_into(&self, out: &mut LabelsBuilder) -> Result<(), ParseError> {
         out.clear();
         let mut empty = Vec::new();
         let said = self.type_and_unit_labels.then_some((self.kind, self.family.unit));
         for (name, value) in self.pairs_of(said) {
             let (name, value) = (name?, value);
-            if out.get(name).is_some() || empty.contains(&name) {
-                let name = String::from_utf8_lossy(name);
-                return Err(self.error(format!("label name \"{name}\" is not unique: invalid sample")));
-            }
-            out.set(name, &value);
             if value.is_empty() {
+                out.remove(name);
                 empty.push(name);
+            } else if !empty.contains(&name) {
+                if out.get(name).is_some() {
+                    let name = String::from_utf8_lossy(name);
+                    return Err(self.error(format!("label name \"{name}\" is not unique: invalid sample")));
+                }
+                out.set(name, &value);
             }
         }
         Ok(())

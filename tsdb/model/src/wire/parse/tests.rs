@@ -171,6 +171,30 @@ fn created_lines_are_series_unless_start_times_are_asked_for() {
     assert_eq!(series(Parser::new(b"# TYPE a counter\na_created 5\n", Format::Text).with_start_times()), 1);
 }
 
+#[test]
+fn a_created_line_that_was_a_series_before_is_none_now() {
+    let mut parser =
+        Parser::new(b"# TYPE a counter\na_created 5\n# EOF\n", Format::OpenMetrics).with_start_times();
+    assert!(matches!(parser.next(), Some(Ok(Entry::Type { .. }))));
+    assert!(parser.next_known(b"a_created".len(), |_, _| true).is_none());
+    assert!(parser.next().is_none());
+}
+
+#[test]
+fn a_label_with_an_empty_value_takes_its_other_values_with_it() {
+    let labels = |body: &str| {
+        let mut parser = Parser::new(body.as_bytes(), Format::Text);
+        let Some(Ok(Entry::Series(line))) = parser.next() else { panic!("{body} has no series") };
+        let mut labels = LabelsBuilder::default();
+        parser.labels_into(&line, &mut labels).map(|()| labels.build().to_string()).map_err(|e| e.to_string())
+    };
+    let plain = labels("a{c=\"x\"} 1\n");
+    for body in ["a{b=\"\",b=\"x\",c=\"x\"} 1\n", "a{b=\"x\",c=\"x\",b=\"\"} 1\n"] {
+        assert_eq!(labels(body), plain);
+    }
+    assert!(labels("a{b=\"x\",b=\"x\"} 1\n").unwrap_err().contains("label name \"b\" is not unique"));
+}
+
 /// A body in which upstream looks ahead to the end for every line, which takes it minutes.
 #[test]
 fn start_times_of_a_large_family_without_any_cost_one_look() {
