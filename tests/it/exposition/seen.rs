@@ -356,6 +356,12 @@ impl Seen {
     }
 }
 
+/// A sample without what its neighbours in a chunk make of it: the hint and the empty buckets of a histogram.
+fn outline(sample: &str) -> String {
+    let of_buckets = sample.split_once(" + [").map_or(sample, |(outline, _)| outline);
+    of_buckets.replace(" NotCounterReset ", " Unknown ").replace(" CounterReset ", " Unknown ")
+}
+
 /// Whether samples differ in no more than that a server marks series stale at a failed scrape and the other where they
 /// are missing next, which leaves older samples of their own time out of order, and in how many series are counted as
 /// added from the first failed scrape on, less by Prometheus. `near` are the numbers of failed scrapes and of those that
@@ -363,6 +369,15 @@ impl Seen {
 fn is_of_failed(labels: &str, theirs: &[String], ours: &[String], near: &BTreeSet<usize>) -> bool {
     let number = |sample: &String| sample.strip_prefix('#')?.split(' ').next()?.parse::<usize>().ok();
     let is_near = |sample: &String| number(sample).is_some_and(|n| near.contains(&n));
+    // The sample in which a scrape fails.
+    if labels.starts_with("{__name__=\"scrape_samples_") {
+        let value = |sample: &String| sample.split(' ').nth(1).and_then(|v| v.parse::<f64>().ok());
+        return theirs.len() == ours.len()
+            && theirs.iter().zip(ours).all(|(a, b)| {
+                let is_one = value(a).zip(value(b)).is_some_and(|(a, b)| (a - b).abs() <= 1.0);
+                a == b || is_near(a) && is_one && number(a) == number(b)
+            });
+    }
     if labels.starts_with("{__name__=\"scrape_series_added\"") {
         let value = |sample: &String| sample.split(' ').nth(1).and_then(|v| v.parse::<f64>().ok());
         let is_late = |sample: &String| near.first().is_some_and(|first| number(sample) >= Some(*first));
@@ -374,7 +389,7 @@ fn is_of_failed(labels: &str, theirs: &[String], ours: &[String], near: &BTreeSe
     }
     let left = |of: &[String]| {
         let left = of.iter().filter(|sample| !(sample.contains(" stale") && is_near(sample)));
-        left.cloned().collect::<Vec<_>>()
+        left.map(|sample| outline(sample)).collect::<Vec<_>>()
     };
     let [(theirs_left, n_theirs), (ours_left, n_ours)] = [theirs, ours].map(|of| (left(of), of.len()));
     // Whoever marked may lack samples that came with a time before that.
@@ -399,6 +414,9 @@ fn what_failed_scrapes_explain_is_bounded() {
     assert!(is("{__name__=\"scrape_series_added\"}", &["#0 1.0", "#2 3.0"], &["#0 1.0", "#2 4.0"]));
     assert!(!is("{__name__=\"scrape_series_added\"}", &["#0 1.0", "#2 3.0"], &["#0 2.0", "#2 3.0"]));
     assert!(!is("{__name__=\"scrape_series_added\"}", &["#0 1.0", "#2 5.0"], &["#0 1.0", "#2 4.0"]));
+    assert!(is("{__name__=\"scrape_samples_scraped\"}", &["#0 1.0", "#1 4.0"], &["#0 1.0", "#1 3.0"]));
+    assert!(!is("{__name__=\"scrape_samples_scraped\"}", &["#0 1.0", "#1 4.0"], &["#0 1.0", "#1 2.0"]));
+    assert!(!is("{__name__=\"scrape_samples_scraped\"}", &["#0 1.0", "#1 4.0"], &["#0 2.0", "#1 4.0"]));
     assert!(!is("{__name__=\"a\"}", &["#0 1.0", "#3 stale"], &["#0 1.0"]));
     assert!(!is("{__name__=\"a\"}", &["#0 1.0", "#2 2.0"], &["#0 1.0", "#1 stale"]));
     assert!(!is("{__name__=\"a\"}", &["#0 1.0"], &["-120000ms 21.0", "#0 1.0"]));
