@@ -27,7 +27,7 @@ use url::Url;
 
 use super::fetch::{self, or_default};
 use super::label::{Builder, address, wrapped};
-use super::{Context, Error, Update, refresh};
+use super::{Context, Error, Update, refresh, taken};
 use crate::http_client::Client;
 
 /// How long Consul shall wait for a change.
@@ -51,17 +51,19 @@ struct Watch {
     context: Context,
     retry: Duration,
     beginning: Mutex<Beginning>,
+    unanswered: Unanswered,
 }
 
 /// How far the first round is.
 #[derive(Default)]
 struct Beginning {
-    /// What was not asked yet: each service, and the list of them.
-    n_pending: usize,
-    /// Something was answered.
-    is_answered: bool,
+    /// It is known which services there are.
+    is_listed: bool,
     is_over: bool,
 }
+
+/// Services of which nothing is known yet.
+type Unanswered = Arc<Mutex<BTreeSet<String>>>;
 
 impl Discoverer {
     pub(super) fn new(section: &ConsulDiscovery, context: &Context) -> Result<Self, Error> {
@@ -78,7 +80,8 @@ impl Discoverer {
             client,
             context: context.clone(),
             retry: RETRY,
-            beginning: Mutex::new(Beginning { n_pending: 1, ..Beginning::default() }),
+            beginning: Mutex::default(),
+            unanswered: Unanswered::default(),
         })))
     }
 
@@ -122,7 +125,7 @@ impl Watch {
             let start = |name: &String| self.start(name, &datacenter, &updates);
             let services: Vec<_> =
                 section.services.iter().collect::<BTreeSet<_>>().into_iter().map(start).collect();
-            self.asked(&updates, true, false).await;
+            self.listed(&updates).await;
             std::future::pending::<()>().await;
             drop(services);
         }
@@ -161,7 +164,7 @@ impl Watch {
     /// Watches which services there are and keeps a watch of each.
     async fn watch_catalog(self: &Arc<Self>, datacenter: &str, updates: &mpsc::Sender<Update>) {
         let Context { health, metrics } = &self.context;
-        let mut services: BTreeMap<String, Service> = BTreeMap::new();
+        let mut services: BTreeMap<String, AbortOnDropHandle<()>> = BTreeMap::new();
         let mut ticks = self.ticks();
         let mut index = 0;
         let mut is_first = true;
@@ -200,16 +203,19 @@ impl Watch {
                 services.keys().filter(|name| !listed.contains_key(*name)).cloned().collect();
             for name in gone {
                 if let Some(service) = services.remove(&name) {
-                    self.stop(service, updates).await;
+                    service.abort();
+                    // It was cancelled, which is no news; nothing comes from it any more.
+                    let _ = service.await;
                 }
-                let group = TargetGroup { source: name, ..TargetGroup::default() };
+                let group = TargetGroup { source: name.clone(), ..TargetGroup::default() };
                 if updates.send(vec![Arc::new(group)]).await.is_err() {
                     return;
                 }
+                self.answered(&name, updates).await;
             }
             health.retain(|part| part.is_empty() || services.contains_key(part));
             if std::mem::take(&mut is_first) {
-                self.asked(updates, true, services.is_empty()).await;
+                self.listed(updates).await;
             }
         }
     }
@@ -221,31 +227,19 @@ impl Watch {
     }
 
     /// Begins to watch a service.
-    fn start(self: &Arc<Self>, name: &str, datacenter: &str, updates: &mpsc::Sender<Update>) -> Service {
-        self.beginning.lock().n_pending += 1;
-        let is_asked = Arc::new(Mutex::new(false));
+    fn start(
+        self: &Arc<Self>,
+        name: &str,
+        datacenter: &str,
+        updates: &mpsc::Sender<Update>,
+    ) -> AbortOnDropHandle<()> {
+        self.unanswered.lock().insert(name.to_owned());
         let labels = Labels::from_pairs([("__meta_consul_service", name), ("__meta_consul_dc", datacenter)]);
-        let watch =
-            Arc::clone(self).watch_service(name.to_owned(), labels, updates.clone(), Arc::clone(&is_asked));
-        Service { is_asked, task: AbortOnDropHandle::new(tokio::spawn(watch)) }
+        let watch = Arc::clone(self).watch_service(name.to_owned(), labels, updates.clone());
+        AbortOnDropHandle::new(tokio::spawn(watch))
     }
 
-    /// Ends the watch of a service; nothing comes from it afterwards.
-    async fn stop(&self, service: Service, updates: &mpsc::Sender<Update>) {
-        service.task.abort();
-        // It was cancelled, which is no news.
-        let _ = service.task.await;
-        let is_first = !std::mem::replace(&mut *service.is_asked.lock(), true);
-        self.asked(updates, is_first, false).await;
-    }
-
-    async fn watch_service(
-        self: Arc<Self>,
-        name: String,
-        labels: Labels,
-        updates: mpsc::Sender<Update>,
-        is_asked: Arc<Mutex<bool>>,
-    ) {
+    async fn watch_service(self: Arc<Self>, name: String, labels: Labels, updates: mpsc::Sender<Update>) {
         let Context { health, metrics } = &self.context;
         let tags: Vec<(&str, &str)> = self.section.tags.iter().map(|tag| ("tag", tag.as_str())).collect();
         let path = format!("/v1/health/service/{name}");
@@ -257,7 +251,6 @@ impl Watch {
             let answer =
                 self.watched::<Vec<Option<Entry>>>(&path, &self.section.health_filter, &tags, index).await;
             metrics.consul_service.observe(start.elapsed().as_secs_f64());
-            let is_failure = answer.is_err();
             match answer {
                 Ok((entries, now)) => {
                     health.recovered(&name);
@@ -268,33 +261,47 @@ impl Watch {
                             return;
                         }
                     }
+                    self.answered(&name, &updates).await;
                 }
                 Err(error) => {
                     metrics.consul_failures.inc();
                     health.failed(&name, "Error refreshing service", &error);
+                    tokio::time::sleep(self.retry).await;
                 }
-            }
-            let is_first = !std::mem::replace(&mut *is_asked.lock(), true);
-            self.asked(&updates, is_first, !is_failure).await;
-            if is_failure {
-                tokio::time::sleep(self.retry).await;
             }
         }
     }
 
-    /// Notes that something was asked. When all was, and not all in vain, what was sent is the whole.
-    async fn asked(&self, updates: &mpsc::Sender<Update>, is_first: bool, is_answered: bool) {
+    /// Notes that it is known which services there are: of others than these nothing is kept.
+    async fn listed(&self, updates: &mpsc::Sender<Update>) {
+        taken(updates).await;
+        self.beginning.lock().is_listed = true;
+        let unanswered = Arc::clone(&self.unanswered);
+        self.context.health.settle_but(move |source| unanswered.lock().contains(source));
+        // A closed channel is noticed by whoever sends next.
+        let _ = updates.send(Update::new()).await;
+        self.end_beginning(updates).await;
+    }
+
+    /// Notes that the instances of a service were sent or that it is gone.
+    async fn answered(&self, name: &str, updates: &mpsc::Sender<Update>) {
+        if self.unanswered.lock().contains(name) {
+            taken(updates).await;
+            self.unanswered.lock().remove(name);
+            self.end_beginning(updates).await;
+        }
+    }
+
+    /// When all services were answered for, what was sent is the whole.
+    async fn end_beginning(&self, updates: &mpsc::Sender<Update>) {
         let is_whole = {
             let mut beginning = self.beginning.lock();
-            beginning.n_pending -= usize::from(is_first);
-            beginning.is_answered |= is_answered;
-            let is_whole = beginning.n_pending == 0 && beginning.is_answered && !beginning.is_over;
+            let is_whole = beginning.is_listed && !beginning.is_over && self.unanswered.lock().is_empty();
             beginning.is_over |= is_whole;
             is_whole
         };
         if is_whole {
             self.context.health.settle();
-            // A closed channel is noticed by whoever sends next.
             let _ = updates.send(Update::new()).await;
         }
     }
@@ -389,13 +396,6 @@ fn advance(index: &mut u64, now: u64) -> bool {
     let is_news = now == 0 || now != *index;
     *index = if now < *index { 0 } else { now };
     is_news
-}
-
-/// A service that is watched.
-struct Service {
-    /// It was asked for once.
-    is_asked: Arc<Mutex<bool>>,
-    task: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Error, Metrics, Update, refresh};
+use super::{Context, Error, Metrics, Update, refresh, taken};
 
 /// Several events of one change (create, write, close, rename) are taken together within this time.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -50,6 +50,9 @@ impl Discoverer {
         let mut watch = Watch::new(&self.section.files, &self.context, &changed);
         let mut ticks = tokio::time::interval(self.section.refresh_interval.max(refresh::INTERVAL_MIN));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let health = Arc::clone(&self.context.health);
+        health.hold();
+        let mut is_settled = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -69,13 +72,24 @@ impl Discoverer {
                 let update = files.scan(&context);
                 (files, watch, update)
             });
-            let Ok((files, renewed, update)) = scan.await else {
+            let Ok((files, renewed, mut update)) = scan.await else {
                 let error = "the scan of the files panicked; their discovery has stopped";
                 self.context.health.failed("", "Error reading files", &error);
                 return;
             };
             self.files = files;
             watch = renewed;
+            if !is_settled && self.files.is_begun {
+                taken(&updates).await;
+                let failed = self.files.failed.clone();
+                is_settled = failed.is_empty();
+                if is_settled {
+                    health.settle();
+                } else {
+                    health.settle_but(move |source| is_of(source, &failed));
+                }
+                update.get_or_insert_default();
+            }
             if let Some(update) = update
                 && updates.send(update).await.is_err()
             {
@@ -160,6 +174,8 @@ impl Watch {
 struct Files {
     globs: Vec<String>,
     known: BTreeMap<PathBuf, Known>,
+    /// Paths, and globs of folders, that could not be read the last time.
+    failed: Vec<String>,
     /// Something was sent.
     is_begun: bool,
 }
@@ -172,7 +188,7 @@ struct Known {
 
 impl Files {
     fn new(globs: Vec<String>) -> Self {
-        Self { globs, known: BTreeMap::new(), is_begun: false }
+        Self { globs, ..Self::default() }
     }
 
     /// Looks at every file once; returns the groups of those that changed or went, `None` if there is no news.
@@ -202,6 +218,7 @@ impl Files {
             metrics.file_read_errors.inc();
             health.failed(part, "Error reading file", error);
         }
+        self.failed = failed.into_keys().collect();
         let gone: Vec<PathBuf> = self.known.keys().filter(|path| !paths.contains(*path)).cloned().collect();
         for path in gone {
             let known = self.known.remove(&path).expect("the path was just listed");
@@ -210,7 +227,7 @@ impl Files {
         }
         metrics.file_scan_duration.observe(start.elapsed().as_secs_f64());
         // Files that hold nothing are news once; files that cannot be read are none.
-        let is_news = !update.is_empty() || (!self.is_begun && failed.is_empty());
+        let is_news = !update.is_empty() || (!self.is_begun && self.failed.is_empty());
         self.is_begun |= is_news;
         is_news.then_some(update)
     }
@@ -245,6 +262,12 @@ impl Files {
         self.known.insert(path.to_owned(), Known { content, n_groups });
         Ok(groups.into_iter().map(Arc::new).chain((n_groups..before).map(|i| empty(path, i))).collect())
     }
+}
+
+/// Whether `source` is a group of one of these paths and globs.
+fn is_of(source: &str, paths: &[String]) -> bool {
+    let Some((file, _)) = source.rsplit_once(':') else { return false };
+    paths.iter().any(|path| path == file || glob::matches(path, Path::new(file)))
 }
 
 /// Says that the group of this place in the file is gone.

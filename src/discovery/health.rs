@@ -21,13 +21,12 @@ const PARTS_MAX: usize = 256;
 const ERROR_BYTES_MAX: usize = 2048;
 
 /// Shared by a provider, which writes, and its manager, which shows.
-#[derive(Debug)]
 pub(crate) struct Health {
     mechanism: &'static str,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     /// The jobs that use the provider.
     jobs: Vec<String>,
@@ -35,8 +34,18 @@ struct State {
     refreshes: Vec<Arc<Refreshes>>,
     failures: BTreeMap<String, Failure>,
     last_update: Option<Timestamp>,
-    /// The first update is not all of it.
-    is_held: bool,
+    unknown: Unknown,
+}
+
+/// What the provider cannot tell yet, by source.
+#[derive(Default)]
+enum Unknown {
+    /// It has said nothing; its first update is all of it.
+    #[default]
+    Silent,
+    All,
+    Nothing,
+    Some(Box<dyn Fn(&str) -> bool + Send + Sync>),
 }
 
 /// Something that fails now.
@@ -97,22 +106,41 @@ impl Health {
         self.state.lock().last_update
     }
 
-    /// Says that the provider sends what it finds piece by piece: until [`Health::settle`] its updates do not
-    /// replace what a predecessor had found.
+    /// Says that the provider sends what it finds piece by piece: until [`Health::settle`] its updates replace
+    /// of what a predecessor had found only the sources that they name.
     pub(crate) fn hold(&self) {
-        self.state.lock().is_held = true;
+        self.state.lock().unknown = Unknown::All;
     }
 
-    /// Everything was asked for once. The next update, an empty one will do, makes it known.
+    /// Everything was asked for once. What was sent before has to be taken first, see [`super::taken`]; the
+    /// next update, an empty one will do, makes it known.
     pub(crate) fn settle(&self) {
-        self.state.lock().is_held = false;
+        self.state.lock().unknown = Unknown::Nothing;
+    }
+
+    /// As [`Health::settle`] but for these sources, of which nothing could be learnt yet: what a predecessor
+    /// had found there stays, and everything else goes.
+    pub(crate) fn settle_but(&self, is_unknown: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        self.state.lock().unknown = Unknown::Some(Box::new(is_unknown));
+    }
+
+    /// Whether nothing can be told of this source yet.
+    pub(super) fn is_unknown(&self, source: &str) -> bool {
+        match &self.state.lock().unknown {
+            Unknown::Nothing => false,
+            Unknown::Silent | Unknown::All => true,
+            Unknown::Some(is_unknown) => is_unknown(source),
+        }
     }
 
     /// Notes an update; tells whether it and its predecessors are the whole.
     pub(super) fn updated(&self) -> bool {
         let mut state = self.state.lock();
         state.last_update = Some(now());
-        !state.is_held
+        if matches!(state.unknown, Unknown::Silent) {
+            state.unknown = Unknown::Nothing;
+        }
+        matches!(state.unknown, Unknown::Nothing)
     }
 
     pub(super) fn set_jobs(&self, jobs: Vec<String>, refreshes: Vec<Arc<Refreshes>>) {

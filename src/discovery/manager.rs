@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use config::TargetGroup;
@@ -19,6 +20,7 @@ use config::prometheus::Discovery;
 use model::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -69,8 +71,8 @@ struct Shared {
 struct Provider {
     /// `None` for the empty provider of jobs that have no other.
     section: Option<Discovery>,
-    /// Whether it could be made.
-    is_running: bool,
+    /// Whether it could be made and goes on.
+    is_running: Arc<AtomicBool>,
     jobs: BTreeSet<String>,
     found: Arc<Found>,
     health: Arc<Health>,
@@ -84,7 +86,7 @@ struct Found(Mutex<Groups>);
 #[derive(Default)]
 struct Groups {
     by_source: BTreeMap<String, Arc<TargetGroup>>,
-    /// By job, what the provider's predecessors had found; gone once it knows better.
+    /// By job, what the provider's predecessors had found; gone, source by source, once it knows better.
     inherited: BTreeMap<String, Vec<Arc<TargetGroup>>>,
     /// It has asked for everything once.
     is_settled: bool,
@@ -93,6 +95,42 @@ struct Groups {
 impl Groups {
     fn of(&self, job: &str) -> impl Iterator<Item = &Arc<TargetGroup>> {
         self.by_source.values().chain(self.inherited.get(job).into_iter().flatten())
+    }
+
+    fn take(&mut self, update: Update, health: &Health) {
+        let is_whole = health.updated();
+        if !self.inherited.is_empty() {
+            let sent: BTreeSet<&str> = update.iter().map(|group| group.source.as_str()).collect();
+            self.keep_inherited(|source| !sent.contains(source) && health.is_unknown(source));
+        }
+        for group in update {
+            if group.targets.is_empty() {
+                self.by_source.remove(&group.source);
+            } else {
+                self.by_source.insert(group.source.clone(), group);
+            }
+        }
+        self.is_settled |= is_whole;
+    }
+
+    fn inherit(&mut self, job: &str, groups: Vec<Arc<TargetGroup>>, health: &Health) {
+        self.inherited.entry(job.to_owned()).or_default().extend(groups);
+        // It may have found out some of it by now.
+        let known: BTreeSet<String> = self.by_source.keys().cloned().collect();
+        self.keep_inherited(|source| !known.contains(source) && health.is_unknown(source));
+    }
+
+    fn keep_inherited(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.inherited.retain(|_, groups| {
+            groups.retain(|group| is_kept(&group.source));
+            !groups.is_empty()
+        });
+    }
+}
+
+impl Provider {
+    fn is_running(&self) -> bool {
+        self.is_running.load(Ordering::Relaxed)
     }
 }
 
@@ -172,7 +210,7 @@ impl Manager {
         let mut old = std::mem::take(&mut *providers);
         let before = by_job(&old);
         for (section, users) in wanted(jobs) {
-            let same = |provider: &Provider| provider.is_running && provider.section.as_ref() == section;
+            let same = |provider: &Provider| provider.is_running() && provider.section.as_ref() == section;
             let mut provider = match old.iter().position(same) {
                 Some(i) => old.swap_remove(i),
                 None => shared.start(section, &users),
@@ -182,7 +220,7 @@ impl Manager {
             providers.push(provider);
         }
         bequeath(&before, &providers);
-        let failed = providers.iter().filter(|provider| !provider.is_running);
+        let failed = providers.iter().filter(|provider| !provider.is_running());
         *shared.metrics.failed_configs.lock() =
             failed.map(|provider| provider.jobs.len()).sum::<usize>() as f64;
         shared.metrics.retain_refreshes(|name, job| {
@@ -248,14 +286,30 @@ fn wanted(jobs: &BTreeMap<String, Vec<Discovery>>) -> Vec<(Option<&Discovery>, B
 }
 
 /// What each job has providers of, in order.
-type ByJob = BTreeMap<String, Vec<(Option<&'static str>, Arc<Found>)>>;
+type ByJob = BTreeMap<String, Vec<Place>>;
+
+/// One provider of a job.
+struct Place {
+    mechanism: Option<&'static str>,
+    found: Arc<Found>,
+    health: Arc<Health>,
+}
+
+impl Place {
+    fn is_in(&self, all: &[Self]) -> bool {
+        all.iter().any(|other| Arc::ptr_eq(&other.found, &self.found))
+    }
+}
 
 fn by_job(providers: &[Provider]) -> ByJob {
     let mut jobs = ByJob::new();
     for provider in providers {
         for job in &provider.jobs {
-            let mechanism = provider.section.as_ref().map(mechanism);
-            jobs.entry(job.clone()).or_default().push((mechanism, Arc::clone(&provider.found)));
+            jobs.entry(job.clone()).or_default().push(Place {
+                mechanism: provider.section.as_ref().map(mechanism),
+                found: Arc::clone(&provider.found),
+                health: Arc::clone(&provider.health),
+            });
         }
     }
     jobs
@@ -269,22 +323,17 @@ fn bequeath(before: &ByJob, providers: &[Provider]) {
     let after = by_job(providers);
     for (job, now) in &after {
         let Some(then) = before.get(job) else { continue };
-        let is_in = |all: &[(_, Arc<Found>)], found| all.iter().any(|(_, other)| Arc::ptr_eq(other, found));
-        let fresh: Vec<_> =
-            now.iter().filter(|(_, found)| !is_in(then, found) && !found.0.lock().is_settled).collect();
-        let mut places: BTreeMap<Option<&str>, usize> = BTreeMap::new();
-        for (mechanism, lost) in then.iter().filter(|(_, found)| !is_in(now, found)) {
-            let place = places.entry(*mechanism).or_default();
-            let same: Vec<_> = fresh.iter().filter(|(other, _)| other == mechanism).collect();
-            let heir = same.get(*place).or(same.last()).copied().or(fresh.first());
-            *place += 1;
-            let Some((_, heir)) = heir else { continue };
-            let groups: Vec<_> = lost.0.lock().of(job).cloned().collect();
-            let mut heir = heir.0.lock();
-            // It may have found out itself by now.
-            if !heir.is_settled {
-                heir.inherited.entry(job.clone()).or_default().extend(groups);
-            }
+        let fresh: Vec<&Place> =
+            now.iter().filter(|place| !place.is_in(then) && !place.found.0.lock().is_settled).collect();
+        let mut ranks: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+        for lost in then.iter().filter(|place| !place.is_in(now)) {
+            let rank = ranks.entry(lost.mechanism).or_default();
+            let same: Vec<_> = fresh.iter().filter(|other| other.mechanism == lost.mechanism).collect();
+            let heir = same.get(*rank).or(same.last()).copied().or(fresh.first());
+            *rank += 1;
+            let Some(heir) = heir else { continue };
+            let groups: Vec<_> = lost.found.0.lock().of(job).cloned().collect();
+            heir.found.0.lock().inherit(job, groups, &heir.health);
         }
     }
 }
@@ -292,9 +341,9 @@ fn bequeath(before: &ByJob, providers: &[Provider]) {
 impl Shared {
     fn start(self: &Arc<Self>, section: Option<&Discovery>, users: &BTreeSet<String>) -> Provider {
         let health = Arc::new(Health::new(section.map_or("static", mechanism)));
-        let mut provider = Provider {
+        let provider = Provider {
             section: section.cloned(),
-            is_running: true,
+            is_running: Arc::new(true.into()),
             jobs: users.clone(),
             found: Arc::default(),
             health: Arc::clone(&health),
@@ -315,17 +364,17 @@ impl Shared {
         match made {
             Ok(discoverer) => {
                 let (updates, received) = mpsc::channel(UPDATES_QUEUED_MAX);
-                tokio::spawn(discoverer.run(updates, provider.stop.clone()));
-                let collect = collect(
-                    received,
-                    Arc::clone(&provider.found),
-                    Arc::clone(&provider.health),
-                    Arc::clone(self),
-                );
-                tokio::spawn(collect);
+                let running = tokio::spawn(discoverer.run(updates, provider.stop.clone()));
+                let (found, health) = (Arc::clone(&provider.found), Arc::clone(&provider.health));
+                let collect = collect(received, found, Arc::clone(&health), Arc::clone(self));
+                let is_running = Arc::clone(&provider.is_running);
+                tokio::spawn(async move {
+                    collect.await;
+                    end(running, &is_running, &health).await;
+                });
             }
             Err(error) => {
-                provider.is_running = false;
+                provider.is_running.store(false, Ordering::Relaxed);
                 // What will never find anything must not hold on to what another mechanism had found.
                 provider.found.0.lock().is_settled = matches!(section, Discovery::Other(_));
                 provider.health.failed("", "Cannot create service discovery", &error);
@@ -363,20 +412,61 @@ async fn collect(
 ) {
     while let Some(update) = updates.recv().await {
         shared.metrics.received_updates.inc();
-        let is_whole = health.updated();
-        let mut groups = found.0.lock();
-        for group in update {
-            if group.targets.is_empty() {
-                groups.by_source.remove(&group.source);
-            } else {
-                groups.by_source.insert(group.source.clone(), group);
-            }
-        }
-        if is_whole {
-            groups.is_settled = true;
-            groups.inherited.clear();
-        }
-        drop(groups);
+        found.0.lock().take(update, &health);
         shared.changed.notify_one();
+    }
+}
+
+/// Says so if a provider ended by a panic. What it had found stays, and the next reload makes it anew.
+async fn end(running: JoinHandle<()>, is_running: &AtomicBool, health: &Health) {
+    if running.await.is_err_and(|error| error.is_panic()) {
+        is_running.store(false, Ordering::Relaxed);
+        health.failed("", "Service discovery has stopped", &"it panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_provider_that_panics_is_seen_and_made_anew() {
+        let (is_running, health) = (AtomicBool::new(true), Health::new("dns"));
+        end(tokio::spawn(async {}), &is_running, &health).await;
+        assert!(is_running.load(Ordering::Relaxed) && health.failure().is_none());
+        end(tokio::spawn(async { panic!("a bug of the test's") }), &is_running, &health).await;
+        assert!(!is_running.load(Ordering::Relaxed));
+        assert_eq!(health.failure().unwrap().error, "it panicked");
+    }
+
+    #[test]
+    fn what_was_inherited_goes_source_by_source() {
+        let group = |source: &str, n: usize| {
+            let targets = vec![model::Labels::from_pairs([("__address__", "h:1")]); n];
+            Arc::new(TargetGroup { source: source.to_owned(), targets, ..TargetGroup::default() })
+        };
+        let sources = |groups: &Groups| -> Vec<String> {
+            groups.of("job").map(|group| format!("{}:{}", group.source, group.targets.len())).collect()
+        };
+        let (mut groups, health) = (Groups::default(), Health::new("dns"));
+        health.hold();
+        groups.take(vec![group("a", 2)], &health);
+        let old: Vec<_> = ["a", "b", "c", "d", "e"].map(|source| group(source, 1)).into();
+        groups.inherit("job", old, &health);
+        assert_eq!(
+            sources(&groups),
+            ["a:2", "b:1", "c:1", "d:1", "e:1"],
+            "what it knows already is not doubled"
+        );
+        groups.take(vec![group("b", 3), group("c", 0)], &health);
+        assert_eq!(sources(&groups), ["a:2", "b:3", "d:1", "e:1"]);
+        health.settle_but(|source| source == "e");
+        groups.take(Update::new(), &health);
+        assert_eq!(sources(&groups), ["a:2", "b:3", "e:1"]);
+        assert!(!groups.is_settled);
+        health.settle();
+        groups.take(Update::new(), &health);
+        assert_eq!(sources(&groups), ["a:2", "b:3"]);
+        assert!(groups.is_settled);
     }
 }

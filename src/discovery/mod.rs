@@ -45,6 +45,12 @@ use health::Health;
 /// What a provider sends: groups that replace those of the same source; one without targets removes its source.
 pub type Update = Vec<Arc<TargetGroup>>;
 
+/// Waits until every update sent before is taken, so that what is said of the whole next counts after them.
+async fn taken(updates: &mpsc::Sender<Update>) {
+    // A closed channel is noticed by whoever sends next.
+    let _ = updates.reserve_many(updates.max_capacity()).await;
+}
+
 /// A running source of targets.
 pub trait Discoverer: Send {
     /// Sends groups to `updates` until `stop` is cancelled.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Error, Update};
+use super::{Context, Error, Update, taken};
 
 /// Shorter intervals are taken for this one: 0 would spin (upstream panics on it).
 pub(super) const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -58,6 +58,9 @@ impl<S: Source> Discoverer<S> {
         let mut ticks = tokio::time::interval(self.interval.max(INTERVAL_MIN));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = BTreeSet::new();
+        let health = &self.context.health;
+        health.hold();
+        let mut is_settled = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -67,16 +70,24 @@ impl<S: Source> Discoverer<S> {
                 () = stop.cancelled() => return,
                 update = self.ask(&mut known) => update,
             };
-            if let Some(update) = update
-                && updates.send(update).await.is_err()
-            {
+            let Some((update, failed)) = update else { continue };
+            if !is_settled {
+                taken(&updates).await;
+                is_settled = failed.is_empty();
+                if is_settled {
+                    health.settle();
+                } else {
+                    health.settle_but(move |source| failed.contains_key(source));
+                }
+            }
+            if updates.send(update).await.is_err() {
                 return;
             }
         }
     }
 
-    /// `None` if nothing could be had, which changes nothing.
-    async fn ask(&self, known: &mut BTreeSet<String>) -> Option<Update> {
+    /// What was found and what could not be had; `None` if that is everything, which changes nothing.
+    async fn ask(&self, known: &mut BTreeSet<String>) -> Option<(Update, BTreeMap<String, Error>)> {
         let Context { health, metrics } = &self.context;
         let start = Instant::now();
         let answer = self.source.refresh().await;
@@ -97,7 +108,7 @@ impl<S: Source> Discoverer<S> {
         if groups.is_empty() && !failed.is_empty() {
             return None;
         }
-        Some(replaced(groups, &failed, known))
+        Some((replaced(groups, &failed, known), failed))
     }
 }
 

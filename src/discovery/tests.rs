@@ -172,6 +172,48 @@ async fn a_changed_section_keeps_the_old_targets_until_it_knows_better() {
     running.wait_for("a", &[]).await;
 }
 
+/// A change of a section while one of its files is half written: that file's targets stay, and no others.
+#[tokio::test]
+async fn a_changed_section_keeps_what_it_cannot_read_yet_and_that_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+    let files = |names: &[&str]| {
+        let files = names.iter().map(|name| path(name)).collect();
+        Discovery::File(FileDiscovery { files, refresh_interval: Duration::from_millis(100) })
+    };
+    for name in ["x", "y", "z"] {
+        write(&format!("{name}.json"), &format!(r#"[{{"targets": ["h:{name}"]}}]"#));
+    }
+    let mut running = Running::start();
+    running.apply(&[("a", &[files(&["x.json", "y.json", "z.json"])])]);
+    running.wait_for("a", &["h:x", "h:y", "h:z"]).await;
+    write("y.json", r#"[{"targets": ["h:"#);
+    running.apply(&[("a", &[files(&["x.json", "y.json"])])]);
+    running.wait_for("a", &["h:x", "h:y"]).await;
+    running.apply(&[("a", &[files(&["y.json", "x.json"])])]);
+    write("x.json", r#"[{"targets": ["h:x2"]}]"#);
+    running.wait_for("a", &["h:x2", "h:y"]).await;
+    std::fs::remove_file(path("y.json")).unwrap();
+    running.wait_for("a", &["h:x2"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_is_taken_before_the_whole_is_said() {
+    let (updates, mut received) = mpsc::channel(4);
+    taken(&updates).await;
+    updates.send(Update::new()).await.unwrap();
+    updates.send(Update::new()).await.unwrap();
+    let wait = || tokio::time::timeout(Duration::from_secs(1), taken(&updates));
+    assert!(wait().await.is_err());
+    received.recv().await.unwrap();
+    assert!(wait().await.is_err());
+    received.recv().await.unwrap();
+    wait().await.unwrap();
+    drop(received);
+    wait().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_cannot_run_is_said_and_counted() {
     let folder = tempfile::tempdir().unwrap();

@@ -265,16 +265,24 @@ async fn named_services_need_no_catalog() {
     assert_eq!(server.asked()[1].text(), "/v1/health/service/a%20b wait=120000ms");
 }
 
-/// What an old section had found stays until all services were asked for, and not all in vain.
+/// What an old section had found of a service stays until that service is answered for.
 #[tokio::test]
-async fn the_whole_is_known_once_every_service_was_asked() {
+async fn each_service_is_known_when_it_was_answered_for() {
     let (server, state) = agent(&[(CATALOG, 3, r#"{"a": [], "b": []}"#)]).await;
     let mut running = Running::start(&section(&server));
     running.until("both fail", |context| context.metrics.consul_failures.get() >= 2).await;
-    assert!(!running.context.health.updated(), "two failures are no answer");
+    assert_eq!(running.received.recv().await.unwrap().len(), 0, "the list of services is known");
+    let unknown = |running: &Running| ["a", "b", "c"].map(|name| running.context.health.is_unknown(name));
+    assert_eq!(unknown(&running), [true, true, false], "two failures are no answer");
     set(&state, "/v1/health/service/a", 8, &instance(1));
     let first = running.received.recv().await.unwrap();
     assert!(shown(&first)[0].starts_with("a: {"));
+    let is_known = |context: &Context| !context.health.is_unknown("a");
+    running.until("a is known", is_known).await;
+    assert_eq!(unknown(&running), [false, true, false]);
+    assert!(!running.context.health.updated());
+    set(&state, "/v1/health/service/b", 8, &instance(1));
+    assert!(shown(&running.received.recv().await.unwrap())[0].starts_with("b: {"));
     assert_eq!(running.received.recv().await.unwrap().len(), 0, "the update that says that this is all");
     assert!(running.context.health.updated());
 }

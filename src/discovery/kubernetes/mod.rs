@@ -26,15 +26,15 @@ pub(super) use metrics::{Metrics, expose};
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use config::prometheus::{KubernetesDiscovery, KubernetesRole};
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Error, Update};
+use super::{Context, Error, Update, taken};
 use cluster::Cluster;
 use metrics::Events;
 use object::Kind;
@@ -79,10 +79,10 @@ impl Discoverer {
     async fn run_until_stopped(self, updates: mpsc::Sender<Update>, stop: CancellationToken) {
         // What was found before is replaced when everything is known, not by the first piece.
         self.context.health.hold();
-        let n_unsynced = AtomicUsize::new(self.namespaces.len());
+        let unsynced = Mutex::new(self.namespaces.clone());
         let scopes = self.namespaces.iter().map(|namespace| {
             let scope = Scope::new(&self, namespace.as_deref());
-            scope.follow(&updates, &n_unsynced)
+            scope.follow(&updates, &unsynced)
         });
         tokio::select! {
             () = stop.cancelled() => {}
@@ -158,6 +158,7 @@ fn selections(section: &KubernetesDiscovery, namespace: Option<&str>) -> Vec<Sel
 /// One namespace of a section, or all together.
 struct Scope<'a> {
     discoverer: &'a Discoverer,
+    namespace: Option<String>,
     subscriptions: Vec<Subscription>,
     /// Of each subscription the error that was told last.
     errors: Vec<Option<Arc<str>>>,
@@ -180,12 +181,13 @@ impl<'a> Scope<'a> {
             wake,
             state: State::new(section.role, section.attach_metadata.unwrap_or_default()),
             is_synced: false,
+            namespace: namespace.map(str::to_owned),
             discoverer,
         }
     }
 
     /// Sends groups for as long as somebody takes them.
-    async fn follow(mut self, updates: &mpsc::Sender<Update>, n_unsynced: &AtomicUsize) {
+    async fn follow(mut self, updates: &mpsc::Sender<Update>, unsynced: &Mutex<Vec<Option<String>>>) {
         let (role, metrics) = (self.discoverer.section.role, &self.discoverer.metrics);
         let mut waiting = None;
         loop {
@@ -214,14 +216,27 @@ impl<'a> Scope<'a> {
             }
             if !self.is_synced {
                 self.is_synced = true;
-                if n_unsynced.fetch_sub(1, Ordering::Relaxed) == 1 {
-                    self.discoverer.context.health.settle();
-                }
+                taken(updates).await;
+                self.settle(&mut unsynced.lock());
                 if updates.send(Update::new()).await.is_err() {
                     return;
                 }
             }
         }
+    }
+
+    /// Says that all of this namespace was sent.
+    fn settle(&self, unsynced: &mut Vec<Option<String>>) {
+        unsynced.retain(|namespace| *namespace != self.namespace);
+        let health = &self.discoverer.context.health;
+        if unsynced.is_empty() {
+            health.settle();
+            return;
+        }
+        let unsynced: Vec<String> = unsynced.iter().flatten().cloned().collect();
+        // The namespace stands second in a source.
+        let is_within = move |namespace: &str| unsynced.iter().any(|name| name == namespace);
+        health.settle_but(move |source| source.split('/').nth(1).is_some_and(&is_within));
     }
 
     /// Takes what the watches have; tells whether they know everything.
@@ -249,6 +264,14 @@ impl<'a> Scope<'a> {
             }
         }
         is_synced
+    }
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        // What waits now will not be worked on.
+        let n = self.state.queue_len().cast_signed() as i64;
+        self.discoverer.metrics.queue(self.discoverer.section.role, -n);
     }
 }
 

@@ -238,9 +238,24 @@ async fn namespaces_fail_alone_and_nothing_is_settled_before_all_are_known() {
     let failure = running.until_failure(true).await.unwrap();
     assert_eq!(failure, "/api/v1/namespaces/b/pods: the server answered 403: refused by the test");
     assert!(!running.context.health.updated(), "half of it is no reason to forget what was known");
+    let is_unknown = |source| running.context.health.is_unknown(source);
+    for _ in 0..500 {
+        if !is_unknown("pod/a/gone") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let unknown = ["pod/a/gone", "pod/b/p", "endpoints/b/x", "pod/c/p"].map(is_unknown);
+    assert_eq!(unknown, [false, true, true, false]);
     fake.with(|cluster| cluster.refusals.clear());
     running.until(&[("pod/a/p", 1), ("pod/b/p", 1)]).await;
     running.until_failure(false).await;
+    for _ in 0..500 {
+        if running.context.health.updated() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert!(running.context.health.updated());
     let name = "/api/v1/namespaces/%7Bnamespace%7D/pods";
     let mut out = model::wire::expose::Exposition::default();
@@ -249,6 +264,45 @@ async fn namespaces_fail_alone_and_nothing_is_settled_before_all_are_known() {
     let line = format!("prometheus_sd_kubernetes_http_request_duration_seconds_count{{endpoint=\"{name}\"}}");
     assert!(text.contains(&line), "{text}");
     assert!(text.contains("prometheus_sd_kubernetes_workqueue_depth{queue_name=\"pod\"} 0\n"), "{text}");
+}
+
+/// A reload that asks for a namespace that is forbidden: its pods stay, but the others' live and die.
+#[tokio::test]
+async fn a_forbidden_namespace_keeps_no_dead_targets_of_others() {
+    let fake = Fake::default();
+    for (namespace, name) in [("a", "p"), ("a", "q"), ("b", "p"), ("c", "p")] {
+        fake.put(PODS, pod(namespace, name, 1));
+    }
+    let url = fake.start().await;
+    let stop = CancellationToken::new();
+    let manager = Arc::new(super::super::Manager::new("scrape", stop.clone()));
+    let mut sets = manager.subscribe();
+    let running = Arc::clone(&manager);
+    tokio::spawn(async move { running.run().await });
+    let mut section = section(KubernetesRole::Pod, &url);
+    let apply = |section: &KubernetesDiscovery| {
+        let sections = vec![config::prometheus::Discovery::Kubernetes(Box::new(section.clone()))];
+        manager.apply(&BTreeMap::from([("job".to_owned(), sections)]));
+    };
+    let mut until = async |expected: &[&str]| {
+        let fits = |sets: &Arc<super::super::TargetSets>| {
+            let groups = sets.get("job").into_iter().flatten();
+            let mut found: Vec<&str> = groups.map(|group| group.source.as_str()).collect();
+            found.sort_unstable();
+            found == expected
+        };
+        let waited = timeout(Duration::from_secs(20), sets.wait_for(fits)).await.map(drop);
+        assert!(waited.is_ok(), "{expected:?}: {:?}", sets.borrow());
+    };
+    apply(&section);
+    until(&["pod/a/p", "pod/a/q", "pod/b/p", "pod/c/p"]).await;
+    fake.with(|cluster| cluster.refusals.insert("/api/v1/namespaces/b/pods".to_owned(), 403));
+    section.namespaces.names = ["a", "b"].map(str::to_owned).to_vec();
+    apply(&section);
+    until(&["pod/a/p", "pod/a/q", "pod/b/p"]).await;
+    fake.delete(PODS, "a/q");
+    until(&["pod/a/p", "pod/b/p"]).await;
+    stop.cancel();
 }
 
 /// What a proxy or a login page answers is no list, and a list that cannot be finished is no list yet.
@@ -272,7 +326,8 @@ async fn what_is_no_list_takes_nothing_away() {
         });
         fake.break_watches();
         // The watch that broke at once may show first.
-        while running.until_failure(true).await.unwrap() != "/api/v1/pods: the answer is no list: it has no version"
+        while running.until_failure(true).await.unwrap()
+            != "/api/v1/pods: the answer is no list: it has no version"
         {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -72,12 +72,15 @@ async fn errors_send_nothing_and_show_until_all_is_well() {
     assert_eq!(shown(&received.recv().await.unwrap()), [r#"a: {__address__="a:0"}"#]);
     assert_eq!(begin.elapsed().as_secs(), 10, "the first question came at once and failed");
     assert_eq!(context.health.failure().unwrap().error, "b: no");
+    let unknown = ["a", "b", "c"].map(|source| context.health.is_unknown(source));
+    assert_eq!(unknown, [false, true, false], "b keeps what an old section had found");
     assert_eq!(counts.failures.get(), 1, "a part that fails is no failure of the refresh");
 
     let update = received.recv().await.unwrap();
     assert_eq!(shown(&update), [r#"a: {__address__="a:0"}"#, r#"b: {__address__="b:0"}"#]);
     assert_eq!(begin.elapsed().as_secs(), 30);
     assert_eq!(context.health.failure(), None);
+    assert!(!context.health.is_unknown("b"));
     assert_eq!(shown(&received.recv().await.unwrap()), ["a: none", "b: none"]);
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert_eq!(context.health.failure().unwrap().error, "the end");
