@@ -24,6 +24,8 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{AuthError, Body, ClientBuilder, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::super::Error;
@@ -32,7 +34,7 @@ use crate::http_client::USER_AGENT;
 /// What tells clusters, and users of one cluster, apart.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reach {
-    InCluster,
+    InCluster(Surroundings),
     Kubeconfig(PathBuf),
     Url { url: String, http: Box<HttpClient> },
 }
@@ -44,12 +46,19 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// their readers.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(30);
 
-const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// What a pod is told of the cluster around it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Surroundings {
+    pub(super) host: String,
+    pub(super) port: String,
+    /// Holds the files of the pod's account.
+    pub(super) folder: PathBuf,
+}
 
 impl Reach {
     /// # Errors
     /// There is no cluster around us, or what the section names cannot be read or used.
-    pub(super) fn new(section: &KubernetesDiscovery) -> Result<Self, Error> {
+    pub(super) fn new(section: &KubernetesDiscovery, around: &Surroundings) -> Result<Self, Error> {
         match (&section.kubeconfig_file, &section.api_server) {
             (Some(path), _) => {
                 read_kubeconfig(path)?;
@@ -63,8 +72,8 @@ impl Reach {
                 Ok(Self::Url { url: url.clone(), http })
             }
             (None, None) => {
-                in_cluster()?;
-                Ok(Self::InCluster)
+                around.config()?;
+                Ok(Self::InCluster(around.clone()))
             }
         }
     }
@@ -72,7 +81,7 @@ impl Reach {
     /// Makes a client; files are read and plugins are run now.
     pub(super) async fn connect(&self) -> Result<Client, Error> {
         match self {
-            Self::InCluster => by_config(in_cluster()?).await,
+            Self::InCluster(around) => by_config(around.config()?).await,
             Self::Kubeconfig(path) => {
                 let options = KubeConfigOptions::default();
                 let config = Config::from_custom_kubeconfig(read_kubeconfig(path)?, &options).await;
@@ -85,7 +94,7 @@ impl Reach {
     /// How logs and errors name it.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::InCluster => "the cluster around us".to_owned(),
+            Self::InCluster(_) => "the cluster around us".to_owned(),
             Self::Kubeconfig(path) => path.display().to_string(),
             Self::Url { url, .. } => match parse_url(url) {
                 Ok(url) => url.host_str().unwrap_or_default().to_owned(),
@@ -95,30 +104,59 @@ impl Reach {
     }
 }
 
-/// The namespace that we run in.
-///
-/// # Errors
-/// We do not run in a cluster.
-pub(super) fn own_namespace() -> Result<String, Error> {
-    let name = std::fs::read_to_string(OWN_NAMESPACE)
-        .map_err(|error| Error(format!("could not determine the pod's namespace: {error}")))?;
-    if name.is_empty() {
-        return Err(Error("could not read own namespace name (empty file)".to_owned()));
+impl Surroundings {
+    pub(super) fn of_process() -> Self {
+        let text = |name| std::env::var(name).unwrap_or_default();
+        Self {
+            host: text("KUBERNETES_SERVICE_HOST"),
+            port: text("KUBERNETES_SERVICE_PORT"),
+            folder: "/var/run/secrets/kubernetes.io/serviceaccount".into(),
+        }
     }
-    Ok(name)
-}
 
-fn in_cluster() -> Result<Config, Error> {
-    for name in ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"] {
-        if std::env::var_os(name).is_none_or(|value| value.is_empty()) {
+    /// The namespace that we run in.
+    ///
+    /// # Errors
+    /// We do not run in a cluster.
+    pub(super) fn namespace(&self) -> Result<String, Error> {
+        let name = std::fs::read_to_string(self.folder.join("namespace"))
+            .map_err(|error| Error(format!("could not determine the pod's namespace: {error}")))?;
+        let name = name.trim();
+        if name.is_empty() {
+            return Err(Error("could not read own namespace name (empty file)".to_owned()));
+        }
+        Ok(name.to_owned())
+    }
+
+    /// As kube finds it, but for folders of one's own.
+    fn config(&self) -> Result<Config, Error> {
+        if self.host.is_empty() || self.port.is_empty() {
             return Err(Error(
                 "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and \
                  KUBERNETES_SERVICE_PORT must be defined"
                     .to_owned(),
             ));
         }
+        let bad =
+            |what: &dyn std::fmt::Display| Error(format!("unable to load in-cluster configuration: {what}"));
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let url = format!("https://{host}:{}", self.port);
+        let url: http::Uri = url.parse().map_err(|error| bad(&format!("{url}: {error}")))?;
+        let path = self.folder.join("ca.crt");
+        let unreadable = |error: &dyn std::fmt::Display| bad(&format!("{}: {error}", path.display()));
+        let text = std::fs::read(&path).map_err(|error| unreadable(&error))?;
+        let certificates = CertificateDer::pem_slice_iter(&text).map(|found| found.map(|der| der.to_vec()));
+        let certificates: Vec<Vec<u8>> =
+            certificates.collect::<Result<_, _>>().map_err(|error| unreadable(&error))?;
+        if certificates.is_empty() {
+            return Err(unreadable(&"it holds no certificate"));
+        }
+        let mut config = Config::new(url);
+        config.root_cert = Some(certificates);
+        config.root_cert_file = Some(path);
+        config.auth_info.token_file = Some(self.folder.join("token").to_string_lossy().into_owned());
+        Ok(config)
     }
-    Config::incluster().map_err(|error| Error(format!("unable to load in-cluster configuration: {error}")))
 }
 
 fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, Error> {

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, Error, Update, taken};
 use cluster::Cluster;
+use connect::Surroundings;
 use metrics::Events;
 use object::Kind;
 use state::State;
@@ -65,8 +66,17 @@ impl Discoverer {
         clusters: &Clusters,
         context: &Context,
     ) -> Result<Self, Error> {
-        let reach = connect::Reach::new(section)?;
-        let own = section.namespaces.own_namespace.then(connect::own_namespace).transpose()?;
+        Self::within(&Surroundings::of_process(), section, clusters, context)
+    }
+
+    fn within(
+        around: &Surroundings,
+        section: &KubernetesDiscovery,
+        clusters: &Clusters,
+        context: &Context,
+    ) -> Result<Self, Error> {
+        let reach = connect::Reach::new(section, around)?;
+        let own = section.namespaces.own_namespace.then(|| around.namespace()).transpose()?;
         Ok(Self {
             namespaces: namespaces(section, own),
             section: section.clone(),

@@ -61,11 +61,15 @@ fn clusters() -> Arc<Clusters> {
 }
 
 fn run(section: &KubernetesDiscovery, clusters: &Arc<Clusters>) -> Running {
+    run_within(&Surroundings::of_process(), section, clusters)
+}
+
+fn run_within(around: &Surroundings, section: &KubernetesDiscovery, clusters: &Arc<Clusters>) -> Running {
     let context = Context {
         health: Arc::new(Health::new("kubernetes")),
         metrics: Arc::new(super::super::Metrics::new("scrape")),
     };
-    let discoverer = Discoverer::new(section, clusters, &context).unwrap();
+    let discoverer = Discoverer::within(around, section, clusters, &context).unwrap();
     let (sender, updates) = mpsc::channel(16);
     let stop = CancellationToken::new();
     tokio::spawn(super::super::Discoverer::run(Box::new(discoverer), sender, stop.clone()));
@@ -139,7 +143,9 @@ async fn sections_share_one_watch_and_a_reload_asks_nothing() {
     drop(first);
     second.until(&[("pod/a/p", 3), ("pod/c/r", 1)]).await;
     for _ in 0..500 {
-        if clusters.get(&connect::Reach::new(&attached).unwrap()).n_watches() == 4 {
+        if clusters.get(&connect::Reach::new(&attached, &Surroundings::of_process()).unwrap()).n_watches()
+            == 4
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -525,6 +531,65 @@ async fn certificates_of_both_sides() {
     running.until(&[("pod/a/p", 1)]).await;
 }
 
+/// What a pod finds around it: the address in its environment, token, authority and namespace in files.
+#[tokio::test]
+async fn in_a_cluster() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(crate::http_client::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    let fake = Fake::default();
+    for namespace in ["own", "other"] {
+        fake.put(PODS, pod(namespace, "p", 1));
+    }
+    fake.with(|cluster| cluster.authorization = Some("Bearer first".to_owned()));
+    let url = fake.start_tls(config).await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let port = url.rsplit_once(':').unwrap().1.to_owned();
+    let around = Surroundings { host: "127.0.0.1".to_owned(), port, folder: folder.path().into() };
+    let mut section = KubernetesDiscovery { api_server: None, ..section(KubernetesRole::Pod, "") };
+    let made = |section: &KubernetesDiscovery| {
+        Discoverer::within(&around, section, &clusters(), &super::super::testing::context("kubernetes"))
+            .err()
+            .map(|error| error.to_string())
+    };
+    let ca = folder.path().join("ca.crt").display().to_string();
+    let start = format!("unable to load in-cluster configuration: {ca}: ");
+    assert!(made(&section).unwrap().starts_with(&start));
+    write("ca.crt", "nothing");
+    assert_eq!(made(&section).unwrap(), format!("{start}it holds no certificate"));
+    write("ca.crt", &certificate.pem());
+    assert_eq!(made(&section), None);
+    section.namespaces.own_namespace = true;
+    assert!(made(&section).unwrap().starts_with("could not determine the pod's namespace: "));
+    write("namespace", "");
+    assert_eq!(made(&section).unwrap(), "could not read own namespace name (empty file)");
+    write("namespace", "own\n");
+
+    // The token comes late, and is renewed while we run.
+    let mut running = run_within(&around, &section, &clusters());
+    let failure = running.until_failure(true).await.unwrap();
+    let start = "/api/v1/namespaces/own/pods: could not read the token file ";
+    assert!(failure.starts_with(start), "{failure}");
+    write("token", "first\n");
+    running.until(&[("pod/own/p", 1)]).await;
+    fake.with(|cluster| cluster.authorization = Some("Bearer second".to_owned()));
+    write("token", "second\n");
+    fake.break_watches();
+    fake.put(PODS, pod("own", "p", 2));
+    running.until(&[("pod/own/p", 2)]).await;
+    section.namespaces.own_namespace = false;
+    let mut all = run_within(&around, &section, &clusters());
+    all.until(&[("pod/own/p", 2), ("pod/other/p", 1)]).await;
+}
+
 #[tokio::test]
 async fn ways_that_lead_nowhere() {
     let folder = tempfile::tempdir().unwrap();
@@ -534,7 +599,9 @@ async fn ways_that_lead_nowhere() {
         kubeconfig_file: Some(path.clone()),
         ..section(KubernetesRole::Pod, "")
     };
-    let error = |section: &KubernetesDiscovery| connect::Reach::new(section).unwrap_err().to_string();
+    let nowhere = Surroundings { host: String::new(), port: "1".to_owned(), folder: folder.path().into() };
+    let error =
+        |section: &KubernetesDiscovery| connect::Reach::new(section, &nowhere).unwrap_err().to_string();
     assert!(error(&by_file).starts_with(&format!("could not read kubeconfig {}: ", path.display())));
     for text in ["users:\n- name: x\n  user: {token: s3cret\n", "users: s3cret\n", "- s3cret\n", "\"s3cret"] {
         std::fs::write(&path, text).unwrap();
