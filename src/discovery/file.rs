@@ -30,6 +30,9 @@ use super::{Context, Error, Metrics, Update, refresh, taken};
 /// Several events of one change (create, write, close, rename) are taken together within this time.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// A folder that is not there cannot be watched, so it is looked for.
+const ABSENCE: Duration = Duration::from_secs(2);
+
 /// The most bytes of one file; beyond it the file is refused rather than read into memory.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
@@ -57,6 +60,7 @@ impl Discoverer {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = ticks.tick() => {}
+                () = tokio::time::sleep(ABSENCE), if watch.is_partial => {}
                 () = changed.notified() => {
                     tokio::select! {
                         () = stop.cancelled() => break,
@@ -119,6 +123,8 @@ struct Watch {
     watcher: Option<notify::RecommendedWatcher>,
     /// Each folder with what it was when its watch was set: a folder that is replaced needs a new one.
     folders: BTreeMap<PathBuf, Option<(u64, u64)>>,
+    /// One of the folders is not there.
+    is_partial: bool,
 }
 
 impl Watch {
@@ -140,14 +146,16 @@ impl Watch {
             })
             .ok();
         let folders = globs.iter().map(|glob| (glob::folder(glob), None)).collect();
-        Self { watcher, folders }
+        Self { watcher, folders, is_partial: false }
     }
 
     /// Watches the folders that came to be or were replaced since the last time.
     fn renew(&mut self, context: &Context) {
         let Some(watcher) = &mut self.watcher else { return };
+        self.is_partial = false;
         for (folder, watched) in &mut self.folders {
             let now = std::fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()));
+            self.is_partial |= now.is_none();
             if now == *watched {
                 continue;
             }

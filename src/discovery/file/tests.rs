@@ -146,3 +146,31 @@ async fn renames_and_removals_are_noticed() {
     std::fs::remove_file(path("t.json")).unwrap();
     assert_eq!(running.next().await, ["none"]);
 }
+
+/// Without waiting for the poll: a folder that is exchanged, and one that is away for a while.
+#[tokio::test]
+async fn a_folder_that_is_replaced_is_watched_again() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name);
+    let version = |name: &str, target: &str| {
+        std::fs::create_dir(path(name)).unwrap();
+        std::fs::write(path(name).join("t.yml"), format!("- targets: [{target}]\n")).unwrap();
+    };
+    version("now", "h:1");
+    let mut running = Running::start(&path("now").join("*.yml"));
+    assert_eq!(running.next().await, ["h:1"]);
+    version("next", "h:2");
+    std::fs::rename(path("now"), path("old")).unwrap();
+    std::fs::rename(path("next"), path("now")).unwrap();
+    assert_eq!(running.next().await, ["h:2"]);
+    std::fs::write(path("now").join("t.yml"), "- targets: [h:3]\n").unwrap();
+    assert_eq!(running.next().await, ["h:3"]);
+    std::fs::remove_dir_all(path("now")).unwrap();
+    assert_eq!(running.next().await, ["none"]);
+    // Long enough for the last event of the old folder to be of no help.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    version("now", "h:4");
+    assert_eq!(running.next().await, ["h:4"]);
+    std::fs::write(path("now").join("t.yml"), "- targets: [h:5]\n").unwrap();
+    assert_eq!(running.next().await, ["h:5"]);
+}
