@@ -572,6 +572,10 @@ fn start_pair(program: &Path, folder: &Path, data: &Path) -> Pair {
     plain.until("/api/v1/rules", |reply| {
         !reply.body.contains("0001-01-01") && reply.body.contains("firing") && reply.body.contains("pending")
     });
+    // The series of alerts come with the second evaluation, when states have been restored.
+    plain.until(&query("count({__name__=~\"ALERTS|ALERTS_FOR_STATE\"}) == 6"), |reply| {
+        reply.body.contains("\"value\"")
+    });
     plain.until("/api/v1/alertmanagers", |reply| reply.body.contains("http"));
     Pair { plain, prefixed }
 }
