@@ -570,11 +570,18 @@ impl<'a, A: Appender + ?Sized> Pass<'a, A> {
         t: Timestamp,
         value: &mut Sampled<'_>,
     ) -> Result<Option<SeriesRef>, Error> {
-        if let Sampled::Native(native) = value
-            && !self.resolution.fit(native).map_err(AppendError::from)?
-        {
-            self.exceeded_buckets = true;
-            return Ok(None);
+        if let Sampled::Native(native) = value {
+            match self.resolution.fit(native) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.exceeded_buckets = true;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    self.counts.kept -= 1;
+                    return Err(explain(error.into(), value));
+                }
+            }
         }
         let is_mark = matches!(value, Sampled::Float(v) if is_stale(*v));
         if self.n_left == 0 && !is_mark {
