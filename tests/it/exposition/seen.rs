@@ -269,7 +269,14 @@ pub(super) fn collect(
                     .find(|(labels, _)| labels.starts_with("{__name__=\"up\"") || labels.starts_with("up{"));
                 let n_down =
                     up.map_or(0, |(_, samples)| samples.iter().filter(|s| s.ends_with(" 0.0")).count());
-                seen.failures = Some(of_case.iter().take(n_down).cloned().collect());
+                let mut of_bodies: Vec<_> = of_case.iter().take(n_down).cloned().collect();
+                // Those of the last body fill the places of bodies that could be had and not be taken in.
+                while let [.., before, last] = of_bodies.as_slice()
+                    && before == last
+                {
+                    of_bodies.pop();
+                }
+                seen.failures = Some(of_bodies);
             }
             seen
         })
