@@ -365,7 +365,10 @@ impl Seen {
 
 /// A sample without what its neighbours in a chunk make of it: the hint and the empty buckets of a histogram.
 fn outline(sample: &str) -> String {
-    let of_buckets = sample.split_once(" + [").map_or(sample, |(outline, _)| outline);
+    let mut of_buckets = sample.split_once(" + [").map_or(sample, |(outline, _)| outline).to_owned();
+    if let Some((_, since)) = sample.split_once("} since ") {
+        of_buckets.push_str(since);
+    }
     of_buckets.replace(" NotCounterReset ", " Unknown ").replace(" CounterReset ", " Unknown ")
 }
 
