@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     }
     if args.peek().is_some_and(|word| word == "check") {
         telemetry::init(Log { level: LevelFilter::WARN, json: false });
-        return ferula::cli::check::run(args);
+        return ferula::check::run(args);
     }
     let values = match Values::parse(std::env::args_os()) {
         Ok(values) => values,

@@ -108,9 +108,11 @@ fn a_warm_pass_over_openmetrics_allocates_for_one_exemplar_at_most() {
 #[test]
 fn a_warm_pass_over_protobuf_allocates_nothing_per_sample() {
     let options = HistogramOptions { native: true, ..HistogramOptions::default() };
-    for (make, per_metric) in
-        [(exposition::counters as fn(u64) -> Vec<u8>, 1), (exposition::classic, 13), (exposition::native, 1)]
-    {
+    for (name, make, per_metric) in [
+        ("counters", exposition::counters as fn(u64) -> Vec<u8>, 1),
+        ("classic", exposition::classic, 13),
+        ("native", exposition::native, 1),
+    ] {
         let warm = |n| {
             let all = passes_with(&make(n), Format::Protobuf, options, Extras::default());
             assert!(all[0].0 > usize::try_from(n).expect("it is small"), "the counter counts: {all:?}");
@@ -119,7 +121,7 @@ fn a_warm_pass_over_protobuf_allocates_nothing_per_sample() {
             all[1].0
         };
         let (few, many) = (warm(100), warm(1000));
-        assert!(few <= 40 && many == few, "{few} allocations for 100 metrics, {many} for 1000");
+        assert!(few <= 40 && many == few, "{name}: {few} allocations for 100 metrics, {many} for 1000");
     }
 }
 

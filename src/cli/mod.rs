@@ -1,5 +1,4 @@
 //! The command line.
 
-pub mod check;
 pub mod flags;
 pub mod tsdb;

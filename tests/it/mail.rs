@@ -124,7 +124,8 @@ fn a_dead_machine_becomes_one_mail_per_group_and_its_return_another() {
     // The series of alerts are written from the second evaluation on, when states have been restored.
     until_true("two evaluations", || {
         let (_, metrics) = server.get("/metrics");
-        let lines = metrics.lines().filter(|line| line.starts_with("prometheus_rule_group_iterations_total{"));
+        let lines =
+            metrics.lines().filter(|line| line.starts_with("prometheus_rule_group_iterations_total{"));
         let count = |line: &str| line.rsplit(' ').next().and_then(|text| text.parse::<f64>().ok());
         lines.filter_map(count).sum::<f64>() >= 3.0
     });

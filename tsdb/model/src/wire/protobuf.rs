@@ -200,12 +200,12 @@ impl<'a> Parser<'a> {
         if name.is_empty() || std::str::from_utf8(name).is_err() {
             return Err(format!("invalid metric name: {}", String::from_utf8_lossy(name)));
         }
-        let (shown, help) = (crate::quote::go_quote(name), self.family.help);
+        let (shown, help) = (|| crate::quote::go_quote(name), self.family.help);
         if std::str::from_utf8(help).is_err() {
-            return Err(format!("invalid help for metric {shown}: {}", String::from_utf8_lossy(help)));
+            return Err(format!("invalid help for metric {}: {}", shown(), String::from_utf8_lossy(help)));
         }
         if kind_of(self.family.kind).is_none() {
-            return Err(format!("unknown metric type for metric {shown}: {}", self.family.kind));
+            return Err(format!("unknown metric type for metric {}: {}", shown(), self.family.kind));
         }
         self.state = State::Help;
         Ok(Some(Item::Said(Entry::Help { family: name, text: Cow::Borrowed(help) })))
