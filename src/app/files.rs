@@ -28,6 +28,9 @@ impl Files {
         let path = &flags.config_file;
         let config = config::prometheus::load_with(path, &defaults(flags))
             .with_context(|| format!("couldn't load configuration (--config.file=\"{}\")", path.display()))?;
+        if let Some(text) = config::prometheus::remote::duplicate(&config.remote_write, &config.remote_read) {
+            anyhow::bail!("couldn't load configuration (--config.file=\"{}\"): {text}", path.display());
+        }
         let rules = load_rules(&config.rule_files)?;
         let alertmanager = match &flags.alertmanager_config_file {
             Some(path) => Some(Arc::new(config::alertmanager::load(path).with_context(|| {
