@@ -4,18 +4,18 @@
 
 mod decode;
 mod print;
+mod receivers;
+mod time_interval;
 
 pub use decode::{load, parse};
+pub use receivers::*;
+pub use time_interval::{DayRange, TimeInterval};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::Matcher;
-
-use crate::Secret;
-use crate::http_client::{HttpClient, SecretSource, Tls};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -25,6 +25,8 @@ pub struct Config {
     pub inhibit_rules: Vec<InhibitRule>,
     /// Globs of template files, joined to the directory of the file.
     pub templates: Vec<String>,
+    /// By name; a name may stand for several, any of which may hold.
+    pub time_intervals: BTreeMap<String, Vec<TimeInterval>>,
     /// The whole configuration as YAML, secrets masked.
     pub text: String,
     /// What was accepted but has no effect, for the log.
@@ -43,60 +45,22 @@ pub struct Route {
     pub matchers: Vec<Matcher>,
     /// Go on to the next sibling after a match.
     pub continue_matching: bool,
+    /// Names of intervals in which nobody is told; not inherited.
+    pub mute_time_intervals: Vec<String>,
+    /// Names of the only intervals in which somebody is told; empty for always; not inherited.
+    pub active_time_intervals: Vec<String>,
+    /// Templates over the data of a group, those of the parents merged in.
+    pub labels: BTreeMap<String, String>,
     pub routes: Vec<Route>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Receiver {
-    pub name: String,
-    pub email: Vec<Email>,
-    pub webhook: Vec<Webhook>,
-}
-
-#[derive(Clone, Debug)]
 pub struct InhibitRule {
+    /// Empty for none.
+    pub name: String,
     pub source_matchers: Vec<Matcher>,
     pub target_matchers: Vec<Matcher>,
     pub equal: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Email {
-    pub send_resolved: bool,
-    pub to: String,
-    pub from: String,
-    /// The name given in EHLO.
-    pub hello: String,
-    /// `host:port`; port 465 means implicit TLS.
-    pub smarthost: String,
-    pub auth_username: String,
-    pub auth_password: SecretSource,
-    pub auth_secret: Secret,
-    /// Used instead of `auth_secret` when set.
-    pub auth_secret_file: Option<PathBuf>,
-    pub auth_identity: String,
-    /// STARTTLS is demanded; without it a server that offers none is used in the clear.
-    pub require_tls: bool,
-    /// `None` for implicit TLS on port 465 only.
-    pub force_implicit_tls: Option<bool>,
-    pub tls: Tls,
-    /// Templates by canonical header name, `Subject` among them.
-    pub headers: BTreeMap<String, String>,
-    /// Templates of the parts; empty for none.
-    pub html: String,
-    pub text: String,
-}
-
-#[derive(Clone, Debug)]
-pub struct Webhook {
-    pub send_resolved: bool,
-    pub url: Secret,
-    /// Used instead of `url` when set.
-    pub url_file: Option<PathBuf>,
-    pub http: HttpClient,
-    /// The most alerts in one message, 0 for all.
-    pub max_alerts: u64,
-    pub timeout: Duration,
 }
 
 #[cfg(test)]

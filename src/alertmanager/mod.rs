@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use config::alertmanager::Config;
+use config::alertmanager::{Config, Integration};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use model::Matcher;
@@ -48,8 +48,8 @@ use dispatch::{Dispatcher, Flush, Flushed};
 use inhibit::Inhibitor;
 use metrics::Metrics;
 use nflog::{Entry, Log, decide};
+use notify::Message;
 use notify::templates::Templates;
-use notify::{Integration, Message};
 use route::Routes;
 pub use silence::SilenceError;
 use silence::{PostedSilence, Silences};
@@ -270,8 +270,8 @@ impl Alertmanager {
         let succeeded = if kept.is_empty() {
             true
         } else {
-            let sends = notify::integrations(&flush.receiver)
-                .map(|(integration, index)| self.notify(&flush, &kept, integration, index));
+            let integrations = flush.receiver.integrations.iter();
+            let sends = integrations.map(|integration| self.notify(&flush, &kept, integration));
             join_all(sends).await.into_iter().all(|ok| ok)
         };
         self.state.lock().dispatcher.finish(&flush, succeeded);
@@ -291,31 +291,27 @@ impl Alertmanager {
     }
 
     /// Tells one integration, if it has not been told before; whether it now knows.
-    async fn notify(
-        &self,
-        flush: &Flush,
-        kept: &[Flushed],
-        integration: Integration<'_>,
-        index: usize,
-    ) -> bool {
+    async fn notify(&self, flush: &Flush, kept: &[Flushed], integration: &Integration) -> bool {
         let now = self.clock.now();
-        let key = Log::key(&flush.key, &flush.receiver.name, integration.name(), index);
+        let kind = integration.notifier.name();
+        let key = Log::key(&flush.key, &flush.receiver.name, kind, integration.index);
         let (firing, resolved) = stage::split(kept);
-        let (reason, templates, thread) = {
+        let (reason, templates, memory) = {
             let state = self.state.lock();
             let entry = state.log.get(&key);
-            let send_resolved = integration.send_resolved();
+            let send_resolved = integration.send_resolved;
             let reason = decide(entry, &firing, &resolved, send_resolved, flush.repeat_interval, now);
             let Some(reason) = reason else { return true };
-            let thread =
-                entry.filter(|_| reason != nflog::Reason::First).and_then(|entry| entry.thread.clone());
-            (reason, Arc::clone(&state.templates), thread)
+            // A new life of the group begins without memories.
+            let entry = entry.filter(|_| reason != nflog::Reason::First);
+            let memory = entry.map(|entry| entry.memory.clone()).unwrap_or_default();
+            (reason, Arc::clone(&state.templates), memory)
         };
         let mut alerts = kept.to_vec();
-        if !integration.send_resolved() {
+        if !integration.send_resolved {
             alerts.retain(|flushed| !flushed.is_resolved);
         }
-        let mut sent_thread = thread.clone();
+        let mut left = memory.clone();
         // Where only ends are to be told and the receiver does not care, it counts as told.
         if !alerts.is_empty() {
             let message = Message::new(
@@ -324,25 +320,20 @@ impl Alertmanager {
                 &alerts,
                 reason,
                 (&templates, &self.options.external_url, now),
-                thread,
+                memory,
             );
             let outcome = notify::deliver(integration, &message, flush.timeout).await;
-            self.metrics.note_outcome(integration.name(), &outcome);
+            self.metrics.note_outcome(kind, &outcome);
             let receiver = &flush.receiver.name;
             match outcome.result {
-                Ok(thread) => {
-                    tracing::debug!(
-                        receiver,
-                        integration = integration.name(),
-                        group = flush.key,
-                        "notified"
-                    );
-                    sent_thread = thread;
+                Ok(sent) => {
+                    tracing::debug!(receiver, integration = kind, group = flush.key, "notified");
+                    left = sent.memory;
                 }
                 Err(failure) => {
                     tracing::error!(
                         receiver,
-                        integration = integration.name(),
+                        integration = kind,
                         group = flush.key,
                         attempts = outcome.requests,
                         error = %failure,
@@ -352,7 +343,7 @@ impl Alertmanager {
                 }
             }
         }
-        let entry = Entry { at: now, expires_at: now, firing, resolved, thread: sent_thread };
+        let entry = Entry { at: now, expires_at: now, firing, resolved, memory: left };
         self.state.lock().log.put(key, entry, flush.repeat_interval, self.options.retention);
         self.is_dirty.store(true, Ordering::Relaxed);
         true
@@ -591,7 +582,7 @@ impl Expose for Alertmanager {
             (
                 "alertmanager_integrations",
                 "Number of configured integrations.",
-                state.config.receivers.iter().map(|receiver| notify::integrations(receiver).count()).sum(),
+                state.config.receivers.iter().map(|receiver| receiver.integrations.len()).sum(),
             ),
             (
                 "alertmanager_inhibition_rules",

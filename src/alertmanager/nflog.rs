@@ -20,14 +20,20 @@ pub struct Entry {
     /// Fingerprints of the alerts that were told as firing, and as resolved.
     pub firing: BTreeSet<u64>,
     pub resolved: BTreeSet<u64>,
-    pub thread: Option<Thread>,
+    /// What the integration wants to find again at its next message of this life of the group.
+    #[serde(default)]
+    pub memory: Memory,
 }
 
-/// The e-mails of one life of a group, to be answered by the next.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Thread {
-    pub root: String,
-    pub last: String,
+/// Values by name that an integration keeps from message to message. Compat: `receiver_data`.
+pub type Memory = BTreeMap<String, Datum>;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Datum {
+    Int(i64),
+    Double(f64),
+    Text(String),
 }
 
 /// Why a notification is sent, in upstream's words.

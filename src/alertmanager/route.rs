@@ -48,9 +48,9 @@ impl Routes {
         let id = format!("{parent_id}{slash}{own}/{index}");
         let receiver = config.receivers.iter().find(|receiver| receiver.name == route.receiver);
         // A loaded configuration names receivers that exist; one made by hand gets a sink.
-        let receiver = receiver.cloned().unwrap_or_else(|| {
-            Arc::new(Receiver { name: route.receiver.clone(), email: Vec::new(), webhook: Vec::new() })
-        });
+        let receiver = receiver
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Receiver { name: route.receiver.clone(), ..Receiver::default() }));
         self.nodes.push(Node {
             key: key.clone(),
             id: id.clone(),

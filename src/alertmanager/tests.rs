@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Secret;
-use config::alertmanager::{Config, InhibitRule, Receiver, Route, Webhook};
-use config::http_client::HttpClient;
+use config::alertmanager::{Config, InhibitRule, Integration, Notifier, Receiver, Route, Webhook};
+use config::http_client::{HttpClient, SecretSource};
 use jiff::Timestamp;
 use model::{MatchOp, Matcher};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +16,7 @@ use super::alert::{Alert, Fingerprint, LabelSet, PostedAlert, display};
 use super::api::AlertFilter;
 use super::clock::{Clock, SystemClock, after};
 use super::dispatch::Dispatcher;
-use super::nflog::{Entry, Log, Reason, decide};
+use super::nflog::{Entry, Log, Memory, Reason, decide};
 use super::route::Routes;
 use super::silence::{PostedSilence, SilenceError};
 use super::{Alertmanager, Options};
@@ -39,6 +39,9 @@ fn equal(name: &str, value: &str) -> Matcher {
 
 fn route(receiver: &str, matchers: Vec<Matcher>, routes: Vec<Route>) -> Route {
     Route {
+        mute_time_intervals: Vec::new(),
+        active_time_intervals: Vec::new(),
+        labels: LabelSet::new(),
         receiver: receiver.to_owned(),
         group_by: Some(vec!["alertname".to_owned()]),
         group_wait: secs(30),
@@ -52,6 +55,7 @@ fn route(receiver: &str, matchers: Vec<Matcher>, routes: Vec<Route>) -> Route {
 
 fn config(route: Route, receivers: Vec<Receiver>) -> Config {
     Config {
+        time_intervals: std::collections::BTreeMap::new(),
         resolve_timeout: secs(300),
         route,
         receivers: receivers.into_iter().map(Arc::new).collect(),
@@ -63,7 +67,7 @@ fn config(route: Route, receivers: Vec<Receiver>) -> Config {
 }
 
 fn sink(name: &str) -> Receiver {
-    Receiver { name: name.to_owned(), email: Vec::new(), webhook: Vec::new() }
+    Receiver { name: name.to_owned(), ..Receiver::default() }
 }
 
 fn alert(pairs: &[(&str, &str)], starts: i64, ends: i64) -> Alert {
@@ -187,7 +191,7 @@ fn notifications_are_not_repeated_too_early() {
         expires_at: at(0),
         firing: set(firing),
         resolved: set(resolved),
-        thread: None,
+        memory: Memory::new(),
     };
     let cases: [Case; 12] = [
         (None, &[1], &[], true, 1, Some(Reason::First)),
@@ -347,6 +351,7 @@ fn silences_live_and_survive_a_restart() {
 fn firing_alerts_inhibit_others() {
     let mut inhibiting = config(route("r", Vec::new(), Vec::new()), vec![sink("r")]);
     inhibiting.inhibit_rules.push(InhibitRule {
+        name: String::new(),
         source_matchers: vec![equal("severity", "critical")],
         target_matchers: vec![Matcher::new(MatchOp::Re, "severity", "warning|critical").unwrap()],
         equal: vec!["cluster".to_owned()],
@@ -475,15 +480,18 @@ async fn tells_a_webhook_once_per_group() {
     let (url, mut messages) = webhook_server(vec![503]).await;
     let receiver = Receiver {
         name: "hook".to_owned(),
-        email: Vec::new(),
-        webhook: vec![Webhook {
+        integrations: vec![Integration {
+            index: 0,
             send_resolved: true,
-            url: Secret::new(url),
-            http: HttpClient::default(),
-            url_file: None,
-            max_alerts: 2,
-            timeout: Duration::ZERO,
+            notifier: Notifier::Webhook(Box::new(Webhook {
+                url: SecretSource::Inline(Secret::new(url)),
+                http: HttpClient::default(),
+                max_alerts: 2,
+                timeout: Duration::ZERO,
+                payload: None,
+            })),
         }],
+        ..Receiver::default()
     };
     let mut root = route("hook", Vec::new(), Vec::new());
     root.group_wait = Duration::from_millis(20);

@@ -10,7 +10,10 @@ use std::time::Duration;
 use model::quote::go_quote;
 use model::{MatchOp, Matcher};
 
-use super::{Config, Email, InhibitRule, Receiver, Route, Webhook, print};
+use super::{
+    Config, Email, EmailExtensions, InhibitRule, Integration, Layout, Notifier, Receiver, Route, Webhook,
+    print,
+};
 use crate::http_client::decode::{HttpFields, canonical_header, decode_tls, secret_source};
 use crate::http_client::{HttpClient, SecretSource, Tls};
 use crate::relabel::NameScheme;
@@ -191,6 +194,9 @@ impl RawConfig {
             repeat_interval: Duration::from_hours(4),
             matchers: Vec::new(),
             continue_matching: false,
+            mute_time_intervals: Vec::new(),
+            active_time_intervals: Vec::new(),
+            labels: BTreeMap::new(),
             routes: Vec::new(),
         });
         let mut config = Config {
@@ -199,6 +205,7 @@ impl RawConfig {
             route,
             receivers,
             inhibit_rules: self.inhibit_rules,
+            time_intervals: BTreeMap::new(),
             templates: self.templates.iter().map(|path| paths::join(base, path)).collect(),
             warnings: std::mem::take(&mut decoder.warnings),
         };
@@ -485,6 +492,9 @@ impl RawRoute {
             repeat_interval: self.repeat_interval.unwrap_or(parent.repeat_interval),
             matchers: self.matchers.clone(),
             continue_matching: self.continue_matching,
+            mute_time_intervals: Vec::new(),
+            active_time_intervals: Vec::new(),
+            labels: BTreeMap::new(),
             routes: Vec::new(),
         };
         route.routes = self.routes.iter().map(|child| child.resolve(&route)).collect();
@@ -545,11 +555,15 @@ fn decode_matchers(decoder: &mut Decoder, node: &Node, out: &mut Vec<Matcher>) -
 }
 
 fn decode_inhibit_rule(decoder: &mut Decoder, node: &Node) -> Decoded<InhibitRule> {
-    let mut rule =
-        InhibitRule { source_matchers: Vec::new(), target_matchers: Vec::new(), equal: Vec::new() };
+    let mut rule = InhibitRule {
+        name: String::new(),
+        source_matchers: Vec::new(),
+        target_matchers: Vec::new(),
+        equal: Vec::new(),
+    };
     let ok = decoder.fields(node, "config.plain", &mut |decoder, key, value| {
         match key {
-            "name" => drop(String::decode(decoder, value)?),
+            "name" => decoder.set(value, &mut rule.name)?,
             "source_match" => decode_match(decoder, value, MatchOp::Eq, &mut rule.source_matchers)?,
             "source_match_re" => decode_match(decoder, value, MatchOp::Re, &mut rule.source_matchers)?,
             "source_matchers" => decode_matchers(decoder, value, &mut rule.source_matchers)?,
@@ -579,6 +593,7 @@ struct RawReceiver {
 
 struct RawEmail {
     pos: Pos,
+    send_resolved: bool,
     smtp: Smtp,
     hello: String,
     require_tls: Option<bool>,
@@ -587,6 +602,7 @@ struct RawEmail {
 }
 
 struct RawWebhook {
+    send_resolved: bool,
     http: Option<HttpClient>,
     config: Webhook,
 }
@@ -634,12 +650,19 @@ impl RawReceiver {
     }
 
     fn resolve(self, global: &RawGlobal) -> Result<Receiver, Issue> {
-        let email = self.email.into_iter().map(|email| email.resolve(global));
-        let webhook = self.webhook.into_iter().map(|raw| {
+        let mut integrations = Vec::new();
+        for (index, raw) in self.webhook.into_iter().enumerate() {
             let http = raw.http.or_else(|| global.http.clone()).unwrap_or_default();
-            Webhook { http, ..raw.config }
-        });
-        Ok(Receiver { name: self.name, email: email.collect::<Result<_, _>>()?, webhook: webhook.collect() })
+            let notifier = Notifier::Webhook(Box::new(Webhook { http, ..raw.config }));
+            integrations.push(Integration { index, send_resolved: raw.send_resolved, notifier });
+        }
+        for (index, raw) in self.email.into_iter().enumerate() {
+            let send_resolved = raw.send_resolved;
+            let notifier = Notifier::Email(Box::new(raw.resolve(global)?));
+            integrations.push(Integration { index, send_resolved, notifier });
+        }
+        let labels = BTreeMap::from([("name".to_owned(), self.name.clone())]);
+        Ok(Receiver { name: self.name, labels, integrations })
     }
 }
 
@@ -654,34 +677,37 @@ impl RawEmail {
     fn decode(decoder: &mut Decoder, base: &Path, node: &Node) -> Decoded<Self> {
         let mut raw = Self {
             pos: node.pos,
+            send_resolved: false,
             smtp: Smtp::default(),
             hello: String::new(),
             require_tls: None,
             tls: None,
             config: Email {
-                send_resolved: false,
                 to: String::new(),
                 from: String::new(),
                 hello: String::new(),
                 smarthost: String::new(),
                 auth_username: String::new(),
                 auth_password: SecretSource::Inline(Secret::default()),
-                auth_secret: Secret::default(),
-                auth_secret_file: None,
+                auth_secret: SecretSource::Inline(Secret::default()),
                 auth_identity: String::new(),
                 require_tls: true,
                 force_implicit_tls: None,
                 tls: Tls::default(),
                 headers: BTreeMap::new(),
+                has_subject: false,
                 html: DEFAULT_HTML.to_owned(),
                 text: String::new(),
+                threading: None,
+                layout: Layout::Alertmanager,
+                extensions: EmailExtensions::default(),
             },
         };
         let email = &mut raw.config;
         let mut headers: BTreeMap<String, String> = BTreeMap::new();
         let ok = decoder.fields(node, "config.plain", &mut |decoder, key, value| {
             match key {
-                "send_resolved" => decoder.set(value, &mut email.send_resolved)?,
+                "send_resolved" => decoder.set(value, &mut raw.send_resolved)?,
                 "to" => decoder.set(value, &mut email.to)?,
                 "hello" => decoder.set(value, &mut raw.hello)?,
                 "require_tls" if value.is_null() => raw.require_tls = None,
@@ -746,6 +772,7 @@ impl RawEmail {
             return Err(Issue::new(self.pos, text));
         }
         let mut email = self.config;
+        email.has_subject = email.headers.contains_key("Subject");
         let defaults =
             [("Subject", DEFAULT_SUBJECT), ("To", email.to.as_str()), ("From", smtp.from.as_str())];
         for (name, value) in defaults {
@@ -757,12 +784,11 @@ impl RawEmail {
         email.tls = self.tls.or_else(|| global.smtp_tls.clone()).unwrap_or_default();
         // Paths were joined to their directory when they were read.
         email.auth_password = secret_source(Path::new(""), smtp.auth_password, &smtp.auth_password_file);
-        email.auth_secret_file = paths::join_path(Path::new(""), &smtp.auth_secret_file);
+        email.auth_secret = secret_source(Path::new(""), smtp.auth_secret, &smtp.auth_secret_file);
         Ok(Email {
             from: smtp.from,
             smarthost: smtp.smarthost,
             auth_username: smtp.auth_username,
-            auth_secret: smtp.auth_secret,
             auth_identity: smtp.auth_identity,
             ..email
         })
@@ -773,21 +799,22 @@ impl RawWebhook {
     fn decode(decoder: &mut Decoder, base: &Path, node: &Node) -> Decoded<Self> {
         let mut http = None;
         let mut url_file = String::new();
+        let mut url = Secret::default();
+        let mut send_resolved = true;
         let mut webhook = Webhook {
-            send_resolved: true,
-            url: Secret::default(),
-            url_file: None,
+            url: SecretSource::Inline(Secret::default()),
             http: HttpClient::default(),
             max_alerts: 0,
             timeout: Duration::ZERO,
+            payload: None,
         };
         let ok = decoder.fields(node, "config.plain", &mut |decoder, key, value| {
             match key {
-                "send_resolved" => decoder.set(value, &mut webhook.send_resolved)?,
+                "send_resolved" => decoder.set(value, &mut send_resolved)?,
                 "http_config" => http = decode_http(decoder, base, value)?,
                 "url" => {
-                    decoder.set(value, &mut webhook.url)?;
-                    check_url(webhook.url.expose()).map_err(|text| Issue::new(value.pos, text))?;
+                    decoder.set(value, &mut url)?;
+                    check_url(url.expose()).map_err(|text| Issue::new(value.pos, text))?;
                 }
                 "url_file" => url_file = decode_path(decoder, base, value)?,
                 "max_alerts" => decoder.set(value, &mut webhook.max_alerts)?,
@@ -804,13 +831,13 @@ impl RawWebhook {
             return Ok(None);
         }
         let fail = |text: &str| Err(Issue::new(node.pos, text));
-        match (webhook.url.is_empty(), url_file.is_empty()) {
+        match (url.is_empty(), url_file.is_empty()) {
             (true, true) => return fail("one of url or url_file must be configured"),
             (false, false) => return fail("at most one of url & url_file must be configured"),
             _ => {}
         }
-        webhook.url_file = paths::join_path(Path::new(""), &url_file);
-        Ok(Some(Self { http, config: webhook }))
+        webhook.url = secret_source(Path::new(""), url, &url_file);
+        Ok(Some(Self { send_resolved, http, config: webhook }))
     }
 }
 

@@ -3,12 +3,11 @@
 //! Compat: alertmanager `config`, `Config.String`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use model::Matcher;
 
 use super::decode::{RawGlobal, RawRoute};
-use super::{Config, Email, Webhook};
+use super::{Config, Email, Notifier, Receiver, Webhook};
 use crate::http_client::print as http;
 use crate::http_client::{HttpClient, Tls};
 use crate::yaml::Out;
@@ -30,13 +29,30 @@ pub(super) fn print(config: &Config, route: &RawRoute, global: &RawGlobal) -> St
         let mut inner = Fields::default();
         inner
             .put("name", receiver.name.as_str())
-            .some("email_configs", Out::List(receiver.email.iter().map(email).collect()))
-            .some("webhook_configs", Out::List(receiver.webhook.iter().map(webhook).collect()));
+            .some(
+                "email_configs",
+                list(receiver, |notifier, resolved| match notifier {
+                    Notifier::Email(config) => Some(email(config, resolved)),
+                    _ => None,
+                }),
+            )
+            .some(
+                "webhook_configs",
+                list(receiver, |notifier, resolved| match notifier {
+                    Notifier::Webhook(config) => Some(webhook(config, resolved)),
+                    _ => None,
+                }),
+            );
         inner.into_out()
     });
     fields.some("receivers", Out::List(receivers.collect()));
     fields.put("templates", config.templates.iter().cloned().collect::<Out>());
     print_yaml(&fields.into_out())
+}
+
+fn list(receiver: &Receiver, print: impl Fn(&Notifier, bool) -> Option<Out>) -> Out {
+    let printed = receiver.integrations.iter();
+    Out::List(printed.filter_map(|one| print(&one.notifier, one.send_resolved)).collect())
 }
 
 fn print_global(global: &RawGlobal) -> Out {
@@ -95,23 +111,18 @@ fn print_route(route: &RawRoute) -> Out {
     fields.into_out()
 }
 
-fn path_text(path: Option<&Path>) -> String {
-    path.map_or_else(String::new, |path| path.to_string_lossy().into_owned())
-}
-
-fn email(email: &Email) -> Out {
+fn email(email: &Email, send_resolved: bool) -> Out {
     let mut fields = Fields::default();
     fields
-        .put("send_resolved", email.send_resolved)
+        .put("send_resolved", send_resolved)
         .some("to", email.to.as_str())
         .some("from", email.from.as_str())
         .some("hello", email.hello.as_str())
         .some("smarthost", email.smarthost.as_str())
         .some("auth_username", email.auth_username.as_str());
     http::print_secret(&mut fields, "auth_password", &email.auth_password);
+    http::print_secret(&mut fields, "auth_secret", &email.auth_secret);
     fields
-        .some("auth_secret", masked(email.auth_secret.is_empty()))
-        .some("auth_secret_file", path_text(email.auth_secret_file.as_deref()).as_str())
         .some("auth_identity", email.auth_identity.as_str())
         .some("headers", print_map(&email.headers))
         .some("html", email.html.as_str())
@@ -128,14 +139,10 @@ fn print_map(map: &BTreeMap<String, String>) -> Out {
     Out::Map(map.iter().map(|(key, value)| (key.clone(), Out::Text(value.clone()))).collect())
 }
 
-fn webhook(webhook: &Webhook) -> Out {
+fn webhook(webhook: &Webhook, send_resolved: bool) -> Out {
     let mut fields = Fields::default();
-    fields
-        .put("send_resolved", webhook.send_resolved)
-        .put("http_config", print_http(&webhook.http))
-        .some("url", masked(webhook.url.is_empty()))
-        .some("url_file", path_text(webhook.url_file.as_deref()).as_str())
-        .put("max_alerts", webhook.max_alerts)
-        .put("timeout", webhook.timeout);
+    fields.put("send_resolved", send_resolved).put("http_config", print_http(&webhook.http));
+    http::print_secret(&mut fields, "url", &webhook.url);
+    fields.put("max_alerts", webhook.max_alerts).put("timeout", webhook.timeout);
     fields.into_out()
 }

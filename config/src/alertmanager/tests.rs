@@ -70,6 +70,9 @@ fn everything_supported() {
                 repeat_interval: 14400s,
                 matchers: [],
                 continue_matching: false,
+                mute_time_intervals: [],
+                active_time_intervals: [],
+                labels: {},
                 routes: [
                     Route {
                         receiver: "b",
@@ -83,6 +86,9 @@ fn everything_supported() {
                             zone!="z",
                         ],
                         continue_matching: true,
+                        mute_time_intervals: [],
+                        active_time_intervals: [],
+                        labels: {},
                         routes: [
                             Route {
                                 receiver: "b",
@@ -97,6 +103,9 @@ fn everything_supported() {
                                     job="x",
                                 ],
                                 continue_matching: false,
+                                mute_time_intervals: [],
+                                active_time_intervals: [],
+                                labels: {},
                                 routes: [],
                             },
                         ],
@@ -106,152 +115,203 @@ fn everything_supported() {
             [
                 Receiver {
                     name: "a",
-                    email: [
-                        Email {
+                    labels: {
+                        "name": "a",
+                    },
+                    integrations: [
+                        Integration {
+                            index: 0,
                             send_resolved: false,
-                            to: "x@example.org, y@example.org",
-                            from: "am@example.org",
-                            hello: "localhost",
-                            smarthost: "mail.example.org:587",
-                            auth_username: "u",
-                            auth_password: Inline(
-                                <secret>,
+                            notifier: Email(
+                                Email {
+                                    to: "x@example.org, y@example.org",
+                                    from: "am@example.org",
+                                    hello: "localhost",
+                                    smarthost: "mail.example.org:587",
+                                    auth_username: "u",
+                                    auth_password: Inline(
+                                        <secret>,
+                                    ),
+                                    auth_secret: Inline(
+                                        <secret>,
+                                    ),
+                                    auth_identity: "",
+                                    require_tls: true,
+                                    force_implicit_tls: None,
+                                    tls: Tls {
+                                        ca: None,
+                                        cert: None,
+                                        key: None,
+                                        server_name: None,
+                                        insecure_skip_verify: false,
+                                        min_version: None,
+                                        max_version: None,
+                                    },
+                                    headers: {
+                                        "From": "am@example.org",
+                                        "Subject": "hello",
+                                        "To": "x@example.org, y@example.org",
+                                    },
+                                    has_subject: true,
+                                    html: "{{ template \"email.default.html\" . }}",
+                                    text: "",
+                                    threading: None,
+                                    layout: Alertmanager,
+                                    extensions: EmailExtensions {
+                                        max_alerts: 20,
+                                        timezone: "",
+                                        has_actions: true,
+                                        has_graphs: true,
+                                        is_auth_optional: true,
+                                        auth_token: None,
+                                    },
+                                },
                             ),
-                            auth_secret: <secret>,
-                            auth_secret_file: None,
-                            auth_identity: "",
-                            require_tls: true,
-                            force_implicit_tls: None,
-                            tls: Tls {
-                                ca: None,
-                                cert: None,
-                                key: None,
-                                server_name: None,
-                                insecure_skip_verify: false,
-                                min_version: None,
-                                max_version: None,
-                            },
-                            headers: {
-                                "From": "am@example.org",
-                                "Subject": "hello",
-                                "To": "x@example.org, y@example.org",
-                            },
-                            html: "{{ template \"email.default.html\" . }}",
-                            text: "",
                         },
-                        Email {
+                        Integration {
+                            index: 1,
                             send_resolved: false,
-                            to: "z@example.org",
-                            from: "q@example.org",
-                            hello: "localhost",
-                            smarthost: "h:465",
-                            auth_username: "u",
-                            auth_password: File(
-                                "/etc/am/pw",
+                            notifier: Email(
+                                Email {
+                                    to: "z@example.org",
+                                    from: "q@example.org",
+                                    hello: "localhost",
+                                    smarthost: "h:465",
+                                    auth_username: "u",
+                                    auth_password: File(
+                                        "/etc/am/pw",
+                                    ),
+                                    auth_secret: Inline(
+                                        <secret>,
+                                    ),
+                                    auth_identity: "",
+                                    require_tls: false,
+                                    force_implicit_tls: None,
+                                    tls: Tls {
+                                        ca: None,
+                                        cert: None,
+                                        key: None,
+                                        server_name: None,
+                                        insecure_skip_verify: false,
+                                        min_version: None,
+                                        max_version: None,
+                                    },
+                                    headers: {
+                                        "From": "q@example.org",
+                                        "Subject": "{{ template \"email.default.subject\" . }}",
+                                        "To": "z@example.org",
+                                    },
+                                    has_subject: false,
+                                    html: "{{ template \"email.default.html\" . }}",
+                                    text: "",
+                                    threading: None,
+                                    layout: Alertmanager,
+                                    extensions: EmailExtensions {
+                                        max_alerts: 20,
+                                        timezone: "",
+                                        has_actions: true,
+                                        has_graphs: true,
+                                        is_auth_optional: true,
+                                        auth_token: None,
+                                    },
+                                },
                             ),
-                            auth_secret: <secret>,
-                            auth_secret_file: None,
-                            auth_identity: "",
-                            require_tls: false,
-                            force_implicit_tls: None,
-                            tls: Tls {
-                                ca: None,
-                                cert: None,
-                                key: None,
-                                server_name: None,
-                                insecure_skip_verify: false,
-                                min_version: None,
-                                max_version: None,
-                            },
-                            headers: {
-                                "From": "q@example.org",
-                                "Subject": "{{ template \"email.default.subject\" . }}",
-                                "To": "z@example.org",
-                            },
-                            html: "{{ template \"email.default.html\" . }}",
-                            text: "",
                         },
                     ],
-                    webhook: [],
                 },
                 Receiver {
                     name: "b",
-                    email: [],
-                    webhook: [
-                        Webhook {
+                    labels: {
+                        "name": "b",
+                    },
+                    integrations: [
+                        Integration {
+                            index: 0,
                             send_resolved: true,
-                            url: <secret>,
-                            url_file: None,
-                            http: HttpClient {
-                                basic_auth: None,
-                                authorization: None,
-                                oauth2: None,
-                                tls: Tls {
-                                    ca: None,
-                                    cert: None,
-                                    key: None,
-                                    server_name: None,
-                                    insecure_skip_verify: false,
-                                    min_version: None,
-                                    max_version: None,
-                                },
-                                follow_redirects: false,
-                                enable_http2: true,
-                                proxy: Proxy {
-                                    url: None,
-                                    no_proxy: "",
-                                    from_environment: false,
-                                    connect_headers: {},
-                                },
-                                headers: {},
-                            },
-                            max_alerts: 0,
-                            timeout: 0ns,
-                        },
-                        Webhook {
-                            send_resolved: false,
-                            url: <secret>,
-                            url_file: Some(
-                                "/etc/am/u.txt",
-                            ),
-                            http: HttpClient {
-                                basic_auth: None,
-                                authorization: Some(
-                                    Authorization {
-                                        kind: "Bearer",
-                                        credentials: Inline(
-                                            <secret>,
-                                        ),
+                            notifier: Webhook(
+                                Webhook {
+                                    http: HttpClient {
+                                        basic_auth: None,
+                                        authorization: None,
+                                        oauth2: None,
+                                        tls: Tls {
+                                            ca: None,
+                                            cert: None,
+                                            key: None,
+                                            server_name: None,
+                                            insecure_skip_verify: false,
+                                            min_version: None,
+                                            max_version: None,
+                                        },
+                                        follow_redirects: false,
+                                        enable_http2: true,
+                                        proxy: Proxy {
+                                            url: None,
+                                            no_proxy: "",
+                                            from_environment: false,
+                                            connect_headers: {},
+                                        },
+                                        headers: {},
                                     },
-                                ),
-                                oauth2: None,
-                                tls: Tls {
-                                    ca: None,
-                                    cert: None,
-                                    key: None,
-                                    server_name: None,
-                                    insecure_skip_verify: false,
-                                    min_version: None,
-                                    max_version: None,
+                                    url: Inline(
+                                        <secret>,
+                                    ),
+                                    max_alerts: 0,
+                                    timeout: 0ns,
+                                    payload: None,
                                 },
-                                follow_redirects: true,
-                                enable_http2: true,
-                                proxy: Proxy {
-                                    url: None,
-                                    no_proxy: "",
-                                    from_environment: false,
-                                    connect_headers: {},
+                            ),
+                        },
+                        Integration {
+                            index: 1,
+                            send_resolved: false,
+                            notifier: Webhook(
+                                Webhook {
+                                    http: HttpClient {
+                                        basic_auth: None,
+                                        authorization: Some(
+                                            Authorization {
+                                                kind: "Bearer",
+                                                credentials: Inline(
+                                                    <secret>,
+                                                ),
+                                            },
+                                        ),
+                                        oauth2: None,
+                                        tls: Tls {
+                                            ca: None,
+                                            cert: None,
+                                            key: None,
+                                            server_name: None,
+                                            insecure_skip_verify: false,
+                                            min_version: None,
+                                            max_version: None,
+                                        },
+                                        follow_redirects: true,
+                                        enable_http2: true,
+                                        proxy: Proxy {
+                                            url: None,
+                                            no_proxy: "",
+                                            from_environment: false,
+                                            connect_headers: {},
+                                        },
+                                        headers: {},
+                                    },
+                                    url: File(
+                                        "/etc/am/u.txt",
+                                    ),
+                                    max_alerts: 5,
+                                    timeout: 3s,
+                                    payload: None,
                                 },
-                                headers: {},
-                            },
-                            max_alerts: 5,
-                            timeout: 3s,
+                            ),
                         },
                     ],
                 },
             ],
             [
                 InhibitRule {
+                    name: "",
                     source_matchers: [
                         severity="critical",
                     ],

@@ -23,8 +23,9 @@ use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::{Address, transport::smtp};
 
+use super::Sent;
 use super::{Failure, Message};
-use crate::alertmanager::nflog::Thread;
+use crate::alertmanager::nflog::{Datum, Memory};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,11 +38,35 @@ const DEFAULT_HTML: &str = "{{ template \"email.default.html\" . }}";
 const DEFAULT_TEXT: &str = "{{ template \"email.default.text\" . }}";
 const DEFAULT_SUBJECT: &str = "{{ template \"email.default.subject\" . }}";
 
-/// Composes and sends `message`; returns the thread it now belongs to.
-pub(super) async fn send(config: &Email, message: &Message<'_>) -> Result<Thread, Failure> {
+/// Composes and sends `message`; what it leaves behind is the thread it now belongs to.
+pub(super) async fn send(config: &Email, message: &Message<'_>) -> Result<Sent, Failure> {
     let composed = compose(config, message)?;
     transmit(config, &composed).await?;
-    Ok(composed.thread)
+    Ok(Sent { id: Some(composed.thread.last.clone()), memory: composed.thread.into_memory() })
+}
+
+/// The e-mails of one life of a group, to be answered by the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Thread {
+    pub(super) root: String,
+    pub(super) last: String,
+}
+
+const ROOT: &str = "rootMessageId";
+const LAST: &str = "lastMessageId";
+
+impl Thread {
+    fn from_memory(memory: &Memory) -> Option<Self> {
+        match (memory.get(ROOT)?, memory.get(LAST)?) {
+            (Datum::Text(root), Datum::Text(last)) => Some(Self { root: root.clone(), last: last.clone() }),
+            _ => None,
+        }
+    }
+
+    pub(super) fn into_memory(self) -> Memory {
+        let entries = [(ROOT, self.root), (LAST, self.last)];
+        entries.map(|(name, id)| (name.to_owned(), Datum::Text(id))).into()
+    }
 }
 
 /// A message that is ready to go.
@@ -95,7 +120,7 @@ pub(super) fn compose(config: &Email, message: &Message<'_>) -> Result<Composed,
     if !is_set("Message-Id") {
         builder = builder.raw_header(header("Message-ID", &id)?);
     }
-    let thread = match &message.thread {
+    let thread = match Thread::from_memory(&message.memory) {
         Some(before) => {
             if !is_set("In-Reply-To") && !is_set("References") {
                 builder = builder.raw_header(header("In-Reply-To", &before.last)?);

@@ -9,55 +9,36 @@ pub mod webhook;
 use std::future::Future;
 use std::time::Duration;
 
-use config::alertmanager::{Email, Receiver, Webhook};
+use config::alertmanager::{Integration, Notifier, Receiver};
 use config::template::notification::{self, Data};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::alert::{Alert, LabelSet};
 use super::dispatch::Flushed;
-use super::nflog::{Reason, Thread};
+use super::nflog::{Memory, Reason};
 use templates::Templates;
 
 /// The first pause between attempts; each later one is half as long again, give or take half.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
-/// One way in which a receiver is told.
-#[derive(Clone, Copy, Debug)]
-pub enum Integration<'r> {
-    Email(&'r Email),
-    Webhook(&'r Webhook),
+/// Sends one message by the kind of `integration`.
+async fn send(integration: &Integration, message: &Message<'_>) -> Result<Sent, Failure> {
+    match &integration.notifier {
+        Notifier::Email(config) => email::send(config, message).await,
+        Notifier::Webhook(config) => webhook::send(config, message).await.map(|()| Sent::default()),
+        other => Err(Failure::last(format!("receivers of type {} cannot be told yet", other.name()))),
+    }
 }
 
-/// The integrations of a receiver, each with its name and its index among those of its kind.
-pub fn integrations(receiver: &Receiver) -> impl Iterator<Item = (Integration<'_>, usize)> {
-    let emails = receiver.email.iter().enumerate().map(|(i, email)| (Integration::Email(email), i));
-    let webhooks = receiver.webhook.iter().enumerate().map(|(i, hook)| (Integration::Webhook(hook), i));
-    webhooks.chain(emails)
-}
-
-impl Integration<'_> {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Email(_) => "email",
-            Self::Webhook(_) => "webhook",
-        }
-    }
-
-    pub const fn send_resolved(self) -> bool {
-        match self {
-            Self::Email(email) => email.send_resolved,
-            Self::Webhook(webhook) => webhook.send_resolved,
-        }
-    }
-
-    async fn send(self, message: &Message<'_>) -> Result<Option<Thread>, Failure> {
-        match self {
-            Self::Email(config) => email::send(config, message).await.map(Some),
-            Self::Webhook(config) => webhook::send(config, message).await.map(|()| None),
-        }
-    }
+/// What a message that arrived leaves behind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sent {
+    /// Replaces what the notification log kept for this integration.
+    pub memory: Memory,
+    /// The identity of the message where it went, such as an e-mail's Message-ID.
+    pub id: Option<String>,
 }
 
 /// What is to be told.
@@ -67,8 +48,9 @@ pub struct Message<'m> {
     pub group_key: &'m str,
     pub templates: &'m Templates,
     pub now: Timestamp,
-    /// The e-mails before this one in the life of the group.
-    pub thread: Option<Thread>,
+    pub reason: Reason,
+    /// What the last message of this life of the group left behind; empty for the first.
+    pub memory: Memory,
 }
 
 impl<'m> Message<'m> {
@@ -78,16 +60,20 @@ impl<'m> Message<'m> {
         alerts: &[Flushed],
         reason: Reason,
         surroundings: (&'m Templates, &str, Timestamp),
-        thread: Option<Thread>,
+        memory: Memory,
     ) -> Self {
         let (group_key, group_labels) = group;
         let (templates, external_url, now) = surroundings;
         let alerts =
             alerts.iter().map(|flushed| template_alert(&flushed.alert, flushed.is_resolved)).collect();
-        let reason = reason.as_str().to_owned();
-        let data =
-            Data::new(receiver.name.clone(), group_labels.clone(), alerts, reason, external_url.to_owned());
-        Self { data, group_key, templates, now, thread }
+        let data = Data::new(
+            receiver.name.clone(),
+            group_labels.clone(),
+            alerts,
+            reason.as_str().to_owned(),
+            external_url.to_owned(),
+        );
+        Self { data, group_key, templates, now, reason, memory }
     }
 }
 
@@ -133,20 +119,20 @@ impl Failure {
 /// What became of a message.
 #[derive(Debug)]
 pub struct Outcome {
-    pub result: Result<Option<Thread>, Failure>,
+    pub result: Result<Sent, Failure>,
     /// Attempts, and how many of them failed.
     pub requests: u64,
     pub failed_requests: u64,
 }
 
 /// Sends `message`, with pauses and again, until it succeeds, fails for good or `timeout` has passed.
-pub async fn deliver(integration: Integration<'_>, message: &Message<'_>, timeout: Duration) -> Outcome {
-    retry(timeout, || integration.send(message)).await
+pub async fn deliver(integration: &Integration, message: &Message<'_>, timeout: Duration) -> Outcome {
+    retry(timeout, || send(integration, message)).await
 }
 
 async fn retry<F>(timeout: Duration, mut attempt: impl FnMut() -> F) -> Outcome
 where
-    F: Future<Output = Result<Option<Thread>, Failure>>,
+    F: Future<Output = Result<Sent, Failure>>,
 {
     let deadline = Instant::now() + timeout;
     let mut backoff = Backoff::default();
@@ -155,8 +141,8 @@ where
     loop {
         requests += 1;
         let failure = match tokio::time::timeout_at(deadline, attempt()).await {
-            Ok(Ok(thread)) => {
-                return Outcome { result: Ok(thread), requests, failed_requests: requests - 1 };
+            Ok(Ok(sent)) => {
+                return Outcome { result: Ok(sent), requests, failed_requests: requests - 1 };
             }
             Ok(Err(failure)) => failure,
             Err(_) => {

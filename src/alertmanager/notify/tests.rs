@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Secret;
-use config::alertmanager::{Email, Receiver, Webhook};
+use config::alertmanager::{Email, EmailExtensions, Integration, Layout, Notifier, Receiver, Webhook};
 use config::http_client::{HttpClient, SecretSource, Tls};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -13,10 +13,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use super::templates::Templates;
-use super::{Failure, Integration, Message, deliver, email, retry, webhook};
+use super::{Failure, Message, Sent, deliver, email, retry, webhook};
 use crate::alertmanager::alert::{Alert, Fingerprint, LabelSet};
 use crate::alertmanager::dispatch::Flushed;
-use crate::alertmanager::nflog::{Reason, Thread};
+use crate::alertmanager::nflog::{Memory, Reason};
 
 /// What the test's server answers where it does not simply agree.
 #[derive(Clone, Debug, Default)]
@@ -124,15 +124,13 @@ fn flushed(labels: &[(&str, &str)], annotations: &[(&str, &str)], is_resolved: b
 fn config(smarthost: &str) -> Email {
     let header = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     Email {
-        send_resolved: true,
         to: "ops@example.org, Other Team <other@example.org>".to_owned(),
         from: "Ferula <ferula@example.org>".to_owned(),
         hello: "localhost".to_owned(),
         smarthost: smarthost.to_owned(),
         auth_username: String::new(),
         auth_password: SecretSource::Inline(Secret::new("pässword")),
-        auth_secret: Secret::default(),
-        auth_secret_file: None,
+        auth_secret: SecretSource::Inline(Secret::default()),
         force_implicit_tls: None,
         auth_identity: String::new(),
         require_tls: false,
@@ -142,13 +140,21 @@ fn config(smarthost: &str) -> Email {
             header("From", "Ferula <ferula@example.org>"),
             header("To", "ops@example.org, Other Team <other@example.org>"),
         ]),
+        has_subject: false,
         html: "{{ template \"email.default.html\" . }}".to_owned(),
         text: String::new(),
+        threading: None,
+        layout: Layout::Alertmanager,
+        extensions: EmailExtensions::default(),
     }
 }
 
-fn message<'m>(templates: &'m Templates, alerts: &[Flushed], thread: Option<Thread>) -> Message<'m> {
-    let receiver = Receiver { name: "team.a".to_owned(), email: Vec::new(), webhook: Vec::new() };
+fn integration(config: Email) -> Integration {
+    Integration { index: 0, send_resolved: true, notifier: Notifier::Email(Box::new(config)) }
+}
+
+fn message<'m>(templates: &'m Templates, alerts: &[Flushed], memory: Memory) -> Message<'m> {
+    let receiver = Receiver { name: "team.a".to_owned(), ..Receiver::default() };
     let group = set(&[("alertname", &alerts[0].alert.labels["alertname"])]);
     Message::new(
         &receiver,
@@ -156,7 +162,7 @@ fn message<'m>(templates: &'m Templates, alerts: &[Flushed], thread: Option<Thre
         alerts,
         Reason::First,
         (templates, "http://ferula:9090", at(120)),
-        thread,
+        memory,
     )
 }
 
@@ -237,9 +243,11 @@ async fn an_email_has_subject_both_parts_and_labels() {
         &[("summary", "a:1 is down ü"), ("description", "no answer\nfor 5m"), ("value", "0")],
         false,
     );
-    let first = message(&templates, &[down], None);
-    let outcome = deliver(Integration::Email(&config), &first, Duration::from_secs(10)).await;
-    let thread = outcome.result.unwrap().unwrap();
+    let first = message(&templates, &[down], Memory::new());
+    let integration = integration(config);
+    let outcome = deliver(&integration, &first, Duration::from_secs(10)).await;
+    let sent = outcome.result.unwrap();
+    let id = sent.id.clone().unwrap();
     let (commands, mail) = {
         let seen = seen.lock();
         (seen.commands.clone(), parse(&seen.messages[0]))
@@ -251,7 +259,7 @@ async fn an_email_has_subject_both_parts_and_labels() {
     assert_eq!(mail.header("Subject"), Some("[FIRING:1] Down (a:1 node)"));
     assert_eq!(mail.header("From"), Some("Ferula <ferula@example.org>"));
     assert_eq!(mail.header("To"), Some("ops@example.org, \"Other Team\" <other@example.org>"));
-    assert_eq!(mail.header("Message-ID"), Some(thread.root.as_str()));
+    assert_eq!(mail.header("Message-ID"), Some(id.as_str()));
     assert_eq!(mail.header("In-Reply-To"), None);
     assert_eq!(mail.header("Date"), Some("Tue, 14 Nov 2023 22:15:20 +0000"));
     assert_eq!(mail.header("MIME-Version"), Some("1.0"));
@@ -281,15 +289,14 @@ async fn an_email_has_subject_both_parts_and_labels() {
 
     // The next one answers the first.
     let up = flushed(&[("alertname", "Down"), ("instance", "a:1")], &[], true);
-    let second = message(&templates, &[up], Some(thread.clone()));
-    let outcome = deliver(Integration::Email(&config), &second, Duration::from_secs(10)).await;
-    let next = outcome.result.unwrap().unwrap();
+    let second = message(&templates, &[up], sent.memory);
+    let outcome = deliver(&integration, &second, Duration::from_secs(10)).await;
+    let next = outcome.result.unwrap();
     let mail = parse(&seen.lock().messages[1]);
     assert_eq!(mail.header("Subject"), Some("[RESOLVED] Down (a:1)"));
-    assert_eq!(mail.header("In-Reply-To"), Some(thread.last.as_str()));
-    assert_eq!(mail.header("References"), Some(thread.root.as_str()));
-    assert_eq!(mail.header("Message-ID"), Some(next.last.as_str()));
-    assert_eq!(next.root, thread.root);
+    assert_eq!(mail.header("In-Reply-To"), Some(id.as_str()));
+    assert_eq!(mail.header("References"), Some(id.as_str()));
+    assert_eq!(mail.header("Message-ID"), next.id.as_deref());
     assert!(mail.part("text/plain").contains("resolved 2023-11-14 22:14:50 UTC, after 1m 30s"));
 }
 
@@ -299,8 +306,8 @@ async fn login_is_spoken_where_plain_is_not() {
     let mut config = config(&address);
     config.auth_username = "me".to_owned();
     let templates = defaults();
-    let message = message(&templates, &[flushed(&[("alertname", "A")], &[], false)], None);
-    deliver(Integration::Email(&config), &message, Duration::from_secs(10)).await.result.unwrap();
+    let message = message(&templates, &[flushed(&[("alertname", "A")], &[], false)], Memory::new());
+    deliver(&integration(config), &message, Duration::from_secs(10)).await.result.unwrap();
     assert_eq!(seen.lock().commands[1..4], ["AUTH LOGIN", "bWU=", "cMOkc3N3b3Jk"]);
 }
 
@@ -321,8 +328,8 @@ async fn hostile_labels_stay_values() {
         ],
         false,
     );
-    let message = message(&templates, &[alert], None);
-    deliver(Integration::Email(&config), &message, Duration::from_secs(10)).await.result.unwrap();
+    let message = message(&templates, &[alert], Memory::new());
+    deliver(&integration(config), &message, Duration::from_secs(10)).await.result.unwrap();
     let seen = seen.lock();
     assert_eq!(seen.messages.len(), 1);
     assert_eq!(seen.commands.iter().filter(|line| line.starts_with("MAIL FROM")).count(), 1);
@@ -344,7 +351,7 @@ async fn replies_decide_whether_to_come_back() {
         let (address, seen) = smtp_server(manner).await;
         let mut config = config(&address);
         change(&mut config);
-        let result = email::send(&config, &message(&templates, &alerts, None)).await;
+        let result = email::send(&config, &message(&templates, &alerts, Memory::new())).await;
         (result.map(drop), seen.lock().messages.len())
     };
     let none: fn(&mut Email) = |_| {};
@@ -380,7 +387,9 @@ async fn replies_decide_whether_to_come_back() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    assert!(retry(email::send(&config(&address), &message(&templates, &alerts, None)).await.map(drop)));
+    assert!(retry(
+        email::send(&config(&address), &message(&templates, &alerts, Memory::new())).await.map(drop)
+    ));
 }
 
 #[tokio::test]
@@ -390,14 +399,14 @@ async fn a_broken_template_does_not_lose_the_alert() {
     let mut config = config("localhost:25");
     config.html = "{{ template \"mine\" . }}".to_owned();
     config.headers.insert("X-Mine".to_owned(), "{{ .Nope }}".to_owned());
-    let composed = email::compose(&config, &message(&templates, &alerts, None)).unwrap();
+    let composed = email::compose(&config, &message(&templates, &alerts, Memory::new())).unwrap();
     let mail = parse(&String::from_utf8(composed.bytes).unwrap());
     let text = mail.part("text/plain");
     assert!(text.contains("can't evaluate field Nope") && text.contains("job = x"), "{text}");
     assert!(mail.header("X-Mine").unwrap().contains("can't evaluate field Nope"));
     assert!(Templates::new([("bad.tmpl", "{{ end }}")]).is_err());
     let own = Templates::new([("own.tmpl", "{{ define \"email.default.subject\" }}mine{{ end }}")]).unwrap();
-    let composed = email::compose(&config, &message(&own, &alerts, None)).unwrap();
+    let composed = email::compose(&config, &message(&own, &alerts, Memory::new())).unwrap();
     assert_eq!(parse(&String::from_utf8(composed.bytes).unwrap()).header("Subject"), Some("mine"));
 }
 
@@ -408,7 +417,7 @@ fn a_webhook_body_is_upstreams() {
         flushed(&[("alertname", "Down"), ("instance", "a:1")], &[("summary", "s <b>")], false),
         flushed(&[("alertname", "Down"), ("instance", "b:1")], &[], true),
     ];
-    let body = webhook::payload(&message(&templates, &alerts, None), 0).unwrap();
+    let body = webhook::payload(&message(&templates, &alerts, Memory::new()), 0).unwrap();
     let (a, b) = (alerts[0].alert.fingerprint, alerts[1].alert.fingerprint);
     let wanted = format!(
         r#"{{"receiver":"team\\.a","status":"firing","alerts":[{{"status":"firing","labels":{{"alertname":"Down","instance":"a:1"}},"annotations":{{"summary":"s \u003cb\u003e"}},"startsAt":"2023-11-14T22:13:20Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://prom:9090/graph?g0.expr=up+%3D%3D+0\u0026g0.tab=1","fingerprint":"{a}"}},{{"status":"resolved","labels":{{"alertname":"Down","instance":"b:1"}},"annotations":{{}},"startsAt":"2023-11-14T22:13:20Z","endsAt":"2023-11-14T22:14:50Z","generatorURL":"http://prom:9090/graph?g0.expr=up+%3D%3D+0\u0026g0.tab=1","fingerprint":"{b}"}}],"notification_reason":"first notification","groupLabels":{{"alertname":"Down"}},"commonLabels":{{"alertname":"Down"}},"commonAnnotations":{{}},"routeLabels":{{}},"externalURL":"http://ferula:9090","version":"4","groupKey":"{{}}:{{alertname=\"Down\"}}","truncatedAlerts":0}}"#
@@ -437,7 +446,7 @@ async fn attempts_end_with_the_deadline() {
         assert_eq!((outcome.requests, outcome.failed_requests), (1, 1));
         assert_eq!(outcome.result.unwrap_err().message, "no");
     }
-    let hangs = || std::future::pending::<Result<Option<Thread>, Failure>>();
+    let hangs = || std::future::pending::<Result<Sent, Failure>>();
     let outcome = retry(Duration::from_millis(50), hangs).await;
     assert_eq!(outcome.result.unwrap_err().reason, "contextDeadlineExceeded");
 }
@@ -445,7 +454,7 @@ async fn attempts_end_with_the_deadline() {
 #[tokio::test]
 async fn webhook_answers_decide_whether_to_come_back() {
     let templates = defaults();
-    let message = message(&templates, &[flushed(&[("alertname", "A")], &[], false)], None);
+    let message = message(&templates, &[flushed(&[("alertname", "A")], &[], false)], Memory::new());
     for (status, retry, reason) in [
         (500, true, "serverError"),
         (404, false, "clientError"),
@@ -463,22 +472,20 @@ async fn webhook_answers_decide_whether_to_come_back() {
             write.write_all(answer.as_bytes()).await.unwrap();
         });
         let config = Webhook {
-            send_resolved: true,
-            url: Secret::new(url),
+            url: SecretSource::Inline(Secret::new(url)),
             http: HttpClient::default(),
-            url_file: None,
             max_alerts: 0,
             timeout: Duration::from_secs(5),
+            payload: None,
         };
         let failure = webhook::send(&config, &message).await.unwrap_err();
         assert_eq!((failure.retry, failure.reason), (retry, reason));
         assert_eq!(failure.message, format!("unexpected status code {status}: why?"));
     }
     let config = Webhook {
-        send_resolved: true,
-        url: Secret::new("http://127.0.0.1:1/secret-token"),
+        url: SecretSource::Inline(Secret::new("http://127.0.0.1:1/secret-token")),
         http: HttpClient::default(),
-        url_file: None,
+        payload: None,
         max_alerts: 0,
         timeout: Duration::ZERO,
     };
@@ -544,7 +551,7 @@ async fn starttls_against_aiosmtpd() {
     config.auth_username = "me".to_owned();
     config.tls.server_name = Some("localhost".to_owned());
     let templates = defaults();
-    let message = message(&templates, &[flushed(&[("alertname", "Dówn")], &[], false)], None);
+    let message = message(&templates, &[flushed(&[("alertname", "Dówn")], &[], false)], Memory::new());
 
     // A certificate that nobody vouches for is refused where TLS is demanded.
     let failure = email::send(&config, &message).await.unwrap_err();

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config::alertmanager::Webhook;
-use config::http_client::SecretSource;
 use config::template::Mode;
 use config::template::notification::{Alert, quote_meta};
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -97,10 +96,7 @@ pub(super) fn payload(message: &Message<'_>, max_alerts: u64) -> serde_json::Res
 }
 
 pub(super) async fn send(config: &Webhook, message: &Message<'_>) -> Result<(), Failure> {
-    let template = match &config.url_file {
-        Some(path) => read_secret(&SecretSource::File(path.clone())).await?,
-        None => config.url.expose().to_owned(),
-    };
+    let template = read_secret(&config.url).await?;
     let url = message.templates.expand(&template, &message.data, Mode::Text, message.now);
     let url = url.map_err(|e| Failure::last(format!("execute webhook URL template: {e}")))?;
     if url.is_empty() {
