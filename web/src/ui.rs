@@ -26,7 +26,7 @@ struct Asset {
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// The views of the page, which reads its own URL.
-const VIEWS: [&str; 4] = ["/query", "/targets", "/alerts", "/status"];
+const VIEWS: [&str; 5] = ["/query", "/targets", "/alerts", "/silences", "/status"];
 
 /// Views of Prometheus' page, and where ours shows the same.
 const MOVED: [(&str, &str); 8] = [

@@ -2,6 +2,7 @@
 
 import { type Rule, ruleGroups } from "./api";
 import { formatAge, formatDuration } from "./format";
+import { formatMatchers, matchersOf } from "./matchers";
 import { usePolled } from "./polled";
 import { Labels } from "./targets";
 
@@ -53,6 +54,9 @@ function RuleSection({ rule }: { rule: Rule }) {
                 </td>
                 <td>{alert.activeAt ? formatAge(alert.activeAt, Date.now()) : ""}</td>
                 <td class="number">{Number(alert.value)}</td>
+                <td>
+                  <a href={`silences?${new URLSearchParams({ new: "1", filter: formatMatchers(matchersOf(alert.labels)) })}`}>silence</a>
+                </td>
               </tr>
             ))}
           </tbody>

@@ -1,5 +1,7 @@
 // The part of the HTTP API that the page uses, typed, and nothing about how it is shown.
 
+import { type Matcher, formatMatchers } from "./matchers";
+
 export type LabelSet = Record<string, string>;
 export type Point = [time: number, value: string];
 
@@ -112,4 +114,42 @@ export async function ruleGroups(): Promise<RuleGroup[]> {
 
 export async function metricNames(): Promise<string[]> {
   return (await call<string[]>("label/__name__/values", { limit: "10000" })).data;
+}
+
+export interface Silence {
+  id: string;
+  status: { state: "active" | "pending" | "expired" };
+  matchers: Matcher[];
+  startsAt: string;
+  endsAt: string;
+  createdBy: string;
+  comment: string;
+}
+
+/** A request to the Alertmanager's API; its errors are a JSON text. */
+async function callAlertmanager<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const response = await fetch(new URL(`./api/v2/${path}`, location.href), init);
+  const text = await response.text();
+  if (response.status === 404 && text === "") throw new Error("the built-in Alertmanager is not configured here, or does not know this silence");
+  if (!response.ok) throw new Error(text.replace(/^"|"\n?$/g, "") || `the server answered ${response.status}`);
+  return (text === "" ? undefined : JSON.parse(text)) as T;
+}
+
+export function silences(): Promise<Silence[]> {
+  return callAlertmanager("silences");
+}
+
+export function postSilence(silence: Omit<Silence, "id" | "status">): Promise<{ silenceID: string }> {
+  const headers = { "Content-Type": "application/json" };
+  return callAlertmanager("silences", { method: "POST", headers, body: JSON.stringify(silence) });
+}
+
+export function expireSilence(id: string): Promise<void> {
+  return callAlertmanager(`silence/${encodeURIComponent(id)}`, { method: "DELETE" });
+}
+
+/** How many alerts that fire now the matchers cover. */
+export async function silencedBy(matchers: Matcher[]): Promise<number> {
+  const filters = matchers.map((one) => ["filter", formatMatchers([one])]);
+  return (await callAlertmanager<unknown[]>(`alerts?${new URLSearchParams(filters)}`)).length;
 }

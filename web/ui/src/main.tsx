@@ -2,15 +2,17 @@
 
 import { render } from "preact";
 import { AlertsView } from "./alerts";
+import { viewOfHash } from "./matchers";
 import { QueryView } from "./query";
+import { SilencesView } from "./silences";
 import "./style.css";
 import { TargetsView } from "./targets";
 
-const views = { query: QueryView, targets: TargetsView, alerts: AlertsView };
+const views = { query: QueryView, targets: TargetsView, alerts: AlertsView, silences: SilencesView };
 
 function Page() {
   const last = location.pathname.split("/").pop() ?? "";
-  const name = last === "targets" || last === "alerts" ? last : "query";
+  const name = last in views ? (last as keyof typeof views) : "query";
   const View = views[name];
   return (
     <>
@@ -29,4 +31,7 @@ function Page() {
   );
 }
 
-render(<Page />, document.getElementById("app")!);
+// Links in mails that are years old lead into the Alertmanager's page.
+const moved = viewOfHash(location.hash);
+if (moved !== undefined) location.replace(moved);
+else render(<Page />, document.getElementById("app")!);

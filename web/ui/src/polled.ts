@@ -7,8 +7,8 @@ export interface Polled<T> {
   error?: string;
 }
 
-/** Asks at once and then every `interval` ms while the page is visible; the last value stays beside an error. */
-export function usePolled<T>(ask: () => Promise<T>, interval: number): Polled<T> {
+/** Asks at once, then every `interval` ms while the page is visible, and when `again` changes; the last value stays beside an error. */
+export function usePolled<T>(ask: () => Promise<T>, interval: number, again = 0): Polled<T> {
   const [state, setState] = useState<Polled<T>>({});
   useEffect(() => {
     let open = true;
@@ -23,6 +23,6 @@ export function usePolled<T>(ask: () => Promise<T>, interval: number): Polled<T>
       open = false;
       clearInterval(timer);
     };
-  }, []);
+  }, [again]);
   return state;
 }
