@@ -6,6 +6,8 @@
 //!
 //! Compat: alertmanager `notify/email` (0.34).
 
+pub mod content;
+
 use std::fmt::Write;
 use std::future::Future;
 use std::time::Duration;
