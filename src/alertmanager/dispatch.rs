@@ -50,6 +50,12 @@ pub struct Flush {
     pub key: String,
     pub labels: LabelSet,
     pub receiver: Arc<Receiver>,
+    /// The key of the route, and its path for people.
+    pub route_key: String,
+    pub route_path: String,
+    /// When the group is flushed next, and how often it is.
+    pub next_due: Timestamp,
+    pub group_interval: Duration,
     pub repeat_interval: Duration,
     /// Attempts end when this has passed.
     pub timeout: Duration,
@@ -61,6 +67,16 @@ pub struct Flush {
 pub struct Flushed {
     pub alert: Arc<Alert>,
     pub is_resolved: bool,
+}
+
+impl Flush {
+    /// When the group is told again if nothing changes: at the first flush at which what is told now is older
+    /// than the repeat interval.
+    pub fn repeat_at(&self) -> Timestamp {
+        let interval = self.group_interval.max(Duration::from_secs(1));
+        let skipped = self.repeat_interval.as_nanos() / interval.as_nanos();
+        after(self.next_due, interval.saturating_mul(u32::try_from(skipped).unwrap_or(u32::MAX)))
+    }
 }
 
 impl Dispatcher {
@@ -117,6 +133,10 @@ impl Dispatcher {
                 key: group.key.clone(),
                 labels: group.labels.clone(),
                 receiver: Arc::clone(&node.receiver),
+                route_key: node.key.clone(),
+                route_path: node.path.clone(),
+                next_due: group.due,
+                group_interval: node.group_interval,
                 repeat_interval: node.repeat_interval,
                 timeout: node.group_interval.max(FLUSH_TIMEOUT_MIN),
                 alerts,

@@ -48,8 +48,8 @@ use dispatch::{Dispatcher, Flush, Flushed};
 use inhibit::Inhibitor;
 use metrics::Metrics;
 use nflog::{Entry, Log, decide};
-use notify::Message;
 use notify::templates::Templates;
+use notify::{Message, Origin};
 use route::Routes;
 pub use silence::SilenceError;
 use silence::{PostedSilence, Silences};
@@ -314,14 +314,20 @@ impl Alertmanager {
         let mut left = memory.clone();
         // Where only ends are to be told and the receiver does not care, it counts as told.
         if !alerts.is_empty() {
-            let message = Message::new(
-                &flush.receiver,
-                (&flush.key, &flush.labels),
-                &alerts,
-                reason,
-                (&templates, &self.options.external_url, now),
-                memory,
-            );
+            let is_firing = alerts.iter().any(|flushed| !flushed.is_resolved);
+            let origin = Origin {
+                receiver: &flush.receiver,
+                integration: kind,
+                index: integration.index,
+                group_key: &flush.key,
+                group_labels: &flush.labels,
+                route_labels: &LabelSet::new(),
+                route_key: &flush.route_key,
+                route_path: &flush.route_path,
+                repeat_at: is_firing.then(|| flush.repeat_at()),
+            };
+            let surroundings = (&*templates, self.options.external_url.as_str(), now);
+            let message = Message::new(origin, &alerts, reason, surroundings, memory);
             let outcome = notify::deliver(integration, &message, flush.timeout).await;
             self.metrics.note_outcome(kind, &outcome);
             let receiver = &flush.receiver.name;

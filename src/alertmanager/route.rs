@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use config::alertmanager::{Config, Receiver, Route};
 
+use model::Matcher;
+
 use super::alert::{LabelSet, matches};
 
 /// The tree, flattened; index 0 is the root.
@@ -20,8 +22,10 @@ pub struct Routes {
 pub struct Node {
     /// `{}/{severity="page"}`; equal for identical siblings.
     pub key: String,
-    /// The key and the place among siblings, unique.
+    /// The key with the place among its siblings behind each element but the first, unique.
     pub id: String,
+    /// The way from the root for people: `root › team=db › severity=critical`.
+    pub path: String,
     pub receiver: Arc<Receiver>,
     pub group_wait: Duration,
     pub group_interval: Duration,
@@ -33,27 +37,34 @@ pub struct Node {
 impl Routes {
     pub fn new(config: &Config) -> Self {
         let mut routes = Self { nodes: Vec::new() };
-        routes.add(config, &config.route, "", "");
+        routes.add(config, &config.route, None);
         routes
     }
 
-    fn add(&mut self, config: &Config, route: &Route, parent_key: &str, parent_id: &str) -> usize {
+    fn add(&mut self, config: &Config, route: &Route, parent: Option<(usize, usize)>) -> usize {
         let mut matchers: Vec<_> = route.matchers.iter().collect();
         matchers.sort_by(|a, b| (&a.name, &a.value, a.op).cmp(&(&b.name, &b.value, b.op)));
-        let matchers: Vec<_> = matchers.iter().map(ToString::to_string).collect();
-        let own = format!("{{{}}}", matchers.join(","));
-        let slash = if parent_key.is_empty() { "" } else { "/" };
-        let key = format!("{parent_key}{slash}{own}");
-        let index = self.nodes.len();
-        let id = format!("{parent_id}{slash}{own}/{index}");
+        let texts: Vec<_> = matchers.iter().map(ToString::to_string).collect();
+        let own = format!("{{{}}}", texts.join(","));
+        let (key, id, path) = match parent {
+            None => (own.clone(), own, "root".to_owned()),
+            Some((parent, place)) => {
+                let parent = &self.nodes[parent];
+                let key = format!("{}/{own}", parent.key);
+                let id = format!("{}/{own}/{place}", parent.id);
+                (key, id, format!("{} › {}", parent.path, shown(&matchers)))
+            }
+        };
         let receiver = config.receivers.iter().find(|receiver| receiver.name == route.receiver);
         // A loaded configuration names receivers that exist; one made by hand gets a sink.
         let receiver = receiver
             .cloned()
             .unwrap_or_else(|| Arc::new(Receiver { name: route.receiver.clone(), ..Receiver::default() }));
+        let index = self.nodes.len();
         self.nodes.push(Node {
-            key: key.clone(),
-            id: id.clone(),
+            key,
+            id,
+            path,
             receiver,
             group_wait: route.group_wait,
             group_interval: route.group_interval,
@@ -61,8 +72,8 @@ impl Routes {
             route: Route { routes: Vec::new(), ..route.clone() },
             children: Vec::new(),
         });
-        for child in &route.routes {
-            let child = self.add(config, child, &key, &id);
+        for (place, child) in route.routes.iter().enumerate() {
+            let child = self.add(config, child, Some((index, place)));
             self.nodes[index].children.push(child);
         }
         index
@@ -95,6 +106,22 @@ impl Routes {
         }
         true
     }
+}
+
+/// Matchers as people write them, without quotes.
+fn shown(matchers: &[&Matcher]) -> String {
+    if matchers.is_empty() {
+        return "any".to_owned();
+    }
+    let texts: Vec<_> = matchers
+        .iter()
+        .map(|matcher| {
+            let (name, value) =
+                (String::from_utf8_lossy(&matcher.name), String::from_utf8_lossy(&matcher.value));
+            format!("{name}{}{value}", matcher.op.as_str())
+        })
+        .collect();
+    texts.join(", ")
 }
 
 impl Node {

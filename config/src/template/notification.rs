@@ -45,6 +45,8 @@ pub struct Data {
     pub group_labels: BTreeMap<String, String>,
     pub common_labels: BTreeMap<String, String>,
     pub common_annotations: BTreeMap<String, String>,
+    /// The labels of the route, already rendered.
+    pub route_labels: BTreeMap<String, String>,
     pub external_url: String,
 }
 
@@ -65,7 +67,17 @@ impl Data {
         };
         let common_labels = common(|alert| &alert.labels);
         let common_annotations = common(|alert| &alert.annotations);
-        Self { receiver, alerts, reason, group_labels, common_labels, common_annotations, external_url }
+        let route_labels = BTreeMap::new();
+        Self {
+            receiver,
+            alerts,
+            reason,
+            group_labels,
+            common_labels,
+            common_annotations,
+            route_labels,
+            external_url,
+        }
     }
 
     /// `firing` while any alert fires.
@@ -84,7 +96,7 @@ impl Data {
                 ("GroupLabels", Value::map_of(&KV, &self.group_labels)),
                 ("CommonLabels", Value::map_of(&KV, &self.common_labels)),
                 ("CommonAnnotations", Value::map_of(&KV, &self.common_annotations)),
-                ("RouteLabels", Value::map_of(&KV, &BTreeMap::new())),
+                ("RouteLabels", Value::map_of(&KV, &self.route_labels)),
                 ("ExternalURL", self.external_url.as_str().into()),
             ]),
         )

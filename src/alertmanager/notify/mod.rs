@@ -6,6 +6,7 @@ pub mod email;
 pub mod templates;
 pub mod webhook;
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::time::Duration;
 
@@ -41,11 +42,51 @@ pub struct Sent {
     pub id: Option<String>,
 }
 
+/// Where a message comes from and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'m> {
+    pub receiver: &'m Receiver,
+    /// The kind of the integration and its place among those of its kind at the receiver.
+    pub integration: &'static str,
+    pub index: usize,
+    /// `{}/{severity="page"}:{alertname="Down"}`.
+    pub group_key: &'m str,
+    pub group_labels: &'m LabelSet,
+    /// The labels of the route, already rendered.
+    pub route_labels: &'m LabelSet,
+    /// `{}/{severity="page"}`.
+    pub route_key: &'m str,
+    /// The same for people: `root › severity=page`.
+    pub route_path: &'m str,
+    /// When the group is told again if nothing changes; `None` when nothing fires any more.
+    pub repeat_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+impl Origin<'static> {
+    /// The first webhook of a receiver without labels, told of a group of the root.
+    pub(crate) fn sample(receiver: &str, group_key: &'static str, group_labels: LabelSet) -> Self {
+        let receiver = Receiver { name: receiver.to_owned(), ..Receiver::default() };
+        Self {
+            receiver: Box::leak(Box::new(receiver)),
+            integration: "webhook",
+            index: 0,
+            group_key,
+            group_labels: Box::leak(Box::new(group_labels)),
+            route_labels: Box::leak(Box::default()),
+            route_key: "{}",
+            route_path: "root",
+            repeat_at: None,
+        }
+    }
+}
+
 /// What is to be told.
 #[derive(Debug)]
 pub struct Message<'m> {
     pub data: Data,
     pub group_key: &'m str,
+    pub origin: Origin<'m>,
     pub templates: &'m Templates,
     pub now: Timestamp,
     pub reason: Reason,
@@ -55,26 +96,47 @@ pub struct Message<'m> {
 
 impl<'m> Message<'m> {
     pub fn new(
-        receiver: &Receiver,
-        group: (&'m str, &LabelSet),
+        origin: Origin<'m>,
         alerts: &[Flushed],
         reason: Reason,
         surroundings: (&'m Templates, &str, Timestamp),
         memory: Memory,
     ) -> Self {
-        let (group_key, group_labels) = group;
         let (templates, external_url, now) = surroundings;
-        let alerts =
-            alerts.iter().map(|flushed| template_alert(&flushed.alert, flushed.is_resolved)).collect();
-        let data = Data::new(
-            receiver.name.clone(),
-            group_labels.clone(),
-            alerts,
-            reason.as_str().to_owned(),
-            external_url.to_owned(),
-        );
-        Self { data, group_key, templates, now, reason, memory }
+        let mut data =
+            data(&origin.receiver.name, origin.group_labels, alerts, reason.as_str(), external_url);
+        data.route_labels.clone_from(origin.route_labels);
+        Self { data, group_key: origin.group_key, origin, templates, now, reason, memory }
     }
+
+    /// The group key as 64 hexadecimal digits, for what demands an identity of bounded length.
+    ///
+    /// Compat: alertmanager `notify`, `Key.Hash`.
+    pub fn group_key_hash(&self) -> String {
+        group_key_hash(self.group_key)
+    }
+}
+
+/// The SHA-256 of a group key in hexadecimal digits.
+pub fn group_key_hash(group_key: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, group_key.as_bytes());
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// What templates see of a group; its route labels are yet to be rendered.
+pub fn data(
+    receiver: &str,
+    group_labels: &LabelSet,
+    alerts: &[Flushed],
+    reason: &str,
+    external_url: &str,
+) -> Data {
+    let alerts = alerts.iter().map(|flushed| template_alert(&flushed.alert, flushed.is_resolved)).collect();
+    Data::new(receiver.to_owned(), group_labels.clone(), alerts, reason.to_owned(), external_url.to_owned())
 }
 
 fn template_alert(alert: &Alert, is_resolved: bool) -> notification::Alert {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Secret;
-use config::alertmanager::{Email, EmailExtensions, Integration, Layout, Notifier, Receiver, Webhook};
+use config::alertmanager::{Email, EmailExtensions, Integration, Layout, Notifier, Webhook};
 use config::http_client::{HttpClient, SecretSource, Tls};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use super::templates::Templates;
-use super::{Failure, Message, Sent, deliver, email, retry, webhook};
+use super::{Failure, Message, Origin, Sent, deliver, email, retry, webhook};
 use crate::alertmanager::alert::{Alert, Fingerprint, LabelSet};
 use crate::alertmanager::dispatch::Flushed;
 use crate::alertmanager::nflog::{Memory, Reason};
@@ -154,16 +154,21 @@ fn integration(config: Email) -> Integration {
 }
 
 fn message<'m>(templates: &'m Templates, alerts: &[Flushed], memory: Memory) -> Message<'m> {
-    let receiver = Receiver { name: "team.a".to_owned(), ..Receiver::default() };
     let group = set(&[("alertname", &alerts[0].alert.labels["alertname"])]);
     Message::new(
-        &receiver,
-        ("{}:{alertname=\"Down\"}", &group),
+        Origin::sample("team.a", "{}:{alertname=\"Down\"}", group),
         alerts,
         Reason::First,
         (templates, "http://ferula:9090", at(120)),
         memory,
     )
+}
+
+#[test]
+fn a_group_key_has_upstreams_hash() {
+    // What sha256sum says of the text.
+    let hash = super::group_key_hash(r#"{}:{alertname="Down"}"#);
+    assert_eq!(hash, "af94c9e8f6a3043625e36c6f472fe6be85ac23a9117184ee4cb7b4ad7401a47e");
 }
 
 fn defaults() -> Templates {

@@ -35,7 +35,7 @@ struct Payload<'m> {
     group_labels: &'m BTreeMap<String, String>,
     common_labels: &'m BTreeMap<String, String>,
     common_annotations: &'m BTreeMap<String, String>,
-    route_labels: BTreeMap<String, String>,
+    route_labels: &'m BTreeMap<String, String>,
     #[serde(rename = "externalURL")]
     external_url: &'m str,
     version: &'static str,
@@ -86,7 +86,7 @@ pub(super) fn payload(message: &Message<'_>, max_alerts: u64) -> serde_json::Res
         group_labels: &data.group_labels,
         common_labels: &data.common_labels,
         common_annotations: &data.common_annotations,
-        route_labels: BTreeMap::new(),
+        route_labels: &data.route_labels,
         external_url: &data.external_url,
         version: "4",
         group_key: message.group_key,
