@@ -226,7 +226,7 @@ fn alert_view(labels: &Labels, alert: &Alert) -> view::Alert {
     debug_assert!(alert.state != AlertState::Inactive, "BUG: resolved alerts are not listed");
     view::Alert {
         labels: labels.to_map(),
-        annotations: alert.annotations.clone(),
+        annotations: (*alert.annotations).clone(),
         state: alert.state.as_str(),
         active_at: Some(notifier::alert::rfc3339(alert.active_at)),
         keep_firing_since: alert.keep_firing_since.map(notifier::alert::rfc3339),

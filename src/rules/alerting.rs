@@ -6,6 +6,7 @@
 //! Compat: prometheus `rules/alerting.go`, `AlertingRule.Eval`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use model::labels::METRIC_NAME;
 use model::{Labels, LabelsBuilder, Timestamp};
@@ -38,8 +39,10 @@ impl AlertState {
 #[derive(Clone, Debug)]
 pub struct Alert {
     pub state: AlertState,
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Arc<BTreeMap<String, String>>,
+    /// Of the last evaluation that gave the alert.
     pub value: f64,
+    pub seen: Seen,
     pub active_at: Timestamp,
     pub fired_at: Option<Timestamp>,
     pub resolved_at: Option<Timestamp>,
@@ -47,6 +50,16 @@ pub struct Alert {
     pub last_sent_at: Option<Timestamp>,
     /// When the receiver may take the alert for resolved if it hears no more of it.
     pub valid_until: Timestamp,
+}
+
+/// The values that an alert has had since it became active.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    pub first: f64,
+    pub min: f64,
+    pub max: f64,
+    /// At the evaluation that made it fire, the last one if it did so more than once.
+    pub at_fire: Option<f64>,
 }
 
 /// The spans that drive an alert, in ms.
@@ -66,7 +79,7 @@ pub struct State {
 #[derive(Clone, Debug)]
 pub struct Found {
     pub labels: Labels,
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Arc<BTreeMap<String, String>>,
     /// 0 for a histogram.
     pub value: f64,
 }
@@ -116,7 +129,7 @@ impl State {
             None => alert.miss(ts, timing),
         });
         for (labels, (annotations, value)) in hits {
-            let mut alert = Alert::pending(ts);
+            let mut alert = Alert::pending(ts, value);
             alert.hit(annotations, value, ts, timing);
             self.alerts.insert(labels, alert);
         }
@@ -178,12 +191,25 @@ impl State {
     }
 }
 
+impl Seen {
+    fn new(value: f64) -> Self {
+        Self { first: value, min: value, max: value, at_fire: None }
+    }
+
+    /// NaN is farther than nothing.
+    fn take(&mut self, value: f64) {
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+    }
+}
+
 impl Alert {
-    fn pending(ts: Timestamp) -> Self {
+    fn pending(ts: Timestamp, value: f64) -> Self {
         Self {
             state: AlertState::Pending,
-            annotations: BTreeMap::new(),
-            value: 0.0,
+            annotations: Arc::default(),
+            value,
+            seen: Seen::new(value),
             active_at: ts,
             fired_at: None,
             resolved_at: None,
@@ -194,9 +220,10 @@ impl Alert {
     }
 
     /// The expression gives the alert at `ts`.
-    fn hit(&mut self, annotations: BTreeMap<String, String>, value: f64, ts: Timestamp, timing: Timing) {
+    fn hit(&mut self, annotations: Arc<BTreeMap<String, String>>, value: f64, ts: Timestamp, timing: Timing) {
         self.annotations = annotations;
         self.value = value;
+        self.seen.take(value);
         self.keep_firing_since = None;
         self.advance(ts, timing);
     }
@@ -230,11 +257,13 @@ impl Alert {
             (AlertState::Pending, true) => {
                 self.state = AlertState::Firing;
                 self.fired_at = Some(ts);
+                self.seen.at_fire = Some(self.value);
             }
             // A reload raised `for` above what the alert has held.
             (AlertState::Firing, false) => {
                 self.state = AlertState::Pending;
                 self.fired_at = None;
+                self.seen.at_fire = None;
                 self.last_sent_at = None;
                 self.keep_firing_since = None;
             }

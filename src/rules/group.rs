@@ -365,7 +365,7 @@ fn expand(ctx: &Context, origin: &Origin, rule: &Rule, (element, sample): Elemen
         rule.spec.labels.iter().map(|(label, text)| (label.as_str(), expand(text))).collect();
     let annotations = annotations.iter().map(|(key, text)| (key.clone(), expand(text))).collect();
     let value = if let SampleValue::Float(v) = sample { v } else { 0.0 };
-    Found { labels: alert_labels(&element, &labels, name), annotations, value }
+    Found { labels: alert_labels(&element, &labels, name), annotations: Arc::new(annotations), value }
 }
 
 /// The sample as templates take it.
@@ -383,7 +383,7 @@ fn outgoing(labels: Labels, alert: Alert, generator_url: &str) -> notifier::Aler
     };
     notifier::Alert {
         labels,
-        annotations: alert.annotations,
+        annotations: Arc::unwrap_or_clone(alert.annotations),
         starts_at: alert.fired_at.unwrap_or(alert.active_at),
         ends_at,
         generator_url: generator_url.to_owned(),

@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::rules::RuleGroup;
-use model::Timestamp;
+use config::rules::{RuleGroup, RuleKind};
 use model::wire::expose::{Expose, Exposition, Kind};
+use model::{Labels, Timestamp};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::group::Group;
+use super::alerting::Alert;
+use super::group::{Group, Rule};
 use super::{Context, millis, restore};
 
 /// The groups that run, by key.
@@ -30,6 +31,23 @@ struct Running {
     group: Arc<Group>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+}
+
+/// An alert and where it comes from.
+pub struct Whereabouts {
+    pub group: Arc<Group>,
+    /// Which rule of the group.
+    pub rule: usize,
+    /// Without external labels.
+    pub labels: Labels,
+    /// As it is now.
+    pub alert: Alert,
+}
+
+impl Whereabouts {
+    pub fn rule(&self) -> &Rule {
+        &self.group.rules[self.rule]
+    }
 }
 
 /// What a reload applies.
@@ -107,6 +125,18 @@ impl Manager {
         self.running.lock().values().map(|running| Arc::clone(&running.group)).collect()
     }
 
+    /// The alert with these labels, which may have got the external ones on its way; a resolved one for as long as
+    /// it is remembered. Relabelling cannot be undone: who changes labels on the way finds nothing.
+    pub fn find(&self, labels: &Labels) -> Option<Whereabouts> {
+        let name = labels.get(b"alertname")?;
+        let external = self.ctx.external_labels.load();
+        let is_external = |label: &[u8]| external.get(label).is_some_and(|v| labels.get(label) == Some(v));
+        let bare = labels.without(is_external);
+        let candidates = if bare == *labels { vec![bare] } else { vec![labels.clone(), bare] };
+        let groups = self.groups();
+        candidates.iter().find_map(|labels| groups.iter().find_map(|group| find(group, name, labels)))
+    }
+
     /// Stops all groups after the evaluation they are in; their series end by themselves.
     pub async fn stop(&self) {
         self.shutdown.cancel();
@@ -115,6 +145,14 @@ impl Manager {
             running.stop().await;
         }
     }
+}
+
+fn find(group: &Arc<Group>, name: &[u8], labels: &Labels) -> Option<Whereabouts> {
+    group.rules.iter().enumerate().find_map(|(i, rule)| {
+        let is_named = matches!(&rule.spec.kind, RuleKind::Alerting { name: n, .. } if n.as_bytes() == name);
+        let alert = rule.alerts.lock().alerts.get(labels).filter(|_| is_named).cloned()?;
+        Some(Whereabouts { group: Arc::clone(group), rule: i, labels: labels.clone(), alert })
+    })
 }
 
 impl Running {

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::Labels;
 
 use promql::SampleValue;
 
 use super::super::Element;
-use super::{AlertState, Found, State, Timing, alert_labels};
+use super::{AlertState, Found, Seen, State, Timing, alert_labels};
 
 const TIMING: Timing = Timing { hold_ms: 60_000, keep_firing_for_ms: 0 };
 
@@ -14,7 +15,7 @@ fn labels(instance: &str) -> Labels {
 }
 
 fn found(instances: &[&str]) -> Vec<Found> {
-    let hit = |instance: &&str| Found { labels: labels(instance), annotations: BTreeMap::new(), value: 1.0 };
+    let hit = |instance: &&str| Found { labels: labels(instance), annotations: Arc::default(), value: 1.0 };
     instances.iter().map(hit).collect()
 }
 
@@ -141,4 +142,19 @@ fn series_show_state_and_activity() {
 fn told((labels, value): Element) -> String {
     let SampleValue::Float(v) = value else { panic!("alerts are written as floats") };
     format!("{labels} {v}")
+}
+
+#[test]
+fn the_values_of_an_alert_are_remembered() {
+    let mut state = State::default();
+    let seen = |state: &State| state.alerts[&labels("a")].seen;
+    for (i, value) in (0..).zip([3.0, 9.0, 4.0, 5.0, 2.0, 7.0]) {
+        let found = vec![Found { value, ..found(&["a"]).remove(0) }];
+        state.update(i * 15_000, found, TIMING, 0).unwrap();
+    }
+    assert_eq!(seen(&state), Seen { first: 3.0, min: 2.0, max: 9.0, at_fire: Some(2.0) });
+    // Gone and back: a life of its own.
+    state.update(90_000, Vec::new(), TIMING, 0).unwrap();
+    state.update(105_000, vec![Found { value: 6.0, ..found(&["a"]).remove(0) }], TIMING, 0).unwrap();
+    assert_eq!(seen(&state), Seen { first: 6.0, min: 6.0, max: 6.0, at_fire: None });
 }
