@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod container;
 pub mod telemetry;
+pub mod unit;
 
 pub mod discovery;
 pub mod http_client;

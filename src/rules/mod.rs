@@ -1,12 +1,13 @@
 //! Rules: groups evaluated on schedule, their samples written back, their alerts handed to the notifier.
 //!
 //! Reading order: [`Manager`] (which groups run), [`group`] (one group: slots, order, staleness),
-//! [`recording`] and [`alerting`] (one rule), [`restore`] (the state of alerts after a restart).
+//! [`recording`] and [`alerting`] (one rule), [`condition`] (what an expression compares), [`restore`] (the state of alerts after a restart).
 //! Evaluation is synchronous and takes its time as a parameter; only the schedule is async.
 //!
 //! Compat: prometheus `rules` (3.14).
 
 pub mod alerting;
+pub mod condition;
 pub mod group;
 pub mod manager;
 pub mod recording;
