@@ -16,6 +16,7 @@ pub mod http_client;
 pub mod scrape;
 
 pub mod alertmanager;
+pub mod chart;
 pub mod notifier;
 pub mod queries;
 pub mod rules;
