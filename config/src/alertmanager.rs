@@ -3,11 +3,17 @@
 //! Compat: alertmanager `config`, `Config` (0.34).
 
 mod decode;
-mod print;
+mod global;
+mod intervals;
+mod kinds;
+mod observe;
 mod receivers;
+mod record;
+mod route;
+mod span;
 mod time_interval;
 
-pub use decode::{load, parse};
+pub use decode::{load, load_in, parse, parse_in};
 pub use receivers::*;
 pub use time_interval::{DayRange, TimeInterval};
 

@@ -5,7 +5,7 @@
 mod auth;
 pub(crate) mod decode;
 mod file;
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod print;
 mod proxy;
 pub mod sigv4;
@@ -189,6 +189,13 @@ impl TextSource {
             Self::Inline(_) | Self::Ref(_) => None,
             Self::File(path) => Some(path),
         }
+    }
+}
+
+impl Default for SecretSource {
+    /// An empty secret.
+    fn default() -> Self {
+        Self::Inline(Secret::default())
     }
 }
 

@@ -107,6 +107,13 @@ impl Uri {
         self.write(self.user.as_ref().and_then(|(_, password)| password.as_deref()))
     }
 
+    /// Adds a slash to a path that does not end in one.
+    pub(crate) fn end_in_slash(&mut self) {
+        if !self.path.ends_with('/') {
+            self.path.push('/');
+        }
+    }
+
     pub(crate) fn has_password(&self) -> bool {
         self.user.as_ref().is_some_and(|(_, password)| password.is_some())
     }

@@ -77,7 +77,7 @@ impl Notifier {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Email {
     pub to: String,
     pub from: String,
@@ -104,7 +104,7 @@ pub struct Email {
     pub text: String,
     /// Upstream's threading, with its made-up root.
     pub threading: Option<Threading>,
-    /// What the mail looks like where neither `html` nor `text` is set.
+    /// What the mail looks like; [`Layout::Ferula`] only where the file sets neither `html` nor `text`.
     pub layout: Layout,
     /// Keys of ours beside upstream's.
     pub extensions: EmailExtensions,
@@ -159,7 +159,7 @@ impl Default for EmailExtensions {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Webhook {
     pub http: HttpClient,
     /// A template.
@@ -172,7 +172,7 @@ pub struct Webhook {
     pub payload: Option<serde_json::Value>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pagerduty {
     pub http: HttpClient,
     pub key: PagerdutyKey,
@@ -200,6 +200,12 @@ pub enum PagerdutyKey {
     Routing(SecretSource),
 }
 
+impl Default for PagerdutyKey {
+    fn default() -> Self {
+        Self::Routing(SecretSource::default())
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PagerdutyImage {
     pub src: String,
@@ -213,7 +219,7 @@ pub struct PagerdutyLink {
     pub text: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Opsgenie {
     pub http: HttpClient,
     pub api_key: SecretSource,
@@ -241,7 +247,7 @@ pub struct OpsgenieResponder {
     pub kind: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Wechat {
     pub http: HttpClient,
     pub api_secret: SecretSource,
@@ -257,7 +263,7 @@ pub struct Wechat {
     pub message_type: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Slack {
     pub http: HttpClient,
     pub target: SlackTarget,
@@ -293,6 +299,12 @@ pub enum SlackTarget {
     App { token: SecretSource, url: String },
 }
 
+impl Default for SlackTarget {
+    fn default() -> Self {
+        Self::Webhook(SecretSource::default())
+    }
+}
+
 /// A field of an attachment, of Slack, Mattermost and Rocket.Chat.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Field {
@@ -321,7 +333,7 @@ pub struct SlackConfirmation {
     pub dismiss_text: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Victorops {
     pub http: HttpClient,
     pub api_key: SecretSource,
@@ -335,7 +347,7 @@ pub struct Victorops {
     pub custom_fields: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pushover {
     pub http: HttpClient,
     /// A template.
@@ -356,7 +368,7 @@ pub struct Pushover {
     pub monospace: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Sns {
     pub http: HttpClient,
     /// A template.
@@ -371,7 +383,7 @@ pub struct Sns {
     pub use_aws_http_client: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Telegram {
     pub http: HttpClient,
     pub api_url: String,
@@ -391,7 +403,13 @@ pub enum TelegramChat {
     File(PathBuf),
 }
 
-#[derive(Clone, Debug)]
+impl Default for TelegramChat {
+    fn default() -> Self {
+        Self::Id(0)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 pub struct Discord {
     pub http: HttpClient,
     pub webhook_url: SecretSource,
@@ -402,7 +420,7 @@ pub struct Discord {
     pub avatar_url: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Webex {
     /// Carries the bot's token.
     pub http: HttpClient,
@@ -411,7 +429,7 @@ pub struct Webex {
     pub room_id: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Msteams {
     pub http: HttpClient,
     pub webhook_url: SecretSource,
@@ -420,7 +438,7 @@ pub struct Msteams {
     pub text: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Msteamsv2 {
     pub http: HttpClient,
     pub webhook_url: SecretSource,
@@ -428,7 +446,7 @@ pub struct Msteamsv2 {
     pub text: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Jira {
     pub http: HttpClient,
     pub api_url: String,
@@ -455,7 +473,7 @@ pub struct JiraText {
     pub enable_update: Option<bool>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Incidentio {
     pub http: HttpClient,
     /// No template.
@@ -468,7 +486,7 @@ pub struct Incidentio {
     pub timeout: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rocketchat {
     pub http: HttpClient,
     /// Ends in a slash.
@@ -495,10 +513,15 @@ pub struct RocketchatAction {
     pub kind: String,
     pub text: String,
     pub url: String,
+    pub image_url: String,
+    pub is_webview: bool,
+    pub webview_height_ratio: String,
     pub msg: String,
+    pub msg_in_chat_window: bool,
+    pub msg_processing_type: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Mattermost {
     pub http: HttpClient,
     pub webhook_url: SecretSource,

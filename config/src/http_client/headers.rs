@@ -32,7 +32,7 @@ const RESERVED: [&str; 18] = [
     "X-Amz-Content-Sha256",
 ];
 
-pub(super) fn decode_headers(
+pub(crate) fn decode_headers(
     decoder: &mut Decoder,
     base: &Path,
     node: &Node,

@@ -2,8 +2,10 @@
 //!
 //! Compat: prometheus/common `config`, `HTTPClientConfig` as yaml.v2 prints it.
 
+use std::collections::BTreeMap;
+
 use super::proxy::print_proxy;
-use super::{HttpClient, SecretSource, TextSource, Tls};
+use super::{Header, HttpClient, SecretSource, TextSource, Tls};
 use crate::yaml::Out;
 use crate::yaml::emit::Fields;
 
@@ -29,16 +31,19 @@ pub(crate) fn print(http: &HttpClient) -> Fields {
     }
     fields.put("follow_redirects", http.follow_redirects).put("enable_http2", http.enable_http2);
     print_proxy(&mut fields, &http.proxy);
-    let headers = http.headers.iter().map(|(name, header)| {
+    fields.some("http_headers", print_headers(&http.headers));
+    fields
+}
+
+pub(crate) fn print_headers(headers: &BTreeMap<String, Header>) -> Out {
+    Out::sorted(headers.iter().map(|(name, header)| {
         let mut inner = Fields::default();
         inner.some("values", header.values.iter().cloned().collect::<Out>());
         inner.some("secrets", Out::List(header.secrets.iter().map(Out::secret).collect()));
         let files = header.files.iter().map(|file| file.to_string_lossy().into_owned());
         inner.some("files", files.collect::<Out>());
         (name.clone(), inner.into_out())
-    });
-    fields.some("http_headers", Out::sorted(headers));
-    fields
+    }))
 }
 
 /// `key` with the secret masked, or `key_file`, or `key_ref`.

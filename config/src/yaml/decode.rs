@@ -14,6 +14,7 @@ use super::scalar::{self, Value};
 use super::tree::{Kind, Node, Pos, Scalar};
 use crate::Secret;
 use crate::error::Problem;
+use crate::matchers::Mode;
 
 /// Why a text is refused, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +62,21 @@ pub(crate) struct Decoder {
     /// Keys that a type does not have are passed over instead of reported.
     pub(crate) ignores_unknown: bool,
     errors: Vec<Issue>,
+    /// In which grammar the document's matchers are read.
+    pub(crate) matcher_mode: Mode,
     /// What is accepted but should be known to the operator.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Decoder {
     pub(crate) fn new(dialect: Dialect) -> Self {
-        Self { dialect, ignores_unknown: false, errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            dialect,
+            ignores_unknown: false,
+            errors: Vec::new(),
+            matcher_mode: Mode::default(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Reports the collected type errors as one issue at the place of the first.

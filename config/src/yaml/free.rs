@@ -25,7 +25,7 @@ pub(crate) fn decode_map(decoder: &mut Decoder, node: &Node, go_type: &str) -> D
     Ok(pairs.map(|pairs| pairs.into_iter().map(|(name, value)| (text(name), value)).collect()))
 }
 
-fn decode(decoder: &mut Decoder, node: &Node) -> Decoded<Free> {
+pub(crate) fn decode(decoder: &mut Decoder, node: &Node) -> Decoded<Free> {
     let raw = |text: &str, json: Json| Free { printed: Out::Raw(text.to_owned()), json };
     Ok(Some(match &node.kind {
         Kind::List(items) => {
