@@ -43,3 +43,4 @@ pub use error::{Error, Problem};
 pub use prometheus::Config;
 pub use secret::Secret;
 pub use target_group::TargetGroup;
+pub use yaml::free::parse as yaml_value;

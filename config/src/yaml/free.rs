@@ -4,9 +4,38 @@
 
 use serde_json::Value as Json;
 
+use super::decode::Dialect;
 use super::scalar::{self, Value};
 use super::tree::Kind;
 use super::{Decoded, Decoder, Node, Out};
+
+/// The JSON of a YAML text; `None` if it is none. Of a mapping only the names that are text stay, and the last of two that
+/// are equal.
+///
+/// Compat: go.yaml.in/yaml/v2 `Unmarshal` into `interface{}`, as alertmanager `template` uses it.
+pub fn parse(text: &str) -> Option<Json> {
+    let document = super::tree::parse(text).ok()?;
+    document.root.as_ref().map_or(Some(Json::Null), |node| shape(&mut Decoder::new(Dialect::V2), node))
+}
+
+fn shape(decoder: &mut Decoder, node: &Node) -> Option<Json> {
+    Some(match &node.kind {
+        Kind::List(items) => {
+            Json::Array(items.iter().map(|item| shape(decoder, item)).collect::<Option<_>>()?)
+        }
+        Kind::Map(pairs) => {
+            let mut fields = serde_json::Map::new();
+            for (name, value) in pairs {
+                let value = shape(decoder, value)?;
+                if let Some(Json::String(name)) = shape(decoder, name) {
+                    fields.insert(name, value);
+                }
+            }
+            Json::Object(fields)
+        }
+        Kind::Scalar(_) => decode(decoder, node).ok()??.json,
+    })
+}
 
 /// A value as YAML and as JSON.
 #[derive(Clone, Debug)]

@@ -1,10 +1,34 @@
-//! The last step: a message to an e-mail server or a webhook, and what to do when that fails.
+//! The last step: a message to whoever is to be told, and what to do when that fails.
+//!
+//! One module for each kind of receiver; those that speak HTTP share `exchange` (requests and what answers
+//! mean), `json` (JSON as Go writes it) and `truncate` (what a service takes at most).
 //!
 //! Compat: alertmanager `notify`, `RetryStage`.
 
+mod discord;
 pub mod email;
+mod exchange;
+mod incidentio;
+mod jira;
+mod json;
+mod mattermost;
+mod msteams;
+mod msteamsv2;
+mod opsgenie;
+mod pagerduty;
+mod pushover;
+mod rocketchat;
+mod sigv4;
+mod slack;
+mod sns;
+mod telegram;
 pub mod templates;
+mod text;
+mod truncate;
+mod victorops;
+mod webex;
 pub mod webhook;
+mod wechat;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -26,11 +50,28 @@ const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 /// Sends one message by the kind of `integration`.
 async fn send(integration: &Integration, message: &Message<'_>) -> Result<Sent, Failure> {
-    match &integration.notifier {
-        Notifier::Email(config) => email::send(config, message).await,
-        Notifier::Webhook(config) => webhook::send(config, message).await.map(|()| Sent::default()),
-        other => Err(Failure::last(format!("receivers of type {} cannot be told yet", other.name()))),
-    }
+    // Most kinds have nothing to remember.
+    let sent = match &integration.notifier {
+        Notifier::Email(config) => return email::send(config, message).await,
+        Notifier::Slack(config) => return slack::send(config, message).await,
+        Notifier::Webhook(config) => webhook::send(config, message).await,
+        Notifier::Pagerduty(config) => pagerduty::send(config, message).await,
+        Notifier::Opsgenie(config) => opsgenie::send(config, message).await,
+        Notifier::Wechat(config) => wechat::send(config, message).await,
+        Notifier::Victorops(config) => victorops::send(config, message).await,
+        Notifier::Pushover(config) => pushover::send(config, message).await,
+        Notifier::Sns(config) => sns::send(config, message).await,
+        Notifier::Telegram(config) => telegram::send(config, message).await,
+        Notifier::Discord(config) => discord::send(config, message).await,
+        Notifier::Webex(config) => webex::send(config, message).await,
+        Notifier::Msteams(config) => msteams::send(config, message).await,
+        Notifier::Msteamsv2(config) => msteamsv2::send(config, message).await,
+        Notifier::Jira(config) => jira::send(config, message).await,
+        Notifier::Incidentio(config) => incidentio::send(config, message).await,
+        Notifier::Rocketchat(config) => rocketchat::send(config, message).await,
+        Notifier::Mattermost(config) => mattermost::send(config, message).await,
+    };
+    sent.map(|()| Sent::default())
 }
 
 /// What a message that arrived leaves behind.
@@ -82,7 +123,7 @@ impl Origin<'static> {
 }
 
 /// What is to be told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Message<'m> {
     pub data: Data,
     pub group_key: &'m str,
@@ -176,6 +217,18 @@ impl Failure {
         self.reason = reason;
         self
     }
+
+    /// The same, with what was attempted in front.
+    fn within(mut self, attempt: &str) -> Self {
+        self.message = format!("{attempt}: {}", self.message);
+        self
+    }
+}
+
+impl From<config::template::Error> for Failure {
+    fn from(error: config::template::Error) -> Self {
+        Self::last(error.to_string())
+    }
 }
 
 /// What became of a message.
@@ -185,6 +238,8 @@ pub struct Outcome {
     /// Attempts, and how many of them failed.
     pub requests: u64,
     pub failed_requests: u64,
+    /// How long each attempt took.
+    pub latencies: Vec<Duration>,
 }
 
 /// Sends `message`, with pauses and again, until it succeeds, fails for good or `timeout` has passed.
@@ -198,26 +253,34 @@ where
 {
     let deadline = Instant::now() + timeout;
     let mut backoff = Backoff::default();
-    let mut requests = 0;
+    let mut latencies = Vec::new();
     let mut last: Option<Failure> = None;
     loop {
-        requests += 1;
-        let failure = match tokio::time::timeout_at(deadline, attempt()).await {
+        let began = Instant::now();
+        let attempted = tokio::time::timeout_at(deadline, attempt()).await;
+        latencies.push(began.elapsed());
+        let requests = latencies.len() as u64;
+        let failure = match attempted {
             Ok(Ok(sent)) => {
-                return Outcome { result: Ok(sent), requests, failed_requests: requests - 1 };
+                return Outcome { result: Ok(sent), requests, failed_requests: requests - 1, latencies };
             }
             Ok(Err(failure)) => failure,
             Err(_) => {
-                let before = last.map(|failure| format!("{failure}: ")).unwrap_or_default();
-                Failure::last(format!("{before}notify deadline of {timeout:?} exceeded"))
-                    .because("contextDeadlineExceeded")
+                let late = format!("notify deadline of {timeout:?} exceeded");
+                // What the attempts before met says more than that time is up.
+                last.take().map_or_else(
+                    || Failure::last(late.clone()).because("contextDeadlineExceeded"),
+                    |before| Failure { message: format!("{before}: {late}"), retry: false, ..before },
+                )
             }
         };
         let wait = backoff.next_pause();
         if !failure.retry || Instant::now() + wait >= deadline {
-            return Outcome { result: Err(failure), requests, failed_requests: requests };
+            return Outcome { result: Err(failure), requests, failed_requests: requests, latencies };
         }
-        tracing::warn!(attempt = requests, error = %failure, "notify attempt failed, will retry later");
+        if last.as_ref().is_none_or(|last| last.message != failure.message) {
+            tracing::warn!(attempts = requests, error = %failure, "notify attempt failed, will retry later");
+        }
         last = Some(failure);
         tokio::time::sleep(wait).await;
     }

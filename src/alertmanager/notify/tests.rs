@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use super::templates::Templates;
-use super::{Failure, Message, Origin, Sent, deliver, email, retry, webhook};
+use super::{Failure, Message, Origin, Sent, deliver, email, exchange, retry, webhook};
 use crate::alertmanager::alert::{Alert, Fingerprint, LabelSet};
 use crate::alertmanager::dispatch::Flushed;
 use crate::alertmanager::nflog::{Memory, Reason};
@@ -422,14 +422,13 @@ fn a_webhook_body_is_upstreams() {
         flushed(&[("alertname", "Down"), ("instance", "a:1")], &[("summary", "s <b>")], false),
         flushed(&[("alertname", "Down"), ("instance", "b:1")], &[], true),
     ];
-    let body = webhook::payload(&message(&templates, &alerts, Memory::new()), 0).unwrap();
+    let message = message(&templates, &alerts, Memory::new());
+    let body = exchange::encode(&webhook::Payload::new(&message, "4", 0)).unwrap();
     let (a, b) = (alerts[0].alert.fingerprint, alerts[1].alert.fingerprint);
     let wanted = format!(
         r#"{{"receiver":"team\\.a","status":"firing","alerts":[{{"status":"firing","labels":{{"alertname":"Down","instance":"a:1"}},"annotations":{{"summary":"s \u003cb\u003e"}},"startsAt":"2023-11-14T22:13:20Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://prom:9090/graph?g0.expr=up+%3D%3D+0\u0026g0.tab=1","fingerprint":"{a}"}},{{"status":"resolved","labels":{{"alertname":"Down","instance":"b:1"}},"annotations":{{}},"startsAt":"2023-11-14T22:13:20Z","endsAt":"2023-11-14T22:14:50Z","generatorURL":"http://prom:9090/graph?g0.expr=up+%3D%3D+0\u0026g0.tab=1","fingerprint":"{b}"}}],"notification_reason":"first notification","groupLabels":{{"alertname":"Down"}},"commonLabels":{{"alertname":"Down"}},"commonAnnotations":{{}},"routeLabels":{{}},"externalURL":"http://ferula:9090","version":"4","groupKey":"{{}}:{{alertname=\"Down\"}}","truncatedAlerts":0}}"#
     );
-    let (got, wanted): (serde_json::Value, serde_json::Value) =
-        (serde_json::from_slice(&body).unwrap(), serde_json::from_str(&wanted).unwrap());
-    assert_eq!(got, wanted);
+    assert_eq!(String::from_utf8(body).unwrap(), wanted + "\n");
 }
 
 #[test]

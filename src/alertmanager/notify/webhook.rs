@@ -3,33 +3,23 @@
 //! Compat: alertmanager `notify/webhook` (payload version 4, 0.34).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use config::alertmanager::Webhook;
-use config::template::Mode;
-use config::template::notification::{Alert, quote_meta};
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use config::template::notification::{Alert, Data, quote_meta};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::email::read_secret;
+use super::exchange::{Exchange, encode, secret};
 use super::{Failure, Message};
 use crate::alertmanager::clock;
-use crate::http_client::{self, Client};
 
-/// As much of an answer as an error shows.
-const ERROR_BYTES_MAX: usize = 512;
-
-/// For a webhook without a timeout of its own; the deadline of the whole notification is shorter as a rule.
-const TIMEOUT: Duration = Duration::from_mins(5);
-
-/// The body, fields in upstream's order.
+/// The body, fields in upstream's order. incident.io takes the same with another version.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Payload<'m> {
+pub(super) struct Payload<'m> {
     receiver: String,
     status: &'static str,
-    alerts: Vec<PayloadAlert<'m>>,
+    pub(super) alerts: Vec<PayloadAlert<'m>>,
     #[serde(rename = "notification_reason")]
     reason: &'m str,
     group_labels: &'m BTreeMap<String, String>,
@@ -45,7 +35,7 @@ struct Payload<'m> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PayloadAlert<'m> {
+pub(super) struct PayloadAlert<'m> {
     status: &'static str,
     labels: &'m BTreeMap<String, String>,
     annotations: &'m BTreeMap<String, String>,
@@ -72,82 +62,61 @@ impl<'m> PayloadAlert<'m> {
     }
 }
 
-pub(super) fn payload(message: &Message<'_>, max_alerts: u64) -> serde_json::Result<Vec<u8>> {
-    let data = &message.data;
-    let max = match usize::try_from(max_alerts) {
-        Ok(0) | Err(_) => data.alerts.len(),
-        Ok(max) => max,
-    };
-    let payload = Payload {
-        receiver: quote_meta(&data.receiver),
-        status: data.status(),
-        alerts: data.alerts.iter().take(max).map(PayloadAlert::new).collect(),
-        reason: &data.reason,
-        group_labels: &data.group_labels,
-        common_labels: &data.common_labels,
-        common_annotations: &data.common_annotations,
-        route_labels: &data.route_labels,
-        external_url: &data.external_url,
-        version: "4",
-        group_key: message.group_key,
-        truncated_alerts: data.alerts.len().saturating_sub(max) as u64,
-    };
-    serde_json::to_vec(&payload)
+impl<'m> Payload<'m> {
+    /// `n_truncated` alerts are not in the message any more.
+    pub(super) fn new(message: &'m Message<'_>, version: &'static str, n_truncated: u64) -> Self {
+        let data = &message.data;
+        Self {
+            receiver: quote_meta(&data.receiver),
+            status: data.status(),
+            alerts: data.alerts.iter().map(PayloadAlert::new).collect(),
+            reason: &data.reason,
+            group_labels: &data.group_labels,
+            common_labels: &data.common_labels,
+            common_annotations: &data.common_annotations,
+            route_labels: &data.route_labels,
+            external_url: &data.external_url,
+            version,
+            group_key: message.group_key,
+            truncated_alerts: n_truncated,
+        }
+    }
+}
+
+/// The message with `max` alerts at most, as if there were no others; how many there were. 0 is all.
+pub(super) fn first_alerts<'m>(message: &Message<'m>, max: u64) -> (Message<'m>, u64) {
+    let mut message = message.clone();
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    let n = message.data.alerts.len();
+    if max == 0 || n <= max {
+        return (message, 0);
+    }
+    let Data { receiver, mut alerts, reason, group_labels, route_labels, external_url, .. } = message.data;
+    alerts.truncate(max);
+    message.data = Data::new(receiver, group_labels, alerts, reason, external_url);
+    message.data.route_labels = route_labels;
+    (message, (n - max) as u64)
+}
+
+/// What is posted of a message that has been cut by `n_truncated` alerts.
+pub(super) fn body(config: &Webhook, message: &Message<'_>, n_truncated: u64) -> Result<Vec<u8>, Failure> {
+    match &config.payload {
+        None => encode(&Payload::new(message, "4", n_truncated)),
+        Some(payload) => {
+            let within = |failure: Failure| failure.within("failed to render custom payload");
+            encode(&message.deep(payload).map_err(within)?)
+        }
+    }
 }
 
 pub(super) async fn send(config: &Webhook, message: &Message<'_>) -> Result<(), Failure> {
-    let template = read_secret(&config.url).await?;
-    let url = message.templates.expand(&template, &message.data, Mode::Text, message.now);
-    let url = url.map_err(|e| Failure::last(format!("execute webhook URL template: {e}")))?;
+    let (message, n_truncated) = first_alerts(message, config.max_alerts);
+    let body = body(config, &message, n_truncated)?;
+    let url = secret(&config.url, "url_file").await?;
+    let url = message.text(&url).map_err(|failure| failure.within("failed to template webhook URL"))?;
     if url.is_empty() {
         return Err(Failure::last("webhook URL is empty after templating"));
     }
-    let body = payload(message, config.max_alerts).map_err(|e| Failure::last(e.to_string()))?;
-    let url = url::Url::parse(&url).map_err(|e| Failure::last(format!("parse webhook URL: {e}")))?;
-    let timeout = if config.timeout.is_zero() { TIMEOUT } else { config.timeout };
-    // Made for each message: they are rare, and files of the configuration are read anew.
-    let client = Client::new(&config.http, timeout).map_err(|e| unusable(&e))?;
-    let request = client
-        .request(http::Method::POST, url)
-        .map_err(|e| unusable(&e))?
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(USER_AGENT, HeaderValue::from_static(concat!("Alertmanager/", env!("CARGO_PKG_VERSION"))))
-        .body(body);
-    // The URL may hold a secret: errors do not show it.
-    let answer = request.send().await.map_err(|e| {
-        let message = format!("post to webhook: {}", e.without_url());
-        Failure { message, retry: !e.is_final(), reason: "other" }
-    })?;
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let reason = match status.as_u16() {
-        401 | 403 => "authError",
-        429 => "rateLimited",
-        400..=499 => "clientError",
-        500.. => "serverError",
-        _ => "other",
-    };
-    let detail = first_bytes(answer).await;
-    let message = format!("unexpected status code {}: {detail}", status.as_u16());
-    Err(Failure { message, retry: status.is_server_error(), reason })
-}
-
-/// A missing file may come back, so only what the configuration itself says is final.
-fn unusable(error: &http_client::Error) -> Failure {
-    let message = format!("set up the webhook's HTTP client: {error}");
-    Failure { message, retry: matches!(error, http_client::Error::File { .. }), reason: "other" }
-}
-
-/// The beginning of an answer's body, on one line.
-async fn first_bytes(mut answer: reqwest::Response) -> String {
-    let mut bytes = Vec::new();
-    while bytes.len() < ERROR_BYTES_MAX
-        && let Ok(Some(chunk)) = answer.chunk().await
-    {
-        bytes.extend_from_slice(&chunk[..chunk.len().min(ERROR_BYTES_MAX)]);
-    }
-    bytes.truncate(ERROR_BYTES_MAX);
-    String::from_utf8_lossy(&bytes).replace(['\r', '\n'], " ").trim().to_owned()
+    let exchange = Exchange::new(&config.http).within("webhook", config.timeout);
+    exchange.post_bytes(&url, body).await?.check(&[]).await
 }
