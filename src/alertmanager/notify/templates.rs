@@ -13,6 +13,8 @@ const DEFAULT: &str = include_str!("default.tmpl");
 #[derive(Clone, Debug)]
 pub struct Templates {
     set: Set,
+    /// What the user's files define.
+    own: Set,
 }
 
 impl Templates {
@@ -24,10 +26,17 @@ impl Templates {
         let functions = NotificationFunctions { now: Timestamp::UNIX_EPOCH };
         let mut set = Set::default();
         set.parse("default.tmpl", DEFAULT, &functions)?;
+        let mut own = Set::default();
         for (name, text) in files {
             set.parse(name, text, &functions)?;
+            own.parse(name, text, &functions)?;
         }
-        Ok(Self { set })
+        Ok(Self { set, own })
+    }
+
+    /// Whether a user's file defines `name`, which then is no longer ours.
+    pub fn is_redefined(&self, name: &str) -> bool {
+        self.own.contains(name)
     }
 
     /// Executes the fragment `text`, which may call any definition.
