@@ -209,6 +209,7 @@ impl App {
             external_labels: ArcSwap::from_pointee(Labels::empty()),
             now,
             options: flags.rules,
+            metrics: rules::Metrics::default(),
         });
         let scrape_discovery = discovery::Manager::new("scrape", stop.child_token());
         Ok(Self {
@@ -228,7 +229,10 @@ impl App {
             )),
             scrape_discovery: Arc::new(scrape_discovery),
             notifier,
-            rules: rules::Manager::new(Arc::clone(&rules_ctx)),
+            rules: rules::Manager::new(
+                Arc::clone(&rules_ctx),
+                Some(flags.storage.path.join("rules").join("alerts.state")),
+            ),
             rules_ctx,
             alertmanager,
             store,

@@ -67,6 +67,10 @@ fn time_text(t: Option<Timestamp>) -> String {
     t.map_or_else(|| NEVER.to_owned(), notifier::alert::rfc3339)
 }
 
+fn instant_text(t: Option<jiff::Timestamp>) -> String {
+    t.map_or_else(|| NEVER.to_owned(), |t| t.to_string())
+}
+
 // === targets ===
 
 impl view::TargetSource for App {
@@ -178,7 +182,7 @@ fn group_view(group: &Group) -> view::RuleGroup {
         interval: group.interval.as_secs_f64(),
         limit: group.spec.limit,
         evaluation_time: last.duration.as_secs_f64(),
-        last_evaluation: time_text(last.at),
+        last_evaluation: instant_text(last.began_at),
     }
 }
 
@@ -195,7 +199,7 @@ fn rule_view(rule: &Rule) -> view::Rule {
             health,
             last_error,
             evaluation_time: report.duration.as_secs_f64(),
-            last_evaluation: time_text(report.at),
+            last_evaluation: instant_text(report.began_at),
             kind: "recording",
         }),
         RuleKind::Alerting { name, hold, keep_firing_for, annotations } => {
@@ -215,7 +219,7 @@ fn rule_view(rule: &Rule) -> view::Rule {
                 health,
                 last_error,
                 evaluation_time: report.duration.as_secs_f64(),
-                last_evaluation: time_text(report.at),
+                last_evaluation: instant_text(report.began_at),
                 kind: "alerting",
             })
         }

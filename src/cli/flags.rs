@@ -97,7 +97,8 @@ const FLAGS: &[Flag] = &[
     flag("rules.alert.for-outage-tolerance", Text, "1h", Shown, "Max time to tolerate outage for restoring \"for\" state of alert."),
     flag("rules.alert.for-grace-period", Text, "10m", Shown, "Minimum duration between alert and restored \"for\" state."),
     flag("rules.alert.resend-delay", Text, "1m", Shown, "Minimum amount of time to wait before resending an alert."),
-    flag("rules.max-concurrent-evals", Text, "4", NoEffect, "Global concurrency limit for independent rules that can run concurrently."),
+    flag("rules.alert.keep-state-over-limit", Bool, "false", Shown, "Refuse new alerts beyond the limit of a group but keep those that are active, instead of dropping all of the rule."),
+    flag("rules.max-concurrent-evals", Text, "4", Shown, "Global concurrency limit for independent rules that can run concurrently."),
     flag("alertmanager.notification-queue-capacity", Text, "10000", Shown, "The capacity of the queue for pending notifications of one Alertmanager."),
     flag("alertmanager.notification-batch-size", Text, "256", Shown, "The maximum number of notifications per batch to send to an Alertmanager."),
     flag("alertmanager.drain-notification-queue-on-shutdown", Bool, "true", Shown, "Send any outstanding notifications when shutting down."),
@@ -129,7 +130,8 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 21] = [
+const FEATURES: [&str; 22] = [
+    "concurrent-rule-eval",
     "delayed-compaction",
     "promql-per-step-stats",
     "use-start-timestamps",
@@ -372,6 +374,8 @@ impl Flags {
                 for_outage_tolerance: values.duration("rules.alert.for-outage-tolerance")?,
                 for_grace_period: values.duration("rules.alert.for-grace-period")?,
                 resend_delay: values.duration("rules.alert.resend-delay")?,
+                concurrent_evals: concurrent_evals(values, &features)?,
+                keeps_over_limit: values.bool("rules.alert.keep-state-over-limit")?,
             },
             notifier: crate::notifier::manager::Options {
                 queue_capacity: values.number("alertmanager.notification-queue-capacity")?,
@@ -398,6 +402,12 @@ impl Flags {
             warnings,
         })
     }
+}
+
+/// How many rules may run beside others of their group: none without the feature.
+fn concurrent_evals(values: &Values, features: &BTreeSet<String>) -> anyhow::Result<usize> {
+    let n = values.number("rules.max-concurrent-evals")?;
+    Ok(if features.contains("concurrent-rule-eval") { n } else { 0 })
 }
 
 fn resources(values: &Values) -> anyhow::Result<Resources> {

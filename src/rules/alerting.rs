@@ -73,6 +73,30 @@ pub struct Timing {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub alerts: HashMap<Labels, Alert>,
+    /// The series of active alerts, so that their labels are built once in the life of a state.
+    series: foldhash::HashMap<Labels, AlertSeries>,
+    hold: Option<Hold>,
+}
+
+#[derive(Clone, Debug)]
+struct AlertSeries {
+    state: AlertState,
+    alerts: Labels,
+    for_state: Labels,
+}
+
+/// Right after a start what an expression lacks means little: scrapes and recording rules may not have come yet.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    /// As in the restoring of `for`, which waits for recording rules to run twice.
+    n_evaluations: u8,
+    until: Timestamp,
+}
+
+impl Hold {
+    const EVALUATIONS: u8 = 2;
+    /// Whoever was away for less than that still finds most of its last samples.
+    const MAX_MS: i64 = 2 * 60 * 1000;
 }
 
 /// What an evaluation found for one alert, its texts expanded.
@@ -96,6 +120,14 @@ pub(super) fn alert_labels(element: &Labels, expanded: &[(&str, String)], name: 
 }
 
 impl State {
+    /// Alerts as they were before the server was away for `away_ms`, until `now`. They stay as they are for the first
+    /// evaluations, found or not.
+    pub(super) fn restored(alerts: HashMap<Labels, Alert>, now: Timestamp, away_ms: i64) -> Self {
+        let until = now + away_ms.clamp(0, Hold::MAX_MS);
+        let hold = Some(Hold { n_evaluations: Hold::EVALUATIONS, until });
+        Self { alerts, hold, ..Self::default() }
+    }
+
     /// Moves every alert on by one evaluation at `ts`.
     ///
     /// # Errors
@@ -108,17 +140,64 @@ impl State {
         timing: Timing,
         limit: usize,
     ) -> Result<(), String> {
-        let mut hits = HashMap::with_capacity(found.len());
+        let fresh = self.go_on(ts, found, timing)?;
+        for (labels, hit) in fresh {
+            self.begin(labels, hit, ts, timing);
+        }
+        let n_active = self.active().count();
+        if limit > 0 && n_active > limit {
+            self.alerts.clear();
+            self.series.clear();
+            return Err(over_limit(limit, n_active));
+        }
+        Ok(())
+    }
+
+    /// As [`State::update`], but what is active goes on whatever the limit: only new alerts are refused beyond it, of
+    /// which the text tells.
+    ///
+    /// # Errors
+    /// Two elements ended up with the same labels: nothing changes.
+    pub fn update_keeping(
+        &mut self,
+        ts: Timestamp,
+        found: Vec<Found>,
+        timing: Timing,
+        limit: usize,
+    ) -> Result<Option<String>, String> {
+        let mut fresh: Vec<_> = self.go_on(ts, found, timing)?.into_iter().collect();
+        let n_active = self.active().count();
+        let n_wanted = n_active + fresh.len();
+        if limit > 0 {
+            // The same ones every time.
+            fresh.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            fresh.truncate(limit.saturating_sub(n_active));
+        }
+        for (labels, hit) in fresh {
+            self.begin(labels, hit, ts, timing);
+        }
+        Ok((limit > 0 && n_wanted > limit).then(|| over_limit(limit, n_wanted)))
+    }
+
+    /// Moves the known alerts on. Returns the elements that are none of them.
+    fn go_on(
+        &mut self,
+        ts: Timestamp,
+        found: Vec<Found>,
+        timing: Timing,
+    ) -> Result<foldhash::HashMap<Labels, Hit>, String> {
+        let mut hits = foldhash::HashMap::with_capacity_and_hasher(found.len(), Default::default());
         for hit in found {
-            if hits.insert(hit.labels, (hit.annotations, hit.value)).is_some() {
+            if hits.insert(hit.labels, Hit { annotations: hit.annotations, value: hit.value }).is_some() {
                 return Err(
                     "vector contains metrics with the same labelset after applying alert labels".to_owned()
                 );
             }
         }
+        let is_held = self.hold.is_some_and(|hold| hold.n_evaluations > 0 || ts < hold.until);
         self.alerts.retain(|labels, alert| match hits.remove(labels) {
-            Some((annotations, value)) if alert.state != AlertState::Inactive => {
-                alert.hit(annotations, value, ts, timing);
+            Some(hit) if alert.state != AlertState::Inactive => {
+                alert.hit(hit, ts, timing);
                 true
             }
             Some(hit) => {
@@ -126,19 +205,20 @@ impl State {
                 hits.insert(labels.clone(), hit);
                 false
             }
+            None if is_held && alert.state != AlertState::Inactive => true,
             None => alert.miss(ts, timing),
         });
-        for (labels, (annotations, value)) in hits {
-            let mut alert = Alert::pending(ts, value);
-            alert.hit(annotations, value, ts, timing);
-            self.alerts.insert(labels, alert);
-        }
-        let n_active = self.active().count();
-        if limit > 0 && n_active > limit {
-            self.alerts.clear();
-            return Err(format!("exceeded limit of {limit} with {n_active} alerts"));
-        }
-        Ok(())
+        self.hold = self
+            .hold
+            .filter(|_| is_held)
+            .map(|hold| Hold { n_evaluations: hold.n_evaluations.saturating_sub(1), ..hold });
+        Ok(hits)
+    }
+
+    fn begin(&mut self, labels: Labels, hit: Hit, ts: Timestamp, timing: Timing) {
+        let mut alert = Alert::pending(ts, hit.value);
+        alert.hit(hit, ts, timing);
+        self.alerts.insert(labels, alert);
     }
 
     /// Pending and firing alerts.
@@ -168,27 +248,48 @@ impl State {
         due
     }
 
-    /// `ALERTS` and `ALERTS_FOR_STATE` of the active alerts; `rule_labels` are the rule's own as written.
-    pub(super) fn samples(&self, rule_labels: &BTreeMap<String, String>) -> Vec<Element> {
-        let mut samples = Vec::new();
-        for (labels, alert) in self.active() {
-            let mut builder = LabelsBuilder::default();
-            for (label, value) in rule_labels {
-                builder.set(label.as_bytes(), value.as_bytes());
+    /// `ALERTS` and `ALERTS_FOR_STATE` of the active alerts.
+    ///
+    /// A label whose template gives nothing is missing here as it is on the alert; upstream writes the template's text.
+    pub(super) fn samples(&mut self) -> Vec<Element> {
+        let mut known = std::mem::take(&mut self.series);
+        let mut samples = Vec::with_capacity(2 * self.alerts.len());
+        for (labels, alert) in &self.alerts {
+            if alert.state == AlertState::Inactive {
+                continue;
             }
-            for (label, value) in labels {
-                builder.set(label, value);
-            }
-            builder.set(METRIC_NAME, b"ALERTS");
-            builder.set(b"alertstate", alert.state.as_str().as_bytes());
-            samples.push((builder.build(), SampleValue::Float(1.0)));
-            builder.set(METRIC_NAME, b"ALERTS_FOR_STATE");
-            builder.remove(b"alertstate");
+            let series = known.remove(labels).filter(|series| series.state == alert.state);
+            let series = series.unwrap_or_else(|| AlertSeries::new(labels, alert.state));
+            samples.push((series.alerts.clone(), SampleValue::Float(1.0)));
             // Whole seconds, as upstream writes it.
-            samples.push((builder.build(), SampleValue::Float(alert.active_at.div_euclid(1000) as f64)));
+            let active_at = alert.active_at.div_euclid(1000) as f64;
+            samples.push((series.for_state.clone(), SampleValue::Float(active_at)));
+            self.series.insert(labels.clone(), series);
         }
         samples
     }
+}
+
+impl AlertSeries {
+    fn new(labels: &Labels, state: AlertState) -> Self {
+        let mut builder = LabelsBuilder::from(labels);
+        builder.set(METRIC_NAME, b"ALERTS_FOR_STATE");
+        let for_state = builder.build();
+        builder.set(METRIC_NAME, b"ALERTS");
+        builder.set(b"alertstate", state.as_str().as_bytes());
+        Self { state, alerts: builder.build(), for_state }
+    }
+}
+
+fn over_limit(limit: usize, n_alerts: usize) -> String {
+    format!("exceeded limit of {limit} with {n_alerts} alerts")
+}
+
+/// What an expression gives for an alert.
+#[derive(Debug)]
+struct Hit {
+    annotations: Arc<BTreeMap<String, String>>,
+    value: f64,
 }
 
 impl Seen {
@@ -220,10 +321,10 @@ impl Alert {
     }
 
     /// The expression gives the alert at `ts`.
-    fn hit(&mut self, annotations: Arc<BTreeMap<String, String>>, value: f64, ts: Timestamp, timing: Timing) {
-        self.annotations = annotations;
-        self.value = value;
-        self.seen.take(value);
+    fn hit(&mut self, hit: Hit, ts: Timestamp, timing: Timing) {
+        self.annotations = hit.annotations;
+        self.value = hit.value;
+        self.seen.take(hit.value);
         self.keep_firing_since = None;
         self.advance(ts, timing);
     }

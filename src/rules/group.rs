@@ -5,26 +5,25 @@
 //!
 //! Compat: prometheus `rules/group.go`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use config::rules::{RuleGroup, RuleKind};
-use config::template::alert as template;
-use model::storage::{AppendError, SeriesKey, SeriesRef};
+use model::storage::SeriesKey;
 use model::wire::expose::{Counter, Gauge};
-use model::{Labels, STALE_NAN, Timestamp};
+use model::{Labels, LabelsBuilder, STALE_NAN, Timestamp};
 use parking_lot::Mutex;
+use promql::Origin;
 use promql::parse::ast::Expr;
-use promql::{Origin, SampleValue};
 
-use super::alerting::{Alert, AlertState, Found, State, Timing, alert_labels};
+use super::alerting::{Alert, AlertState, State, Timing};
+use super::expand::{Memory, Texts};
+use super::lineage::Lineage;
+use super::write::{AFFINITY, Series};
 use super::{Context, Element, millis, recording};
 use crate::notifier;
-
-/// The affinity under which rules append: they have no target of their own.
-const AFFINITY: u64 = 0;
 
 /// A running group.
 pub struct Group {
@@ -34,8 +33,12 @@ pub struct Group {
     /// `<file>;<name>`, the value of the `rule_group` label.
     pub key: String,
     pub rules: Vec<Rule>,
+    /// Which rules read what others write; `None` if that cannot be told.
+    pub lineage: Option<Lineage>,
     /// What its queries are known by.
     origin: Origin,
+    /// Set when the group shall stop after the rule that it is at.
+    is_stopping: AtomicBool,
     /// Series of rules that are gone, to be ended at the next evaluation.
     orphans: Mutex<Vec<Labels>>,
     pub last: Mutex<LastRun>,
@@ -45,8 +48,13 @@ pub struct Group {
 /// When and how long a group ran last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastRun {
+    /// The slot.
     pub at: Option<Timestamp>,
+    /// When it really began.
+    pub began_at: Option<jiff::Timestamp>,
     pub duration: Duration,
+    /// Of all rules, one after the other.
+    pub rules_duration: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +64,8 @@ pub struct Metrics {
     pub evaluations: Counter,
     pub evaluation_failures: Counter,
     pub last_samples: Gauge,
+    /// Seconds.
+    pub last_restore_duration: Gauge,
 }
 
 /// One rule of a group, with what it left behind.
@@ -64,9 +74,12 @@ pub struct Rule {
     /// The expression as it prints.
     pub query: String,
     pub report: Mutex<Report>,
-    /// The series of the last evaluation.
-    previous: Mutex<HashMap<Labels, SeriesRef>>,
+    /// What it wrote at the last evaluation.
+    series: Mutex<Series>,
     pub alerts: Mutex<State>,
+    /// Of an alert.
+    texts: Option<Texts>,
+    memory: Mutex<Memory>,
     /// Whether the state from before the restart has been looked for; until then no `ALERTS` are written.
     restored: AtomicBool,
 }
@@ -74,7 +87,10 @@ pub struct Rule {
 /// How the last evaluation of a rule went.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// The slot.
     pub at: Option<Timestamp>,
+    /// When it really began.
+    pub began_at: Option<jiff::Timestamp>,
     pub duration: Duration,
     pub last_error: Option<String>,
 }
@@ -93,10 +109,12 @@ impl Rule {
     fn new(spec: config::rules::Rule, restored: bool) -> Self {
         Self {
             query: spec.expr.to_string(),
+            texts: Texts::of(&spec),
             spec,
             report: Mutex::default(),
-            previous: Mutex::default(),
+            series: Mutex::default(),
             alerts: Mutex::default(),
+            memory: Mutex::default(),
             restored: AtomicBool::new(restored),
         }
     }
@@ -114,6 +132,50 @@ impl Rule {
     pub(super) fn set_restored(&self) {
         self.restored.store(true, Ordering::Release);
     }
+
+    pub(super) fn is_restored(&self) -> bool {
+        self.restored.load(Ordering::Acquire)
+    }
+
+    fn take_restored(&self, before: &Self) {
+        self.restored.store(before.is_restored(), Ordering::Release);
+    }
+
+    /// Whether the rule is `before` with other texts for the same labels.
+    fn is_relabelled(&self, before: &Self) -> bool {
+        let is_alert = |rule: &Self| matches!(rule.spec.kind, RuleKind::Alerting { .. });
+        is_alert(self)
+            && is_alert(before)
+            && self.name() == before.name()
+            && self.spec.labels.keys().eq(before.spec.labels.keys())
+    }
+
+    /// Continues the alerts of `before` under the labels that they have now; where a template changed that cannot be
+    /// told, and the next evaluation finds them gone.
+    fn take_relabelled(&self, before: &Self) {
+        self.take_restored(before);
+        let changed: BTreeMap<_, _> = (self.spec.labels.iter())
+            .filter(|(label, text)| !text.contains("{{") && before.spec.labels.get(*label) != Some(text))
+            .collect();
+        let alerts = std::mem::take(&mut before.alerts.lock().alerts);
+        let mut mine = self.alerts.lock();
+        for (labels, mut alert) in alerts {
+            let mut builder = LabelsBuilder::from(&labels);
+            for (label, text) in &changed {
+                builder.set(label.as_bytes(), text.as_bytes());
+            }
+            builder.set(b"alertname", self.name().as_bytes());
+            let renamed = builder.build();
+            if renamed != labels {
+                if alert.state == AlertState::Inactive {
+                    // Nobody was told of it under these labels.
+                    continue;
+                }
+                alert.last_sent_at = None;
+            }
+            mine.alerts.insert(renamed, alert);
+        }
+    }
 }
 
 impl Group {
@@ -125,6 +187,8 @@ impl Group {
             query_offset: spec.query_offset.unwrap_or(query_offset),
             key: format!("{};{}", spec.file.display(), spec.name),
             rules,
+            lineage: Lineage::of(&spec.rules),
+            is_stopping: AtomicBool::new(false),
             origin: Origin::Rules { file: spec.file.display().to_string(), group: spec.name.clone() },
             orphans: Mutex::default(),
             last: Mutex::default(),
@@ -145,24 +209,33 @@ impl Group {
             && self.rules.iter().zip(&other.rules).all(same_rule)
     }
 
-    /// Takes over what `old` knows: the n-th rule of a name and label text continues the n-th of before.
+    /// Takes over what `old` knows: the n-th rule of a name and label text continues the n-th of before. An alerting
+    /// rule that has no such one continues one whose labels differ in their texts only.
     pub fn copy_state(&self, old: &Self) {
         *self.last.lock() = *old.last.lock();
-        let identity = |rule: &Rule| (rule.name().to_owned(), rule.spec.labels.clone());
-        let mut past: HashMap<_, Vec<&Rule>> = HashMap::new();
-        for rule in old.rules.iter().rev() {
-            past.entry(identity(rule)).or_default().push(rule);
-        }
+        let mut past: Vec<&Rule> = old.rules.iter().collect();
+        let mut take =
+            |is_it: &dyn Fn(&Rule) -> bool| past.iter().position(|rule| is_it(rule)).map(|i| past.remove(i));
+        let mut others = Vec::new();
         for rule in &self.rules {
-            if let Some(before) = past.get_mut(&identity(rule)).and_then(Vec::pop) {
-                rule.previous.lock().clone_from(&before.previous.lock());
-                *rule.alerts.lock() = before.alerts.lock().clone();
-                rule.restored.store(before.restored.load(Ordering::Acquire), Ordering::Release);
+            let is_same =
+                |before: &Rule| rule.name() == before.name() && rule.spec.labels == before.spec.labels;
+            if let Some(before) = take(&is_same) {
+                std::mem::swap(&mut *rule.series.lock(), &mut *before.series.lock());
+                *rule.alerts.lock() = std::mem::take(&mut *before.alerts.lock());
+                rule.take_restored(before);
+            } else if matches!(rule.spec.kind, RuleKind::Alerting { .. }) {
+                others.push(rule);
             }
         }
-        let mut orphans = old.orphans.lock().clone();
-        for rule in past.into_values().flatten() {
-            orphans.extend(rule.previous.lock().keys().cloned());
+        for rule in others {
+            if let Some(before) = take(&|before| rule.is_relabelled(before)) {
+                rule.take_relabelled(before);
+            }
+        }
+        let mut orphans = std::mem::take(&mut *old.orphans.lock());
+        for rule in &old.rules {
+            orphans.extend(rule.series.lock().take());
         }
         *self.orphans.lock() = orphans;
     }
@@ -182,58 +255,108 @@ impl Group {
 
     /// Whether every rule has looked for its past.
     pub(super) fn is_restored(&self) -> bool {
-        self.rules.iter().all(|rule| rule.restored.load(Ordering::Acquire))
+        self.rules.iter().all(Rule::is_restored)
     }
 
-    /// Evaluates all rules at `ts`, in order; later rules see what earlier ones wrote.
+    /// Lets an evaluation that is under way end after the rule that it is at.
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Evaluates all rules at `ts`; later rules see what earlier ones wrote.
     pub fn eval(&self, ctx: &Context, ts: Timestamp) {
-        let started = Instant::now();
+        let (started, began_at) = (Instant::now(), jiff::Timestamp::now());
         self.metrics.iterations.inc();
-        let mut n_samples = 0;
-        for rule in &self.rules {
-            self.metrics.evaluations.inc();
-            let rule_started = Instant::now();
-            let outcome = self.eval_rule(ctx, rule, ts);
-            let last_error = match outcome {
-                Ok(n) => {
-                    n_samples += n;
-                    None
-                }
-                Err(e) => {
-                    self.metrics.evaluation_failures.inc();
-                    tracing::warn!(
-                        group = self.key,
-                        rule = rule.name(),
-                        error = e,
-                        "evaluating a rule failed"
-                    );
-                    Some(e)
-                }
-            };
-            *rule.report.lock() = Report { at: Some(ts), duration: rule_started.elapsed(), last_error };
+        let batches =
+            self.lineage.as_ref().filter(|_| ctx.options.concurrent_evals > 0).map(Lineage::batches);
+        let n_samples = match batches {
+            Some(batches) => batches.iter().map(|batch| self.eval_batch(ctx, batch, ts)).sum::<usize>(),
+            None => self.rules.iter().map(|rule| self.eval_reported(ctx, rule, ts)).sum(),
+        };
+        if !self.is_stopping() {
+            self.metrics.last_samples.set(n_samples as f64);
+            self.end_orphans(ctx, ts - millis(self.query_offset));
         }
-        self.metrics.last_samples.set(n_samples as f64);
-        self.end_orphans(ctx, ts - millis(self.query_offset));
-        *self.last.lock() = LastRun { at: Some(ts), duration: started.elapsed() };
+        let duration = started.elapsed();
+        ctx.metrics.groups.observe(duration);
+        let rules_duration = self.rules.iter().map(|rule| rule.report.lock().duration).sum();
+        *self.last.lock() = LastRun { at: Some(ts), began_at: Some(began_at), duration, rules_duration };
     }
 
-    /// The number of samples that the rule gave.
-    fn eval_rule(&self, ctx: &Context, rule: &Rule, ts: Timestamp) -> Result<usize, String> {
+    /// Evaluates rules that do not depend on each other, as many at once as there are places for.
+    fn eval_batch(&self, ctx: &Context, batch: &[usize], ts: Timestamp) -> usize {
+        std::thread::scope(|scope| {
+            let mut n_samples = 0;
+            let mut beside = Vec::new();
+            for &i in batch {
+                let rule = &self.rules[i];
+                let place = match batch.len() {
+                    1 => None,
+                    _ => ctx.metrics.take_place(ctx.options.concurrent_evals),
+                };
+                match place {
+                    Some(place) => beside.push(scope.spawn(move || {
+                        let _place = place;
+                        self.eval_reported(ctx, rule, ts)
+                    })),
+                    None => n_samples += self.eval_reported(ctx, rule, ts),
+                }
+            }
+            let join = |thread: std::thread::ScopedJoinHandle<'_, usize>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            n_samples + beside.into_iter().map(join).sum::<usize>()
+        })
+    }
+
+    /// Evaluates a rule and notes how that went. Returns the number of samples that it gave.
+    fn eval_reported(&self, ctx: &Context, rule: &Rule, ts: Timestamp) -> usize {
+        if self.is_stopping() {
+            return 0;
+        }
+        let (started, began_at) = (Instant::now(), jiff::Timestamp::now());
+        self.metrics.evaluations.inc();
+        let (n_samples, last_error) = match self.eval_rule(ctx, rule, ts) {
+            Ok(done) => (done.n_samples, done.complaint),
+            Err(e) => {
+                self.metrics.evaluation_failures.inc();
+                tracing::warn!(
+                    file = %self.spec.file.display(),
+                    group = self.spec.name,
+                    rule = rule.name(),
+                    error = e,
+                    "Evaluating rule failed"
+                );
+                (0, Some(e))
+            }
+        };
+        let duration = started.elapsed();
+        ctx.metrics.evaluations.observe(duration);
+        *rule.report.lock() = Report { at: Some(ts), began_at: Some(began_at), duration, last_error };
+        n_samples
+    }
+
+    fn eval_rule(&self, ctx: &Context, rule: &Rule, ts: Timestamp) -> Result<Done, String> {
         let t = ts - millis(self.query_offset);
         let result = ctx.query(rule.expr(), t, &self.origin)?;
-        let samples = match &rule.spec.kind {
+        let (samples, complaint) = match &rule.spec.kind {
             RuleKind::Recording { name } => {
-                recording::record(name, &rule.spec.labels, self.spec.limit, result)?
+                (recording::record(name, &rule.spec.labels, self.spec.limit, result)?, None)
             }
             RuleKind::Alerting { hold, keep_firing_for, .. } => {
                 let timing = Timing { hold_ms: millis(*hold), keep_firing_for_ms: millis(*keep_firing_for) };
                 self.eval_alerts(ctx, rule, timing, result, ts)?
             }
         };
-        write(ctx, rule, &samples, t)?;
-        Ok(samples.len())
+        let refused = rule.series.lock().write(ctx, rule.name(), &samples, t)?;
+        Ok(Done { n_samples: samples.len(), complaint: complaint.or(refused) })
     }
 
+    /// The samples of an alerting rule, and what is wrong although they are.
     fn eval_alerts(
         &self,
         ctx: &Context,
@@ -241,30 +364,32 @@ impl Group {
         timing: Timing,
         result: Vec<Element>,
         ts: Timestamp,
-    ) -> Result<Vec<Element>, String> {
-        let found = result.into_iter().map(|element| expand(ctx, &self.origin, rule, element, ts)).collect();
+    ) -> Result<(Vec<Element>, Option<String>), String> {
+        let texts = rule.texts.as_ref().expect("BUG: an alerting rule has texts");
+        let found = texts.expand(ctx, &self.origin, &mut rule.memory.lock(), result, ts);
         let mut alerts = rule.alerts.lock();
-        alerts.update(ts, found, timing, self.spec.limit)?;
-        let due = alerts.due(ts, millis(ctx.options.resend_delay), millis(self.interval));
-        let samples = if rule.restored.load(Ordering::Acquire) {
-            alerts.samples(&rule.spec.labels)
+        let complaint = if ctx.options.keeps_over_limit {
+            alerts.update_keeping(ts, found, timing, self.spec.limit)?
         } else {
-            Vec::new()
+            alerts.update(ts, found, timing, self.spec.limit)?;
+            None
         };
+        let due = alerts.due(ts, millis(ctx.options.resend_delay), millis(self.interval));
+        let samples = if rule.is_restored() { alerts.samples() } else { Vec::new() };
         drop(alerts);
         if !due.is_empty() {
             let generator_url = generator_url(&ctx.external_url, &rule.query);
             let outgoing = due.into_iter().map(|(labels, alert)| outgoing(labels, alert, &generator_url));
             (ctx.notify)(outgoing.collect());
         }
-        Ok(samples)
+        Ok((samples, complaint))
     }
 
     /// Ends every series that the group has written, because it is gone; those that others produce go on.
     pub fn end_all(&self, ctx: &Context, t: Timestamp, is_produced: impl Fn(&Labels) -> bool) {
         let mut orphans = self.orphans.lock();
         for rule in &self.rules {
-            orphans.extend(rule.previous.lock().drain().map(|(labels, _)| labels));
+            orphans.extend(rule.series.lock().take());
         }
         orphans.retain(|labels| !is_produced(labels));
         drop(orphans);
@@ -273,107 +398,35 @@ impl Group {
 
     /// Whether an evaluation last wrote the series.
     pub fn produces(&self, labels: &Labels) -> bool {
-        self.rules.iter().any(|rule| rule.previous.lock().contains_key(labels))
+        self.rules.iter().any(|rule| rule.series.lock().contains(labels))
     }
 
     fn end_orphans(&self, ctx: &Context, t: Timestamp) {
-        let orphans = std::mem::take(&mut *self.orphans.lock());
+        let mut orphans = self.orphans.lock();
         if orphans.is_empty() {
             return;
         }
         let mut appender = ctx.storage.appender(AFFINITY);
         appender.refuse_late(true);
-        for labels in &orphans {
+        for labels in &*orphans {
             // A refusal means that somebody writes the series by now.
             let _ = appender.append(SeriesKey::Labels(labels), t, STALE_NAN);
         }
-        if let Err(e) = appender.commit() {
-            tracing::warn!(group = self.key, error = %e, "ending the series of removed rules failed");
-        }
-    }
-}
-
-/// Writes the samples of one rule at `t` and ends the series that it gave last time and not now.
-fn write(ctx: &Context, rule: &Rule, samples: &[Element], t: Timestamp) -> Result<(), String> {
-    let mut previous = rule.previous.lock();
-    let mut appender = ctx.storage.appender(AFFINITY);
-    appender.refuse_late(true);
-    let mut append = |labels: &Labels, known: Option<SeriesRef>, value: model::Value<'_>| {
-        if let Some(known) = known {
-            match appender.append_value(SeriesKey::Ref(known), 0, t, value) {
-                Err(AppendError::UnknownSeries) => {}
-                done => return done,
-            }
-        }
-        appender.append_value(SeriesKey::Labels(labels), 0, t, value)
-    };
-    let mut written = HashMap::with_capacity(samples.len());
-    let mut n_refused = 0;
-    for (labels, sample) in samples {
-        let value = match sample {
-            SampleValue::Float(v) => model::Value::Float(*v),
-            SampleValue::Histogram(h) => model::Value::FloatHistogram(h),
-        };
-        match append(labels, previous.get(labels).copied(), value) {
-            Ok(series) => drop(written.insert(labels.clone(), series)),
-            Err(AppendError::OutOfOrder | AppendError::TooOld | AppendError::Duplicate) => n_refused += 1,
+        match appender.commit() {
+            Ok(()) => orphans.clear(),
+            // Tried again after the next evaluation.
             Err(e) => {
-                tracing::warn!(rule = rule.name(), series = %labels, error = %e, "writing a rule's sample failed");
+                tracing::warn!(group = self.key, error = %e, "ending the series of removed rules failed");
             }
         }
     }
-    if n_refused > 0 {
-        tracing::warn!(rule = rule.name(), n_refused, "samples of a rule were out of order or duplicates");
-    }
-    for (labels, &series) in previous.iter() {
-        if !written.contains_key(labels) {
-            // A refusal means that the series has newer samples already.
-            let _ = append(labels, Some(series), model::Value::Float(STALE_NAN));
-        }
-    }
-    appender.commit().map_err(|e| e.to_string())?;
-    *previous = written;
-    Ok(())
 }
 
-/// Expands the texts of the alert that `element` stands for. A text that fails shows its error.
-fn expand(ctx: &Context, origin: &Origin, rule: &Rule, (element, sample): Element, ts: Timestamp) -> Found {
-    let RuleKind::Alerting { name, annotations, .. } = &rule.spec.kind else {
-        unreachable!("BUG: only alerting rules have alerts");
-    };
-    let external_labels = ctx.external_labels.load_full();
-    let data = template::AlertData {
-        labels: &element,
-        external_labels: &external_labels,
-        external_url: &ctx.external_url,
-        value: shown(&sample),
-        t: ts,
-    };
-    let query = |text: &str| {
-        let found = ctx.query_text(text, ts, origin)?;
-        Ok(found.into_iter().map(|(labels, sample)| (labels, shown(&sample))).collect())
-    };
-    let template_name = format!("__alert_{name}");
-    let expand = |text: &str| match template::expand(&template_name, text, &data, &query) {
-        Ok(expanded) => expanded,
-        Err(e) => {
-            tracing::warn!(alert = name, error = %e, "expanding an alert's template failed");
-            format!("<error expanding template: {e}>")
-        }
-    };
-    let labels: Vec<_> =
-        rule.spec.labels.iter().map(|(label, text)| (label.as_str(), expand(text))).collect();
-    let annotations = annotations.iter().map(|(key, text)| (key.clone(), expand(text))).collect();
-    let value = if let SampleValue::Float(v) = sample { v } else { 0.0 };
-    Found { labels: alert_labels(&element, &labels, name), annotations: Arc::new(annotations), value }
-}
-
-/// The sample as templates take it.
-fn shown(sample: &SampleValue) -> template::SampleValue {
-    match sample {
-        SampleValue::Float(v) => template::SampleValue::Float(*v),
-        SampleValue::Histogram(h) => template::SampleValue::Histogram(Arc::clone(h)),
-    }
+/// An evaluation of a rule that went well.
+struct Done {
+    n_samples: usize,
+    /// What is wrong all the same.
+    complaint: Option<String>,
 }
 
 fn outgoing(labels: Labels, alert: Alert, generator_url: &str) -> notifier::Alert {

@@ -6,6 +6,7 @@
 //! Compat: prometheus `rules/manager.go`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::alerting::Alert;
 use super::group::{Group, Rule};
+use super::kept::{self, Keeper};
 use super::{Context, millis, restore};
 
 /// The groups that run, by key.
@@ -25,12 +27,16 @@ pub struct Manager {
     ctx: Arc<Context>,
     running: Arc<Mutex<BTreeMap<String, Running>>>,
     shutdown: CancellationToken,
+    keeper: Option<Arc<Keeper>>,
+    /// Writes the state of alerts now and then, from the first update on.
+    keeping: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Running {
     group: Arc<Group>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    /// `None` once it is being waited for.
+    task: Option<JoinHandle<()>>,
 }
 
 /// An alert and where it comes from.
@@ -58,38 +64,62 @@ pub struct Update {
 }
 
 impl Manager {
-    pub fn new(ctx: Arc<Context>) -> Self {
-        Self { ctx, running: Arc::default(), shutdown: CancellationToken::new() }
+    /// `kept` is the file that the state of alerts is kept in, if it is.
+    pub fn new(ctx: Arc<Context>, kept: Option<PathBuf>) -> Self {
+        Self {
+            ctx,
+            running: Arc::default(),
+            shutdown: CancellationToken::new(),
+            keeper: kept.map(|path| Arc::new(Keeper::new(path))),
+            keeping: Mutex::default(),
+        }
     }
 
-    /// Runs exactly the groups of `update` from now on; the first update restores alerts from the store.
+    /// Runs exactly the groups of `update` from now on; the first update restores alerts as they were kept, or from
+    /// the store.
     pub async fn apply(&self, update: Update, is_first: bool) {
         let mut wanted = BTreeMap::new();
         for spec in update.groups {
             let group = Group::new(spec, update.evaluation_interval, update.query_offset, is_first);
             wanted.insert(group.key.clone(), group);
         }
-        let mut before = std::mem::take(&mut *self.running.lock());
-        let mut after = BTreeMap::new();
-        for (key, group) in wanted {
-            let old = before.remove(&key);
-            let running = match old {
-                Some(old) if old.group.is_equal(&group) => old,
-                Some(old) => {
-                    let old_group = Arc::clone(&old.group);
-                    old.stop().await;
-                    group.copy_state(&old_group);
-                    self.start(group)
-                }
-                None => self.start(group),
-            };
-            after.insert(key, running);
+        if is_first && let Some(keeper) = &self.keeper {
+            let groups: Vec<_> = wanted.values().collect();
+            kept::load(&self.ctx, keeper.path(), &groups, (self.ctx.now)());
         }
-        *self.running.lock() = after;
-        for gone in before.into_values() {
-            let group = Arc::clone(&gone.group);
-            gone.stop().await;
-            self.end_later(group);
+        let before: Vec<_> = self.running.lock().keys().cloned().collect();
+        for key in before.iter().filter(|key| !wanted.contains_key(*key)) {
+            let gone = self.running.lock().remove(key);
+            if let Some(mut gone) = gone {
+                gone.begin_stop().await;
+                self.end_later(gone.group);
+            }
+        }
+        for (key, group) in wanted {
+            // A group that changes is seen as it was until its successor is there.
+            let old = self.running.lock().get_mut(&key).map(|old| {
+                let is_equal = old.group.is_equal(&group);
+                (Arc::clone(&old.group), (!is_equal).then(|| old.begin_stop()))
+            });
+            match old {
+                Some((_, None)) => continue,
+                Some((old, Some(stopped))) => {
+                    stopped.await;
+                    group.copy_state(&old);
+                }
+                None => {}
+            }
+            let running = self.start(group);
+            self.running.lock().insert(key, running);
+        }
+        if is_first && let Some(keeper) = &self.keeper {
+            let keep = keep(
+                Arc::clone(&self.ctx),
+                Arc::clone(keeper),
+                Arc::clone(&self.running),
+                self.shutdown.child_token(),
+            );
+            *self.keeping.lock() = Some(tokio::spawn(keep));
         }
     }
 
@@ -97,21 +127,22 @@ impl Manager {
         let group = Arc::new(group);
         let stop = self.shutdown.child_token();
         let task = tokio::spawn(run(Arc::clone(&self.ctx), Arc::clone(&group), stop.clone()));
-        Running { group, stop, task }
+        Running { group, stop, task: Some(task) }
     }
 
-    /// Ends the series of a removed group once its successor, if there is one, has had time to write them.
+    /// Ends the series of a removed group once its successor, if there is one, has had time to write them. They end
+    /// with the group: what a successor has written by then stays.
     fn end_later(&self, group: Arc<Group>) {
         let (ctx, running, shutdown) =
             (Arc::clone(&self.ctx), Arc::clone(&self.running), self.shutdown.clone());
+        let t = (ctx.now)() - millis(group.query_offset);
         tokio::spawn(async move {
             let wait = tokio::time::sleep(group.interval * 2);
             if shutdown.run_until_cancelled(wait).await.is_none() {
                 return;
             }
             let end = move || {
-                let others: Vec<_> = running.lock().values().map(|other| Arc::clone(&other.group)).collect();
-                let t = (ctx.now)();
+                let others = groups(&running);
                 group.end_all(&ctx, t, |labels| others.iter().any(|other| other.produces(labels)));
             };
             if let Err(e) = tokio::task::spawn_blocking(end).await {
@@ -122,7 +153,7 @@ impl Manager {
 
     /// The groups that run, by file, then name.
     pub fn groups(&self) -> Vec<Arc<Group>> {
-        self.running.lock().values().map(|running| Arc::clone(&running.group)).collect()
+        groups(&self.running)
     }
 
     /// The alert with these labels, which may have got the external ones on its way; a resolved one for as long as
@@ -140,9 +171,46 @@ impl Manager {
     /// Stops all groups after the evaluation they are in; their series end by themselves.
     pub async fn stop(&self) {
         self.shutdown.cancel();
+        let groups = self.groups();
         let running = std::mem::take(&mut *self.running.lock());
-        for running in running.into_values() {
-            running.stop().await;
+        let stopped: Vec<_> = running.into_values().map(|mut running| running.begin_stop()).collect();
+        for stopped in stopped {
+            stopped.await;
+        }
+        // Without a first update the file holds what nobody has taken over yet.
+        let keeping = self.keeping.lock().take();
+        if let (Some(keeping), Some(keeper)) = (keeping, &self.keeper) {
+            // A panic of the task has been logged where it happened.
+            let _ = keeping.await;
+            let (keeper, now) = (Arc::clone(keeper), (self.ctx.now)());
+            if let Err(e) = tokio::task::spawn_blocking(move || keeper.save(&groups, now)).await {
+                tracing::error!(error = %e, "keeping the state of alerts panicked");
+            }
+        }
+    }
+}
+
+/// By file, then name.
+fn groups(running: &Mutex<BTreeMap<String, Running>>) -> Vec<Arc<Group>> {
+    let mut groups: Vec<_> = running.lock().values().map(|running| Arc::clone(&running.group)).collect();
+    groups.sort_by(|a, b| (&a.spec.file, &a.spec.name).cmp(&(&b.spec.file, &b.spec.name)));
+    groups
+}
+
+/// Writes the state of alerts now and then.
+async fn keep(
+    ctx: Arc<Context>,
+    keeper: Arc<Keeper>,
+    running: Arc<Mutex<BTreeMap<String, Running>>>,
+    stop: CancellationToken,
+) {
+    let mut wait = Duration::from_secs(1);
+    while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+        let (ctx, keeper, running) = (Arc::clone(&ctx), Arc::clone(&keeper), Arc::clone(&running));
+        let save = move || keeper.save(&groups(&running), (ctx.now)());
+        match tokio::task::spawn_blocking(save).await {
+            Ok(next) => wait = next,
+            Err(e) => tracing::error!(error = %e, "keeping the state of alerts panicked"),
         }
     }
 }
@@ -156,11 +224,17 @@ fn find(group: &Arc<Group>, name: &[u8], labels: &Labels) -> Option<Whereabouts>
 }
 
 impl Running {
-    /// Returns after the evaluation that is under way.
-    async fn stop(self) {
+    /// Stops the group after the rule that it is at; what is returned ends when it has.
+    fn begin_stop(&mut self) -> impl Future<Output = ()> + use<> {
+        self.group.stop();
         self.stop.cancel();
-        // A panic of the task has been logged where it happened.
-        let _ = self.task.await;
+        let task = self.task.take();
+        async move {
+            if let Some(task) = task {
+                // A panic of the task has been logged where it happened.
+                let _ = task.await;
+            }
+        }
     }
 }
 
@@ -206,6 +280,7 @@ fn skip_missed(group: &Group, slot: Timestamp, now: Timestamp) -> Timestamp {
 impl Expose for Manager {
     fn expose(&self, out: &mut Exposition) {
         let groups = self.groups();
+        self.ctx.metrics.expose(out);
         let mut family = |name: &str, help: &str, kind: Kind, value: &dyn Fn(&Group) -> f64| {
             out.family(name, help, kind);
             for group in &groups {
@@ -247,13 +322,25 @@ impl Expose for Manager {
             "prometheus_rule_group_last_evaluation_timestamp_seconds",
             "The timestamp of the last rule group evaluation in seconds.",
             Kind::Gauge,
-            &|group| group.last.lock().at.unwrap_or(0) as f64 / 1000.0,
+            &|group| group.last.lock().began_at.map_or(0.0, |t| t.as_duration().as_secs_f64()),
         );
         family(
             "prometheus_rule_group_last_duration_seconds",
             "The duration of the last rule group evaluation.",
             Kind::Gauge,
             &|group| group.last.lock().duration.as_secs_f64(),
+        );
+        family(
+            "prometheus_rule_group_last_rule_duration_sum_seconds",
+            "The sum of time in seconds it took to evaluate each rule in the group regardless of concurrency. This should be higher than the group duration if rules are evaluated concurrently.",
+            Kind::Gauge,
+            &|group| group.last.lock().rules_duration.as_secs_f64(),
+        );
+        family(
+            "prometheus_rule_group_last_restore_duration_seconds",
+            "The duration of the last alert rules alerts restoration using the `ALERTS_FOR_STATE` series.",
+            Kind::Gauge,
+            &|group| group.metrics.last_restore_duration.get(),
         );
         family("prometheus_rule_group_rules", "The number of rules.", Kind::Gauge, &|group| {
             group.rules.len() as f64

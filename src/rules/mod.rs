@@ -1,17 +1,23 @@
 //! Rules: groups evaluated on schedule, their samples written back, their alerts handed to the notifier.
 //!
-//! Reading order: [`Manager`] (which groups run), [`group`] (one group: slots, order, staleness),
-//! [`recording`] and [`alerting`] (one rule), [`condition`] (what an expression compares), [`restore`] (the state of alerts after a restart).
+//! Reading order: [`Manager`] (which groups run), [`group`] (one group: slots, order), [`lineage`] (what may run at
+//! once), [`recording`] and [`alerting`] (one rule), [`condition`] (what an expression compares), `expand` (an alert's texts), `write` (series and their ends),
+//! `kept` and [`restore`] (the state of alerts after a restart).
 //! Evaluation is synchronous and takes its time as a parameter; only the schedule is async.
 //!
 //! Compat: prometheus `rules` (3.14).
 
 pub mod alerting;
 pub mod condition;
+mod expand;
 pub mod group;
+mod kept;
+pub mod lineage;
 pub mod manager;
+mod metrics;
 pub mod recording;
 pub mod restore;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +28,7 @@ use promql::parse::ast::Expr;
 use promql::{Engine, Lane, Origin, QueryOptions, SampleValue, Value, VectorSample};
 
 pub use manager::Manager;
+pub use metrics::Metrics;
 
 use crate::notifier::Alert;
 
@@ -42,14 +49,32 @@ pub struct Context {
     /// Milliseconds since the epoch.
     pub now: fn() -> Timestamp,
     pub options: Options,
+    pub metrics: Metrics,
 }
 
-/// The `--rules.alert.*` flags.
+/// The `--rules.*` flags.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub for_outage_tolerance: Duration,
     pub for_grace_period: Duration,
     pub resend_delay: Duration,
+    /// How many rules may run beside others of their group; 0 for one after the other.
+    pub concurrent_evals: usize,
+    /// A limit refuses new alerts, but leaves those that are active.
+    pub keeps_over_limit: bool,
+}
+
+/// Upstream's.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            for_outage_tolerance: Duration::from_hours(1),
+            for_grace_period: Duration::from_mins(10),
+            resend_delay: Duration::from_mins(1),
+            concurrent_evals: 0,
+            keeps_over_limit: false,
+        }
+    }
 }
 
 /// One element of a rule's result.

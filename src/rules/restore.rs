@@ -3,6 +3,7 @@
 //! Compat: prometheus `rules/group.go`, `RestoreForState`.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use config::rules::RuleKind;
 use model::labels::METRIC_NAME;
@@ -14,7 +15,8 @@ use super::{Context, millis};
 
 /// Gives the active alerts of `group` the age they had before the restart. `now` is the wall clock.
 pub(super) fn restore(ctx: &Context, group: &Group, now: Timestamp) {
-    for rule in &group.rules {
+    let started = Instant::now();
+    for rule in group.rules.iter().filter(|rule| !rule.is_restored()) {
         if let RuleKind::Alerting { name, hold, .. } = &rule.spec.kind
             && *hold >= ctx.options.for_grace_period
             && let Err(e) = restore_rule(ctx, rule, name, millis(*hold), now)
@@ -23,6 +25,7 @@ pub(super) fn restore(ctx: &Context, group: &Group, now: Timestamp) {
         }
         rule.set_restored();
     }
+    group.metrics.last_restore_duration.set(started.elapsed().as_secs_f64());
 }
 
 fn restore_rule(ctx: &Context, rule: &Rule, name: &str, hold_ms: i64, now: Timestamp) -> Result<(), Error> {
@@ -73,7 +76,7 @@ fn seconds_to_millis(seconds: f64) -> Timestamp {
 
 /// When an alert counts as having become active: the time that the server was down does not count, and an
 /// alert that was about to fire gets the grace period to prove itself.
-fn restored_active_at(
+pub(super) fn restored_active_at(
     now: Timestamp,
     down_at: Timestamp,
     active_at: Timestamp,

@@ -13,7 +13,7 @@ use tsdb::db::{Db, Options as StoreOptions};
 use tsdb::head::ReplayProgress;
 
 use super::group::Group;
-use super::{Context, Options, restore};
+use super::{Context, Metrics, Options, restore};
 use crate::notifier::Alert;
 
 const MINUTE: i64 = 60_000;
@@ -39,11 +39,8 @@ impl House {
             external_url: "http://here:9090".to_owned(),
             external_labels: arc_swap::ArcSwap::from_pointee(Labels::from_pairs([("region", "eu")])),
             now: || panic!("an evaluation asked for the time"),
-            options: Options {
-                for_outage_tolerance: Duration::from_hours(1),
-                for_grace_period: Duration::from_mins(10),
-                resend_delay: Duration::from_mins(1),
-            },
+            options: Options::default(),
+            metrics: Metrics::default(),
         };
         Self { ctx, db, sent, _dir: dir }
     }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::Labels;
@@ -124,19 +123,62 @@ fn the_limit_drops_all_state() {
 }
 
 #[test]
+fn a_limit_may_refuse_new_alerts_only() {
+    let mut state = State::default();
+    let timing = Timing { hold_ms: 0, ..TIMING };
+    state.update_keeping(0, found(&["b", "d"]), timing, 3).unwrap();
+    let text = state.update_keeping(15_000, found(&["b", "c", "a", "e"]), timing, 3).unwrap();
+    assert_eq!(text.as_deref(), Some("exceeded limit of 3 with 4 alerts"));
+    let states = |state: &State| {
+        let mut all: Vec<_> =
+            state.alerts.iter().map(|(l, a)| (l.to_map()["instance"].clone(), a.state)).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all.into_iter().map(|(instance, state)| format!("{instance} {}", state.as_str())).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&state), ["a firing", "b firing", "c firing", "d inactive"]);
+    assert_eq!(state.update_keeping(30_000, found(&["b"]), timing, 3).unwrap(), None);
+    assert_eq!(states(&state), ["a inactive", "b firing", "c inactive", "d inactive"]);
+}
+
+#[test]
+fn restored_alerts_survive_the_first_evaluations() {
+    let mut before = State::default();
+    run(&mut before, TIMING, 0, &[true, true, true, true, true]);
+    // Away for half a minute: two evaluations are held, and as much time.
+    let restored = |away_ms| State::restored(before.alerts.clone(), 100_000, away_ms);
+    assert_eq!(run(&mut restored(1000), TIMING, 101, &[false; 3]), "firing firing inactive");
+    assert_eq!(
+        run(&mut restored(60_000), TIMING, 105, &[false; 6]),
+        "firing firing firing firing inactive inactive"
+    );
+    assert_eq!(
+        run(&mut restored(60_000), TIMING, 105, &[true, false, true, true, true]),
+        "firing firing firing firing firing"
+    );
+    // A day is no longer than two minutes.
+    let mut state = restored(86_400_000);
+    assert_eq!(
+        run(&mut state, TIMING, 105, &[false; 8]),
+        "firing firing firing firing firing firing firing firing"
+    );
+    assert_eq!(run(&mut state, TIMING, 225, &[false]), "inactive");
+}
+
+#[test]
 fn series_show_state_and_activity() {
     let mut state = State::default();
     state.update(15_000, found(&["a"]), TIMING, 0).unwrap();
     assert_eq!(state.overall(), AlertState::Pending);
-    let rule_labels = BTreeMap::from([("team".to_owned(), "x".to_owned())]);
-    let samples: Vec<_> = state.samples(&rule_labels).into_iter().map(told).collect();
-    assert_eq!(
-        samples,
-        [
-            r#"{__name__="ALERTS", alertname="Down", alertstate="pending", instance="a", team="x"} 1"#,
-            r#"{__name__="ALERTS_FOR_STATE", alertname="Down", instance="a", team="x"} 15"#,
-        ]
-    );
+    let samples = |state: &mut State| state.samples().into_iter().map(told).collect::<Vec<_>>();
+    let for_state = r#"{__name__="ALERTS_FOR_STATE", alertname="Down", instance="a"} 15"#;
+    let alerts = |alert_state| {
+        format!(r#"{{__name__="ALERTS", alertname="Down", alertstate="{alert_state}", instance="a"}} 1"#)
+    };
+    assert_eq!(samples(&mut state), [&alerts("pending"), for_state]);
+    state.update(75_000, found(&["a"]), TIMING, 0).unwrap();
+    assert_eq!(samples(&mut state), [&alerts("firing"), for_state]);
+    state.update(90_000, Vec::new(), TIMING, 0).unwrap();
+    assert!(samples(&mut state).is_empty());
 }
 
 fn told((labels, value): Element) -> String {
