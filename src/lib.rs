@@ -20,3 +20,4 @@ pub mod chart;
 pub mod notifier;
 pub mod queries;
 pub mod rules;
+pub mod story;
