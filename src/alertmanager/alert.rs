@@ -2,6 +2,7 @@
 //!
 //! Compat: alertmanager `alert`, `types` (0.34); fingerprints are prometheus/common `LabelSet.Fingerprint`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -121,6 +122,11 @@ impl Alert {
         })
     }
 
+    /// The value of `alertname`; empty without one.
+    pub fn name(&self) -> &str {
+        self.labels.get("alertname").map_or("", String::as_str)
+    }
+
     pub fn is_resolved(&self, now: Timestamp) -> bool {
         self.ends_at <= now
     }
@@ -154,6 +160,26 @@ pub fn matches(matchers: &[Matcher], labels: &LabelSet) -> bool {
 
 fn label<'l>(labels: &'l LabelSet, name: &[u8]) -> &'l str {
     std::str::from_utf8(name).ok().and_then(|name| labels.get(name)).map_or("", String::as_str)
+}
+
+/// The order in which the alerts of a group are told: by job, by instance, then by all labels; what has no
+/// such label comes last. Compat: alertmanager `alert`, `AlertSlice.Less`.
+pub fn by_target(a: &LabelSet, b: &LabelSet) -> Ordering {
+    let by = |name: &str| match (a.get(name), b.get(name)) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (Some(a), Some(b)) => a.cmp(b),
+    };
+    by("job").then_with(|| by("instance")).then_with(|| by_labels(a, b))
+}
+
+/// Fewer labels come first; then the first pair that differs decides, and a set that lacks a name comes
+/// before the one that has it. Compat: prometheus/common `LabelSet.Before`.
+pub fn by_labels(a: &LabelSet, b: &LabelSet) -> Ordering {
+    let difference = a.iter().zip(b).find(|(a, b)| a != b);
+    let by_pair = difference.map_or(Ordering::Equal, |(a, b)| b.0.cmp(a.0).then_with(|| a.1.cmp(b.1)));
+    a.len().cmp(&b.len()).then(by_pair)
 }
 
 /// `{a="x", b="y"}`. Compat: prometheus/common `LabelSet.String`.

@@ -17,17 +17,41 @@ pub struct AlertFilter {
     pub active: bool,
     pub silenced: bool,
     pub inhibited: bool,
-    /// Accepted and without effect, as upstream.
-    pub unprocessed: bool,
+    /// Groups that time intervals mute; alerts are listed all the same.
+    pub muted: bool,
     pub matchers: Vec<Matcher>,
     /// Anchored; only alerts that go to a receiver of such a name.
     pub receiver: Option<model::Regex>,
+    /// Only alerts that go to a receiver with such labels.
+    pub receiver_matchers: Vec<Matcher>,
 }
 
 impl Default for AlertFilter {
     fn default() -> Self {
-        let matchers = Vec::new();
-        Self { active: true, silenced: true, inhibited: true, unprocessed: true, matchers, receiver: None }
+        Self {
+            active: true,
+            silenced: true,
+            inhibited: true,
+            muted: true,
+            matchers: Vec::new(),
+            receiver: None,
+            receiver_matchers: Vec::new(),
+        }
+    }
+}
+
+/// Which silences to list.
+#[derive(Debug)]
+pub struct SilenceFilter {
+    pub active: bool,
+    pub pending: bool,
+    pub expired: bool,
+    pub matchers: Vec<Matcher>,
+}
+
+impl Default for SilenceFilter {
+    fn default() -> Self {
+        Self { active: true, pending: true, expired: true, matchers: Vec::new() }
     }
 }
 
@@ -92,6 +116,7 @@ pub struct GettableSilence {
     pub status: SilenceStatus,
     #[serde(serialize_with = "clock::millis")]
     pub updated_at: Timestamp,
+    #[serde(skip_serializing_if = "LabelSet::is_empty")]
     pub annotations: LabelSet,
     pub comment: String,
     pub created_by: String,
@@ -112,7 +137,8 @@ impl GettableSilence {
             comment: silence.comment.clone(),
             created_by: silence.created_by.clone(),
             ends_at: silence.ends_at,
-            matchers: silence.matchers.clone(),
+            // A silence of several sets can only have come from elsewhere, and has no other form here.
+            matchers: silence.sets.first().cloned().unwrap_or_default(),
             starts_at: silence.starts_at,
         }
     }

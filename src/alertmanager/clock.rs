@@ -46,7 +46,12 @@ pub(super) fn optional<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Tim
         return Ok(None);
     }
     let t: Timestamp = text.parse().map_err(serde::de::Error::custom)?;
-    Ok((t.as_second() != ZERO_SECOND).then_some(t))
+    Ok((!is_zero(t)).then_some(t))
+}
+
+/// Whether it is Go's zero time.
+pub(super) fn is_zero(t: Timestamp) -> bool {
+    t.as_second() == ZERO_SECOND && t.subsec_nanosecond() == 0
 }
 
 const ZERO_SECOND: i64 = -62_135_596_800;

@@ -1,9 +1,9 @@
 //! The built-in Alertmanager: alerts in, grouped, inhibited, silenced and deduplicated messages out.
 //!
 //! [`Alertmanager::put`] takes alerts, from our own rules or over HTTP alike; [`Alertmanager::run`] sends
-//! what is due until it is told to stop; the other methods answer API v2. The logic is sync and is told
-//! the time; only the sending is async. One lock guards all state and is never held across a send.
-//! Mute times, upstream's snapshot files and a cluster are not here.
+//! what is due until it is told to stop (`pipeline` is the way of one group); `query` answers API v2, and
+//! `keep` sees to it that a restart loses nothing. The logic is sync and is told the time; only the sending is
+//! async. One lock guards all state and is never held across a send. A cluster is not here.
 //!
 //! Compat: alertmanager 0.34.
 
@@ -12,9 +12,15 @@ pub mod api;
 pub mod clock;
 pub mod dispatch;
 pub mod inhibit;
+mod journal;
+mod keep;
 mod metrics;
 pub mod nflog;
 pub mod notify;
+mod pipeline;
+pub mod posted;
+mod protobuf;
+mod query;
 pub mod route;
 pub mod silence;
 mod snapshot;
@@ -24,53 +30,60 @@ pub mod store;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use config::alertmanager::{Config, Integration};
-use futures_util::future::join_all;
+use config::alertmanager::Config;
 use jiff::Timestamp;
-use model::Matcher;
-use model::wire::expose::{Expose, Exposition, Kind};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use alert::Alert;
 pub use alert::PostedAlert;
-use alert::{Alert, LabelSet, matches};
-use api::{
-    AlertFilter, AlertGroup, AlertStatus, GettableAlert, GettableSilence, Named, ReceiverStatus, SilenceId,
-    Status,
-};
+use api::SilenceId;
 use clock::until;
 pub use clock::{Clock, SystemClock};
-use dispatch::{Dispatcher, Flush, Flushed};
+use dispatch::Dispatcher;
 use inhibit::Inhibitor;
+use journal::{Journal, Record};
 use metrics::Metrics;
-use nflog::{Entry, Log, decide};
+use nflog::Log;
 use notify::templates::Templates;
-use notify::{Message, Origin};
 use route::Routes;
 pub use silence::SilenceError;
 use silence::{PostedSilence, Silences};
-use store::Store;
+use store::{Put, Store};
 
-/// How often what has ended is forgotten. Upstream's `--alerts.gc-interval`.
-const GC_INTERVAL: Duration = Duration::from_mins(30);
-/// How long a change of the notification log may wait to be saved.
-const SAVE_DELAY: Duration = Duration::from_secs(1);
+/// How long a change may wait to be written to the journal.
+const SAVE_DELAY: Duration = Duration::from_millis(200);
 /// How long messages on their way may take when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is not in the configuration file.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder of our snapshots, made when missing; without one nothing outlives a restart.
+    /// The folder of snapshots and journal, made when missing; without one nothing outlives a restart.
     pub data_dir: Option<PathBuf>,
     /// Where links in messages lead, without a slash at the end.
     pub external_url: String,
     /// How long expired silences and old notifications are remembered.
     pub retention: Duration,
+    /// How often snapshots are written and what is forgotten is dropped.
+    pub maintenance_interval: Duration,
+    /// How often alerts that have ended are forgotten.
+    pub gc_interval: Duration,
+    /// The most firing alerts of one `alertname`; 0 for no limit.
+    pub alerts_per_name_max: usize,
+    /// The most groups of alerts; 0 for no limit.
+    pub groups_max: usize,
+    /// The most silences, expired ones included, and the largest; 0 for no limit.
+    pub silences_max: usize,
+    pub silence_bytes_max: usize,
+    /// Changes of silences are logged.
+    pub logs_silences: bool,
+    /// Nothing is told in the first moments after a start.
+    pub start_delay: Duration,
     pub version: api::VersionInfo,
 }
 
@@ -80,6 +93,14 @@ impl Default for Options {
             data_dir: None,
             external_url: String::new(),
             retention: Duration::from_hours(120),
+            maintenance_interval: Duration::from_mins(15),
+            gc_interval: Duration::from_mins(30),
+            alerts_per_name_max: 0,
+            groups_max: 0,
+            silences_max: 0,
+            silence_bytes_max: 0,
+            logs_silences: false,
+            start_delay: Duration::ZERO,
             version: api::VersionInfo::default(),
         }
     }
@@ -112,10 +133,11 @@ pub struct Alertmanager {
     metrics: Metrics,
     state: Mutex<State>,
     wake: Notify,
-    /// The notification log differs from its file.
+    /// Held while files are written, so that the older state never replaces the newer; taken before the lock of
+    /// the state. `None` until there is a journal, and without a folder for ever.
+    journal: Mutex<Option<Journal>>,
+    /// Changes wait to be written.
     is_dirty: AtomicBool,
-    /// Held while a file is written, so that the older state never replaces the newer.
-    saving: Mutex<()>,
 }
 
 struct State {
@@ -126,6 +148,7 @@ struct State {
     inhibitor: Inhibitor,
     silences: Silences,
     log: Log,
+    unsaved: keep::Unsaved,
 }
 
 impl Alertmanager {
@@ -134,37 +157,39 @@ impl Alertmanager {
     /// # Errors
     /// A template or a snapshot is not readable.
     pub fn new(config: Config, options: Options, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
-        let mut silences = Silences::default();
-        let mut log = Log::default();
-        if let Some(dir) = &options.data_dir {
-            if let Some(records) = snapshot::load(&dir.join(SILENCES_FILE))? {
-                silences = Silences::from_records(records)?;
-            }
-            log = snapshot::load(&dir.join(LOG_FILE))?.unwrap_or_default();
-        }
-        let state = State {
+        let now = clock.now();
+        let routes = Arc::new(Routes::new(&config));
+        let starts_at = clock::after(now, options.start_delay);
+        let mut state = State {
             templates: Arc::new(load_templates(&config)?),
-            store: Store::default(),
-            dispatcher: Dispatcher::new(Arc::new(Routes::new(&config))),
+            store: Store::new(options.alerts_per_name_max),
+            dispatcher: Dispatcher::new(routes, starts_at, options.groups_max),
             inhibitor: Inhibitor::new(&config.inhibit_rules),
-            silences,
-            log,
+            silences: Silences::default(),
+            log: Log::default(),
+            unsaved: keep::Unsaved::default(),
             config: Arc::new(config),
         };
-        Ok(Arc::new(Self {
-            started_at: clock.now(),
+        if let Some(dir) = &options.data_dir {
+            keep::load(&mut state, dir, now)?;
+        }
+        let manager = Arc::new(Self {
+            started_at: now,
             clock,
             options,
             metrics: Metrics::default(),
             state: Mutex::new(state),
             wake: Notify::new(),
+            journal: Mutex::new(None),
             is_dirty: AtomicBool::new(false),
-            saving: Mutex::new(()),
-        }))
+        });
+        manager.begin_journal()?;
+        Ok(manager)
     }
 
-    /// Goes over to another configuration. Alerts find their routes anew; groups that remain keep their
-    /// timers, and the notification log keeps from telling twice.
+    /// Goes over to another configuration. Alerts find their routes anew; groups whose routes remain keep
+    /// their timers, what is on its way to a receiver arrives, and the notification log keeps from telling
+    /// twice.
     ///
     /// # Errors
     /// A template is not readable; the old configuration stays.
@@ -182,7 +207,7 @@ impl Alertmanager {
             state.config = Arc::new(config);
             state.dispatcher.reload(routes, state.store.iter(), now);
         }
-        self.wake.notify_one();
+        self.note_changes();
         Ok(())
     }
 
@@ -195,289 +220,114 @@ impl Alertmanager {
         let mut errors = Vec::new();
         {
             let mut guard = self.state.lock();
-            let state = &mut *guard;
-            let timeout = state.config.resolve_timeout;
+            let timeout = guard.config.resolve_timeout;
             for posted in alerts {
-                let taken = Alert::accept(posted, now, timeout).and_then(|alert| {
-                    let received = if alert.is_resolved(now) {
-                        &self.metrics.received_resolved
-                    } else {
-                        &self.metrics.received_firing
-                    };
-                    received.inc();
-                    state.store.put(alert, now)
-                });
-                match taken {
-                    Ok(alert) => {
-                        state.inhibitor.put(&alert);
-                        state.dispatcher.insert(&alert, now);
-                    }
-                    Err(e) => {
-                        self.metrics.invalid.inc();
-                        errors.push(e.to_string());
-                    }
+                let is_resolved = posted.ends_at.is_some_and(|ends_at| ends_at <= now);
+                let received =
+                    if is_resolved { &self.metrics.received_resolved } else { &self.metrics.received_firing };
+                received.inc();
+                let taken = Alert::accept(posted, now, timeout)
+                    .and_then(|alert| guard.store.put(alert, now))
+                    .map(|put| self.dispatch(&mut guard, put, now));
+                if let Err(e) = taken {
+                    self.metrics.invalid.inc();
+                    errors.push(e.to_string());
                 }
             }
         }
-        self.wake.notify_one();
+        self.note_changes();
         if errors.is_empty() { Ok(()) } else { Err(Rejected(errors.join("\n"))) }
     }
 
-    // === Sending ===
+    fn dispatch(&self, state: &mut State, put: Put, now: Timestamp) {
+        let began = Instant::now();
+        let (alert, record) = match put {
+            Put::New(alert) | Put::Changed(alert) => (Arc::clone(&alert), Record::Alert(alert)),
+            Put::Prolonged(alert) => {
+                let record = Record::Times {
+                    alert: alert.fingerprint,
+                    starts_at: alert.starts_at,
+                    ends_at: alert.ends_at,
+                    updated_at: alert.updated_at,
+                    is_timeout: alert.is_timeout,
+                };
+                (alert, record)
+            }
+            Put::Limited => {
+                self.metrics.limited.inc();
+                return;
+            }
+        };
+        state.unsaved.note(&record);
+        state.inhibitor.put(&alert);
+        state.dispatcher.insert(&alert, now);
+        self.metrics.dispatched.observe(began.elapsed());
+    }
+
+    /// Wakes whoever saves and sends.
+    fn note_changes(&self) {
+        self.is_dirty.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
 
     /// Sends what is due until `shutdown`; then lets messages on their way arrive, for a moment, and saves.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut flushes = JoinSet::new();
-        let mut next_gc = clock::after(self.clock.now(), GC_INTERVAL);
+        let started = self.clock.now();
+        let mut next_gc = clock::after(started, self.options.gc_interval);
+        let mut next_maintenance = clock::after(started, self.options.maintenance_interval);
         let mut save_at = None;
         while !shutdown.is_cancelled() {
             let now = self.clock.now();
             if next_gc <= now {
-                self.collect_garbage(now);
-                next_gc = clock::after(now, GC_INTERVAL);
+                self.forget_alerts(now);
+                next_gc = clock::after(now, self.options.gc_interval);
+            }
+            if next_maintenance <= now || self.journal_is_long() {
+                self.off_thread(Self::maintain).await;
+                next_maintenance = clock::after(now, self.options.maintenance_interval);
             }
             let due = self.state.lock().dispatcher.take_due(now);
+            self.is_dirty.fetch_or(!due.is_empty(), Ordering::Relaxed);
             for flush in due {
                 let manager = Arc::clone(&self);
                 flushes.spawn(async move { manager.flush(flush).await });
             }
             while flushes.try_join_next().is_some() {}
             if save_at.is_some_and(|t| t <= now) {
-                self.save_log_off_thread().await;
+                self.off_thread(Self::save).await;
                 save_at = None;
             }
             if self.is_dirty.load(Ordering::Relaxed) && save_at.is_none() {
                 save_at = Some(clock::after(now, SAVE_DELAY));
             }
-            let next = self.state.lock().dispatcher.next_due().unwrap_or(next_gc).min(next_gc);
-            let wait = until(save_at.map_or(next, |t| t.min(next)), now);
+            let next_due = self.state.lock().dispatcher.next_due();
+            let times = [Some(next_gc), Some(next_maintenance), next_due, save_at];
+            let next = times.into_iter().flatten().min().unwrap_or(next_gc);
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(until(next, now)) => {}
             }
         }
         let drain = async { while flushes.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIMEOUT, drain).await.is_err() {
             tracing::warn!(unfinished = flushes.len(), "notifications cut off by shutdown");
         }
-        self.save_log_off_thread().await;
+        self.off_thread(Self::maintain).await;
     }
 
-    /// One flush of one group, through all stages.
-    async fn flush(&self, flush: Flush) {
-        let kept = self.mute(&flush);
-        let succeeded = if kept.is_empty() {
-            true
-        } else {
-            let integrations = flush.receiver.integrations.iter();
-            let sends = integrations.map(|integration| self.notify(&flush, &kept, integration));
-            join_all(sends).await.into_iter().all(|ok| ok)
-        };
-        self.state.lock().dispatcher.finish(&flush, succeeded);
-        self.wake.notify_one();
+    /// Runs `work`, which may block, where that harms nobody.
+    async fn off_thread(self: &Arc<Self>, work: fn(&Self)) {
+        let manager = Arc::clone(self);
+        // Saving cannot panic but for want of memory, and then this is no loss.
+        let _ = tokio::task::spawn_blocking(move || work(&manager)).await;
     }
 
-    fn mute(&self, flush: &Flush) -> Vec<Flushed> {
-        let now = self.clock.now();
-        let state = self.state.lock();
-        let all = flush.alerts.len();
-        let kept = stage::inhibit(flush.alerts.clone(), &state.inhibitor, now);
-        let uninhibited = kept.len();
-        let kept = stage::silence(kept, &state.silences, now);
-        self.metrics.note_suppressed("inhibition", all - uninhibited);
-        self.metrics.note_suppressed("silence", uninhibited - kept.len());
-        kept
-    }
-
-    /// Tells one integration, if it has not been told before; whether it now knows.
-    async fn notify(&self, flush: &Flush, kept: &[Flushed], integration: &Integration) -> bool {
-        let now = self.clock.now();
-        let kind = integration.notifier.name();
-        let key = Log::key(&flush.key, &flush.receiver.name, kind, integration.index);
-        let (firing, resolved) = stage::split(kept);
-        let (reason, templates, memory) = {
-            let state = self.state.lock();
-            let entry = state.log.get(&key);
-            let send_resolved = integration.send_resolved;
-            let reason = decide(entry, &firing, &resolved, send_resolved, flush.repeat_interval, now);
-            let Some(reason) = reason else { return true };
-            // A new life of the group begins without memories.
-            let entry = entry.filter(|_| reason != nflog::Reason::First);
-            let memory = entry.map(|entry| entry.memory.clone()).unwrap_or_default();
-            (reason, Arc::clone(&state.templates), memory)
-        };
-        let mut alerts = kept.to_vec();
-        if !integration.send_resolved {
-            alerts.retain(|flushed| !flushed.is_resolved);
-        }
-        let mut left = memory.clone();
-        // Where only ends are to be told and the receiver does not care, it counts as told.
-        if !alerts.is_empty() {
-            let is_firing = alerts.iter().any(|flushed| !flushed.is_resolved);
-            let origin = Origin {
-                receiver: &flush.receiver,
-                integration: kind,
-                index: integration.index,
-                group_key: &flush.key,
-                group_labels: &flush.labels,
-                route_labels: &LabelSet::new(),
-                route_key: &flush.route_key,
-                route_path: &flush.route_path,
-                repeat_at: is_firing.then(|| flush.repeat_at()),
-            };
-            let surroundings = (&*templates, self.options.external_url.as_str(), now);
-            let message = Message::new(origin, &alerts, reason, surroundings, memory);
-            let outcome = notify::deliver(integration, &message, flush.timeout).await;
-            self.metrics.note_outcome(kind, &outcome);
-            let receiver = &flush.receiver.name;
-            match outcome.result {
-                Ok(sent) => {
-                    tracing::debug!(receiver, integration = kind, group = flush.key, "notified");
-                    left = sent.memory;
-                }
-                Err(failure) => {
-                    tracing::error!(
-                        receiver,
-                        integration = kind,
-                        group = flush.key,
-                        attempts = outcome.requests,
-                        error = %failure,
-                        "notify failed"
-                    );
-                    return false;
-                }
-            }
-        }
-        let entry = Entry { at: now, expires_at: now, firing, resolved, memory: left };
-        self.state.lock().log.put(key, entry, flush.repeat_interval, self.options.retention);
-        self.is_dirty.store(true, Ordering::Relaxed);
-        true
-    }
-
-    fn collect_garbage(&self, now: Timestamp) {
+    fn forget_alerts(&self, now: Timestamp) {
         let mut state = self.state.lock();
         state.store.collect_garbage(now);
         state.inhibitor.collect_garbage(now);
-        state.silences.collect_garbage(now, self.options.retention);
-        state.log.collect_garbage(now);
-    }
-
-    async fn save_log_off_thread(self: &Arc<Self>) {
-        if self.is_dirty.load(Ordering::Relaxed) {
-            let manager = Arc::clone(self);
-            // Saving cannot panic but for want of memory, and then this is no loss.
-            let _ = tokio::task::spawn_blocking(move || manager.save_log()).await;
-        }
-    }
-
-    fn save_log(&self) {
-        let _saving = self.saving.lock();
-        self.is_dirty.store(false, Ordering::Relaxed);
-        let Some(dir) = &self.options.data_dir else { return };
-        let data = serde_json::to_value(&self.state.lock().log);
-        let saved = data
-            .map_err(|e| e.to_string())
-            .and_then(|data| snapshot::save(&dir.join(LOG_FILE), &data).map_err(|e| e.to_string()));
-        if let Err(error) = saved {
-            tracing::error!(error, "save notification log");
-        }
-    }
-
-    fn save_silences(&self) {
-        let Some(dir) = &self.options.data_dir else { return };
-        let _saving = self.saving.lock();
-        let records = self.state.lock().silences.to_records();
-        if let Err(error) = snapshot::save(&dir.join(SILENCES_FILE), &records) {
-            tracing::error!(%error, "save silences");
-        }
-    }
-
-    // === API v2 ===
-
-    pub fn status(&self) -> Status {
-        Status {
-            cluster: api::ClusterStatus { peers: Vec::new(), status: "disabled" },
-            config: api::StatusConfig { original: self.state.lock().config.text.clone() },
-            uptime: self.started_at,
-            version_info: self.options.version.clone(),
-        }
-    }
-
-    pub fn receivers(&self) -> Vec<ReceiverStatus> {
-        let state = self.state.lock();
-        let status = |name: &String| ReceiverStatus {
-            labels: LabelSet::from([("name".to_owned(), name.clone())]),
-            name: name.clone(),
-        };
-        state.config.receivers.iter().map(|receiver| status(&receiver.name)).collect()
-    }
-
-    /// The alerts that are not resolved, by fingerprint.
-    pub fn alerts(&self, filter: &AlertFilter) -> Vec<GettableAlert> {
-        let now = self.clock.now();
-        let state = self.state.lock();
-        let alerts = state.store.iter().filter(|alert| !alert.is_resolved(now));
-        alerts
-            .filter_map(|alert| {
-                let receivers = state.receivers_of(&alert.labels);
-                filter.admits_receiver(&receivers).then(|| state.gettable(alert, receivers, now))
-            })
-            .filter(|alert| filter.admits(alert))
-            .collect()
-    }
-
-    /// The groups with the alerts that are not resolved, by labels and receiver.
-    pub fn alert_groups(&self, filter: &AlertFilter) -> Vec<AlertGroup> {
-        let now = self.clock.now();
-        let state = self.state.lock();
-        let mut groups = Vec::new();
-        for group in state.dispatcher.groups() {
-            let receiver = state.dispatcher.routes().node(group.route).receiver.name.clone();
-            if !filter.admits_receiver(std::slice::from_ref(&receiver)) {
-                continue;
-            }
-            let mut alerts: Vec<_> = group
-                .alerts
-                .values()
-                .filter(|alert| !alert.is_resolved(now))
-                .map(|alert| state.gettable(alert, state.receivers_of(&alert.labels), now))
-                .filter(|alert| filter.admits(alert))
-                .collect();
-            if alerts.is_empty() {
-                continue;
-            }
-            alerts.sort_by(|a, b| dispatch::sort_key(&a.labels).cmp(&dispatch::sort_key(&b.labels)));
-            groups.push(AlertGroup {
-                alerts,
-                labels: group.labels.clone(),
-                receiver: Named { name: receiver },
-                route_labels: LabelSet::new(),
-            });
-        }
-        groups.sort_by(|a, b| (&a.labels, &a.receiver.name).cmp(&(&b.labels, &b.receiver.name)));
-        groups
-    }
-
-    /// Silences that hold every one of `filter` literally.
-    pub fn silences(&self, filter: &[Matcher]) -> Vec<GettableSilence> {
-        let now = self.clock.now();
-        let state = self.state.lock();
-        let holds = |silence: &silence::Silence, wanted: &Matcher| {
-            silence.matchers.iter().any(|own| {
-                own.op() == wanted.op
-                    && own.name.as_bytes() == &*wanted.name
-                    && own.value.as_bytes() == &*wanted.value
-            })
-        };
-        let all = state.silences.list(now).into_iter();
-        let held = all.filter(|silence| filter.iter().all(|wanted| holds(silence, wanted)));
-        held.map(|silence| GettableSilence::new(silence, now)).collect()
-    }
-
-    pub fn silence(&self, id: &str) -> Option<GettableSilence> {
-        let now = self.clock.now();
-        self.state.lock().silences.get(id).map(|silence| GettableSilence::new(silence, now))
     }
 
     /// Creates or changes a silence.
@@ -486,8 +336,14 @@ impl Alertmanager {
     /// The id is unknown or the silence is not valid.
     pub fn put_silence(&self, posted: PostedSilence) -> Result<SilenceId, SilenceError> {
         let now = self.clock.now();
-        let id = self.state.lock().silences.put(posted, now)?;
-        self.save_silences();
+        let limits = silence::Limits {
+            silences_max: self.options.silences_max,
+            silence_bytes_max: self.options.silence_bytes_max,
+            retention: self.options.retention,
+        };
+        let id = self.state.lock().silences.put(posted, limits, now)?;
+        // On disk before anybody is told so.
+        self.save();
         Ok(SilenceId { id })
     }
 
@@ -498,110 +354,9 @@ impl Alertmanager {
     pub fn expire_silence(&self, id: &str) -> Result<(), SilenceError> {
         let now = self.clock.now();
         self.state.lock().silences.expire(id, now)?;
-        self.save_silences();
+        // On disk before anybody is told so.
+        self.save();
         Ok(())
-    }
-}
-
-const SILENCES_FILE: &str = "silences.json";
-const LOG_FILE: &str = "nflog.json";
-
-impl State {
-    /// The names of the receivers that `labels` is routed to, each once.
-    fn receivers_of(&self, labels: &LabelSet) -> Vec<String> {
-        let routes = self.dispatcher.routes();
-        let mut names: Vec<_> =
-            routes.find(labels).into_iter().map(|i| routes.node(i).receiver.name.clone()).collect();
-        names.dedup();
-        names
-    }
-
-    fn gettable(&self, alert: &Alert, receivers: Vec<String>, now: Timestamp) -> GettableAlert {
-        let silenced_by = self.silences.find(&alert.labels, now);
-        let inhibited_by: Vec<_> =
-            self.inhibitor.find(&alert.labels, now).iter().map(ToString::to_string).collect();
-        let is_muted = !silenced_by.is_empty() || !inhibited_by.is_empty();
-        GettableAlert {
-            annotations: alert.annotations.clone(),
-            ends_at: alert.ends_at,
-            fingerprint: alert.fingerprint.to_string(),
-            receivers: receivers.into_iter().map(|name| Named { name }).collect(),
-            starts_at: alert.starts_at,
-            status: AlertStatus {
-                inhibited_by,
-                muted_by: Vec::new(),
-                silenced_by,
-                state: if is_muted { "suppressed" } else { "active" },
-            },
-            updated_at: alert.updated_at,
-            generator_url: alert.generator_url.clone(),
-            labels: alert.labels.clone(),
-        }
-    }
-}
-
-impl AlertFilter {
-    fn admits_receiver(&self, names: &[String]) -> bool {
-        self.receiver.as_ref().is_none_or(|regex| names.iter().any(|name| regex.is_match(name.as_bytes())))
-    }
-
-    fn admits(&self, alert: &GettableAlert) -> bool {
-        let status = &alert.status;
-        (self.active || status.state != "active")
-            && (self.silenced || status.silenced_by.is_empty())
-            && (self.inhibited || status.inhibited_by.is_empty())
-            && matches(&self.matchers, &alert.labels)
-    }
-}
-
-impl Expose for Alertmanager {
-    fn expose(&self, out: &mut Exposition) {
-        let now = self.clock.now();
-        let state = self.state.lock();
-        let firing: Vec<_> = state.store.iter().filter(|alert| !alert.is_resolved(now)).collect();
-        let is_muted = |alert: &Alert| {
-            !state.silences.find(&alert.labels, now).is_empty()
-                || state.inhibitor.find(&alert.labels, now).is_some()
-        };
-        let suppressed = firing.iter().filter(|alert| is_muted(alert)).count();
-        let alerts = "alertmanager_alerts";
-        out.family(alerts, "How many alerts by state.", Kind::Gauge);
-        for (name, n) in
-            [("active", firing.len() - suppressed), ("suppressed", suppressed), ("unprocessed", 0)]
-        {
-            out.sample(alerts, &[("state", name)], n as f64);
-        }
-        let silences = "alertmanager_silences";
-        out.family(silences, "How many silences by state.", Kind::Gauge);
-        let list = state.silences.list(now);
-        for name in ["active", "expired", "pending"] {
-            let n = list.iter().filter(|silence| silence.state(now).as_str() == name).count();
-            out.sample(silences, &[("state", name)], n as f64);
-        }
-        let gauges: [(&str, &str, usize); 5] = [
-            (
-                "alertmanager_dispatcher_aggregation_groups",
-                "Number of active aggregation groups",
-                state.dispatcher.len(),
-            ),
-            ("alertmanager_receivers", "Number of configured receivers.", state.config.receivers.len()),
-            (
-                "alertmanager_integrations",
-                "Number of configured integrations.",
-                state.config.receivers.iter().map(|receiver| receiver.integrations.len()).sum(),
-            ),
-            (
-                "alertmanager_inhibition_rules",
-                "Number of configured inhibition rules.",
-                state.inhibitor.len(),
-            ),
-            ("alertmanager_nflog_entries", "Number of entries of the notification log.", state.log.len()),
-        ];
-        for (name, help, n) in gauges {
-            out.gauge(name, help, n as f64);
-        }
-        drop(state);
-        self.metrics.expose(out);
     }
 }
 

@@ -3,26 +3,54 @@
 //! Compat: alertmanager `nflog`, and `notify`, `DedupStage` for the decision.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::clock::{self, after, before};
+use super::alert::LabelSet;
+use super::clock::{after, before};
+
+/// What an entry is about: a group, and an integration that is told of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub group: String,
+    pub receiver: String,
+    pub integration: String,
+    pub index: u32,
+}
+
+/// As upstream's state key.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, receiver, integration, index } = self;
+        write!(f, "{group}:{receiver}/{integration}/{index}")
+    }
+}
 
 /// The last notification of a group to one integration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    #[serde(serialize_with = "clock::nanos", deserialize_with = "clock::required")]
     pub at: Timestamp,
-    #[serde(serialize_with = "clock::nanos", deserialize_with = "clock::required")]
     pub expires_at: Timestamp,
-    /// Fingerprints of the alerts that were told as firing, and as resolved.
+    /// Hashes of the alerts that were told as firing, and as resolved.
     pub firing: BTreeSet<u64>,
     pub resolved: BTreeSet<u64>,
     /// What the integration wants to find again at its next message of this life of the group.
-    #[serde(default)]
     pub memory: Memory,
+}
+
+/// By which an alert is known in the log. Compat: alertmanager `notify`, `hashAlert`.
+pub fn hash(labels: &LabelSet) -> u64 {
+    let mut bytes = Vec::new();
+    for (name, value) in labels {
+        for text in [name, value] {
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(0xff);
+        }
+    }
+    model::xxhash::xxh64(&bytes)
 }
 
 /// Values by name that an integration keeps from message to message. Compat: `receiver_data`.
@@ -82,27 +110,36 @@ pub fn decide(
     (entry.at < before(now, repeat_interval)).then_some(Reason::Repeat)
 }
 
-/// All entries, by group key and integration.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+/// All entries.
+#[derive(Debug, Default)]
 pub struct Log {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<Key, Entry>,
 }
 
 impl Log {
-    /// The key of an entry: `<group key>:<receiver>/<integration>/<index>`.
-    pub fn key(group: &str, receiver: &str, integration: &str, index: usize) -> String {
-        format!("{group}:{receiver}/{integration}/{index}")
-    }
-
-    pub fn get(&self, key: &str) -> Option<&Entry> {
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
         self.entries.get(key)
     }
 
-    /// Notes a notification; it is forgotten after twice the repeat interval, or the retention.
-    pub fn put(&mut self, key: String, mut entry: Entry, repeat_interval: Duration, retention: Duration) {
-        entry.expires_at = after(entry.at, retention.min(repeat_interval.saturating_mul(2)));
-        self.entries.insert(key, entry);
+    /// Notes a notification. An older one does not replace a newer one.
+    pub fn put(&mut self, key: Key, entry: Entry) {
+        match self.entries.get_mut(&key) {
+            Some(known) if known.at > entry.at => {}
+            Some(known) => *known = entry,
+            None => {
+                self.entries.insert(key, entry);
+            }
+        }
+    }
+
+    /// When an entry of `at` is forgotten: after twice the repeat interval, or the retention.
+    pub fn expiry(at: Timestamp, repeat_interval: Duration, retention: Duration) -> Timestamp {
+        let repeated = repeat_interval.saturating_mul(2);
+        after(at, if repeated.is_zero() { retention } else { retention.min(repeated) })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.entries.iter()
     }
 
     pub fn collect_garbage(&mut self, now: Timestamp) {

@@ -1,5 +1,6 @@
 //! The logic with times given by hand, and the whole with a webhook that listens.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::alert::{Alert, Fingerprint, LabelSet, PostedAlert, display};
-use super::api::AlertFilter;
+use super::api::{AlertFilter, SilenceFilter};
 use super::clock::{Clock, SystemClock, after};
 use super::dispatch::Dispatcher;
-use super::nflog::{Entry, Log, Memory, Reason, decide};
+use super::nflog::{Entry, Key, Log, Memory, Reason, decide};
 use super::route::Routes;
 use super::silence::{PostedSilence, SilenceError};
 use super::{Alertmanager, Options};
@@ -122,7 +123,7 @@ fn routes_match_depth_first() {
 #[test]
 fn groups_wait_then_repeat_at_the_interval() {
     let routes = Arc::new(Routes::new(&config(route("r", Vec::new(), Vec::new()), vec![sink("r")])));
-    let mut dispatcher = Dispatcher::new(Arc::clone(&routes));
+    let mut dispatcher = Dispatcher::new(Arc::clone(&routes), Timestamp::MIN, 0);
     let first = Arc::new(alert(&[("alertname", "Down"), ("instance", "a")], 0, 900));
     dispatcher.insert(&first, at(0));
     assert_eq!(dispatcher.next_due(), Some(at(30)));
@@ -138,7 +139,7 @@ fn groups_wait_then_repeat_at_the_interval() {
     // While it is flushed the group is not due again, however late it gets.
     assert!(dispatcher.take_due(at(1000)).is_empty());
     assert_eq!(dispatcher.next_due(), None);
-    dispatcher.finish(&due[0], true);
+    dispatcher.finish(&due[0], true, &HashSet::new());
     assert_eq!(dispatcher.next_due(), Some(at(330)));
 
     // A failed flush keeps what resolved; a successful one lets it go, and then the group.
@@ -147,19 +148,19 @@ fn groups_wait_then_repeat_at_the_interval() {
     dispatcher.insert(&Arc::new(alert(&[("alertname", "Down"), ("instance", "b")], 10, 325)), at(325));
     let due = dispatcher.take_due(at(330));
     assert!(due[0].alerts.iter().all(|flushed| flushed.is_resolved));
-    dispatcher.finish(&due[0], false);
+    dispatcher.finish(&due[0], false, &HashSet::new());
     assert_eq!(dispatcher.len(), 1);
     let due = dispatcher.take_due(at(630));
     // One that fires again meanwhile stays.
     dispatcher.insert(&Arc::new(alert(&[("alertname", "Down"), ("instance", "b")], 631, 1200)), at(631));
-    dispatcher.finish(&due[0], true);
+    dispatcher.finish(&due[0], true, &HashSet::new());
     assert_eq!(dispatcher.groups().next().unwrap().alerts.len(), 1);
 }
 
 #[test]
 fn old_alerts_do_not_wait_and_reload_keeps_timers() {
     let root = || config(route("r", Vec::new(), Vec::new()), vec![sink("r")]);
-    let mut dispatcher = Dispatcher::new(Arc::new(Routes::new(&root())));
+    let mut dispatcher = Dispatcher::new(Arc::new(Routes::new(&root())), Timestamp::MIN, 0);
     let old = Arc::new(alert(&[("alertname", "Old")], -100, 900));
     let new = Arc::new(alert(&[("alertname", "New")], 0, 900));
     dispatcher.insert(&old, at(0));
@@ -167,7 +168,7 @@ fn old_alerts_do_not_wait_and_reload_keeps_timers() {
     let due = dispatcher.take_due(at(0));
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].labels, labels(&[("alertname", "Old")]));
-    dispatcher.finish(&due[0], true);
+    dispatcher.finish(&due[0], true, &HashSet::new());
     let alerts = [old, new];
     dispatcher.reload(Arc::new(Routes::new(&root())), alerts.iter(), at(10));
     assert_eq!(dispatcher.next_due(), Some(at(30)));
@@ -176,7 +177,7 @@ fn old_alerts_do_not_wait_and_reload_keeps_timers() {
     let mut by_all = root();
     by_all.route.group_by = None;
     dispatcher.reload(Arc::new(Routes::new(&by_all)), alerts.iter(), at(40));
-    dispatcher.finish(&due[0], true);
+    dispatcher.finish(&due[0], true, &HashSet::new());
     assert_eq!(dispatcher.len(), 2);
 }
 
@@ -212,9 +213,17 @@ fn notifications_are_not_repeated_too_early() {
         assert_eq!(got, wanted, "case {i}");
     }
     let mut log = Log::default();
-    log.put("k".to_owned(), entry(&[1], &[]), secs(3600), secs(10_000));
+    let key = Key {
+        group: "{}:{}".to_owned(),
+        receiver: "r".to_owned(),
+        integration: "email".to_owned(),
+        index: 1,
+    };
+    assert_eq!(key.to_string(), "{}:{}:r/email/1");
+    let expires_at = Log::expiry(at(0), secs(3600), secs(10_000));
+    log.put(key.clone(), Entry { expires_at, ..entry(&[1], &[]) });
     log.collect_garbage(at(7199));
-    assert!(log.get("k").is_some());
+    assert!(log.get(&key).is_some());
     log.collect_garbage(at(7200));
     assert!(log.is_empty());
 }
@@ -315,7 +324,7 @@ fn silences_live_and_survive_a_restart() {
     );
     assert_eq!(
         refused(posted_silence("", "", 0, 10)),
-        "matcher set 0: at least one matcher must not match the empty string"
+        "invalid silence: matcher set 0: at least one matcher must not match the empty string"
     );
     assert_eq!(manager.put_silence(posted_silence("nope", "A", 0, 10)), Err(SilenceError::NotFound));
 
@@ -333,18 +342,22 @@ fn silences_live_and_survive_a_restart() {
     assert_eq!(alerts[0].status.state, "suppressed");
     assert_eq!(alerts[0].status.silenced_by, std::slice::from_ref(&other));
     assert!(manager.alerts(&AlertFilter { silenced: false, ..AlertFilter::default() }).is_empty());
-    assert_eq!(manager.silences(&[equal("alertname", "B")]).len(), 1);
-    assert!(manager.silences(&[Matcher::new(MatchOp::Re, "alertname", "B").unwrap()]).is_empty());
+    let holding = |matcher| {
+        manager.silences(&SilenceFilter { matchers: vec![matcher], ..SilenceFilter::default() }).len()
+    };
+    assert_eq!(holding(equal("alertname", "B")), 1);
+    assert_eq!(holding(Matcher::new(MatchOp::Re, "alertname", "B").unwrap()), 0);
 
     let again = Alertmanager::new(root(), options, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
-    let listed: Vec<_> = again.silences(&[]).into_iter().map(|s| (s.id, s.status.state)).collect();
+    let listed: Vec<_> =
+        again.silences(&SilenceFilter::default()).into_iter().map(|s| (s.id, s.status.state)).collect();
     assert_eq!(listed, [(other.clone(), "active"), (id, "expired")]);
     again.expire_silence(&other).unwrap();
     assert_eq!(again.silence(&other).unwrap().status.state, "expired");
     assert_eq!(again.expire_silence("nope"), Err(SilenceError::NotFound));
     clock.set(after(at(0), secs(120 * 3600 + 1)));
-    again.collect_garbage(clock.now());
-    assert!(again.silences(&[]).is_empty());
+    again.maintain();
+    assert!(again.silences(&SilenceFilter::default()).is_empty());
 }
 
 #[test]
@@ -380,7 +393,7 @@ fn firing_alerts_inhibit_others() {
     assert_eq!(muted(), [target]);
     clock.set(at(150));
     assert_eq!(muted(), [target], "the other source still fires");
-    manager.collect_garbage(at(150));
+    manager.forget_alerts(at(150));
     assert_eq!(muted(), [target]);
     clock.set(at(250));
     assert!(muted().is_empty());
@@ -413,7 +426,7 @@ fn api_answers_in_upstreams_form() {
     let by_job = AlertFilter { matchers: vec![equal("job", "y")], ..AlertFilter::default() };
     assert!(manager.alerts(&by_job).is_empty());
     assert_eq!(
-        serde_json::to_string(&manager.receivers()).unwrap(),
+        serde_json::to_string(&manager.receivers(&[])).unwrap(),
         r#"[{"labels":{"name":"team.a"},"name":"team.a"}]"#
     );
     let status = serde_json::to_value(manager.status()).unwrap();
@@ -425,7 +438,7 @@ fn api_answers_in_upstreams_form() {
     let text = String::from_utf8(out.into_body()).unwrap();
     for line in [
         "alertmanager_alerts{state=\"active\"} 1",
-        "alertmanager_alerts_received_total{status=\"firing\",version=\"v2\"} 1",
+        "alertmanager_alerts_received_total{status=\"firing\",version=\"v2\"} 2",
         "alertmanager_alerts_invalid_total{version=\"v2\"} 1",
         "alertmanager_dispatcher_aggregation_groups 1",
     ] {

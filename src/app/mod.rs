@@ -179,10 +179,24 @@ impl App {
         let alertmanager = match &files.alertmanager {
             Some(config) => {
                 let options = alertmanager::Options {
-                    data_dir: Some(flags.storage.path.join("alertmanager")),
+                    data_dir: Some(
+                        flags
+                            .alertmanager
+                            .path
+                            .clone()
+                            .unwrap_or_else(|| flags.storage.path.join("alertmanager")),
+                    ),
                     external_url: external_url.clone(),
+                    retention: flags.alertmanager.retention,
+                    maintenance_interval: flags.alertmanager.maintenance_interval,
+                    gc_interval: flags.alertmanager.gc_interval,
+                    start_delay: flags.alertmanager.start_delay,
+                    silences_max: flags.alertmanager.silences_max,
+                    silence_bytes_max: flags.alertmanager.silence_bytes_max,
+                    alerts_per_name_max: flags.alertmanager.alerts_per_name_max,
+                    groups_max: flags.alertmanager.groups_max,
+                    logs_silences: flags.alertmanager.logs_silences,
                     version: views::alertmanager_version(),
-                    ..alertmanager::Options::default()
                 };
                 let clock = Arc::new(alertmanager::SystemClock);
                 Some(

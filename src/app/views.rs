@@ -10,7 +10,7 @@ use model::number::format_g;
 use model::wire::expose::{Expose, Exposition};
 use model::{Labels, Matcher, TimeRange, Timestamp};
 use tokio::sync::Semaphore;
-use web::api::v2::{AlertQuery, Json, Refusal};
+use web::api::v2::{AlertQuery, Json, Refusal, SilenceQuery};
 use web::view;
 
 use super::{App, now};
@@ -470,9 +470,10 @@ impl AlertmanagerView {
             active: query.active,
             silenced: query.silenced,
             inhibited: query.inhibited,
-            unprocessed: query.unprocessed,
+            muted: query.muted,
             matchers: query.matchers,
             receiver: query.receiver,
+            receiver_matchers: query.receiver_matchers,
         }
     }
 }
@@ -486,8 +487,8 @@ impl web::api::v2::Alertmanager for AlertmanagerView {
         json(&self.0.status())
     }
 
-    fn receivers(&self) -> Json {
-        json(&self.0.receivers())
+    fn receivers(&self, matchers: &[Matcher]) -> Json {
+        json(&self.0.receivers(matchers))
     }
 
     fn alerts(&self, query: AlertQuery) -> Json {
@@ -499,12 +500,13 @@ impl web::api::v2::Alertmanager for AlertmanagerView {
     }
 
     fn post_alerts(&self, body: &[u8]) -> Result<(), Refusal> {
-        let alerts: Vec<PostedAlert> = serde_json::from_slice(body).map_err(invalid)?;
+        let alerts = alertmanager::posted::alerts(body).map_err(refused)?;
         self.0.put(alerts).map_err(invalid)
     }
 
-    fn silences(&self, filter: &[Matcher]) -> Json {
-        json(&self.0.silences(filter))
+    fn silences(&self, query: SilenceQuery) -> Json {
+        let SilenceQuery { active, pending, expired, matchers } = query;
+        json(&self.0.silences(&alertmanager::api::SilenceFilter { active, pending, expired, matchers }))
     }
 
     fn silence(&self, id: &str) -> Result<Json, Refusal> {
@@ -512,10 +514,10 @@ impl web::api::v2::Alertmanager for AlertmanagerView {
     }
 
     fn post_silence(&self, body: &[u8]) -> Result<Json, Refusal> {
-        let silence = serde_json::from_slice(body).map_err(invalid)?;
+        let silence = alertmanager::posted::silence(body).map_err(refused)?;
         match self.0.put_silence(silence) {
             Ok(id) => Ok(json(&id)),
-            Err(SilenceError::NotFound) => Err(Refusal::NotFound),
+            Err(e @ SilenceError::NotFound) => Err(Refusal::Unknown(e.to_string())),
             Err(e) => Err(invalid(e)),
         }
     }
@@ -525,6 +527,13 @@ impl web::api::v2::Alertmanager for AlertmanagerView {
             SilenceError::NotFound => Refusal::NotFound,
             SilenceError::Invalid(text) => Refusal::Internal(text),
         })
+    }
+}
+
+fn refused(e: alertmanager::posted::Refused) -> Refusal {
+    match e {
+        alertmanager::posted::Refused::Malformed(message) => Refusal::Malformed(message),
+        alertmanager::posted::Refused::Schema { code, message } => Refusal::Schema { code, message },
     }
 }
 

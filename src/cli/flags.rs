@@ -103,6 +103,16 @@ const FLAGS: &[Flag] = &[
     flag("alertmanager.notification-batch-size", Text, "256", Shown, "The maximum number of notifications per batch to send to an Alertmanager."),
     flag("alertmanager.drain-notification-queue-on-shutdown", Bool, "true", Shown, "Send any outstanding notifications when shutting down."),
     flag("alertmanager.config-file", Text, "", Shown, "Configuration file of the built-in Alertmanager, which runs if this is set."),
+    flag("alertmanager.storage.path", Text, "", Shown, "Where the built-in Alertmanager keeps silences, notifications and alerts. Empty for the folder alertmanager in that of the storage."),
+    flag("alertmanager.data.retention", Text, "120h", Shown, "How long the built-in Alertmanager keeps expired silences and old notifications."),
+    flag("alertmanager.data.maintenance-interval", Text, "15m", Shown, "How often the built-in Alertmanager drops what it need not keep and writes snapshots."),
+    flag("alertmanager.silences.max-silences", Text, "0", Shown, "The most silences of the built-in Alertmanager, expired ones included. 0 for no limit."),
+    flag("alertmanager.silences.max-silence-size-bytes", Text, "0", Shown, "The largest silence that the built-in Alertmanager takes. 0 for no limit."),
+    flag("alertmanager.log.silences", Bool, "false", Shown, "Log changes of silences of the built-in Alertmanager."),
+    flag("alertmanager.alerts.gc-interval", Text, "30m", Shown, "How often the built-in Alertmanager forgets resolved alerts."),
+    flag("alertmanager.alerts.per-alertname-limit", Text, "0", Shown, "The most firing alerts of one name in the built-in Alertmanager. 0 for no limit."),
+    flag("alertmanager.dispatch.start-delay", Text, "0s", Shown, "How long the built-in Alertmanager waits after a start before it tells anybody."),
+    flag("alertmanager.dispatch.max-groups", Text, "0", Shown, "The most groups of alerts in the built-in Alertmanager. 0 for no limit."),
     flag("query.lookback-delta", Text, "5m", Shown, "The maximum lookback duration for retrieving metrics during expression evaluations and federation."),
     flag("query.timeout", Text, "2m", Shown, "Maximum time a query may take before being aborted."),
     flag("query.max-concurrency", Text, "20", Shown, "Maximum number of queries executed concurrently."),
@@ -272,6 +282,7 @@ fn command() -> Command {
 pub struct Flags {
     pub config_file: PathBuf,
     pub alertmanager_config_file: Option<PathBuf>,
+    pub alertmanager: Alertmanager,
     /// How often to look whether the files changed; `None` for never.
     pub auto_reload: Option<Duration>,
     pub web: Web,
@@ -286,6 +297,23 @@ pub struct Flags {
     pub shown: BTreeMap<String, String>,
     /// What the user should know before the server starts.
     pub warnings: Vec<String>,
+}
+
+/// What the built-in Alertmanager is told beside its file.
+#[derive(Clone, Debug)]
+pub struct Alertmanager {
+    /// `None` for a folder in that of the storage.
+    pub path: Option<PathBuf>,
+    pub retention: Duration,
+    pub maintenance_interval: Duration,
+    pub gc_interval: Duration,
+    pub start_delay: Duration,
+    /// 0 for no limit, as of the following.
+    pub silences_max: usize,
+    pub silence_bytes_max: usize,
+    pub alerts_per_name_max: usize,
+    pub groups_max: usize,
+    pub logs_silences: bool,
 }
 
 #[derive(Debug)]
@@ -368,6 +396,7 @@ impl Flags {
             auto_reload: reloads.then_some(reload_interval),
             config_file: values.text("config.file").into(),
             alertmanager_config_file: non_empty("alertmanager.config-file").map(PathBuf::from),
+            alertmanager: alertmanager(values)?,
             web: web(values)?,
             storage: storage(values, &features, &mut warnings)?,
             rules: crate::rules::Options {
@@ -422,6 +451,28 @@ fn resources(values: &Values) -> anyhow::Result<Resources> {
     Ok(Resources {
         threads_by_quota: values.bool("auto-gomaxprocs")?,
         memory_ratio: values.bool("auto-gomemlimit")?.then_some(ratio),
+    })
+}
+
+fn alertmanager(values: &Values) -> anyhow::Result<Alertmanager> {
+    let interval = |name| {
+        let interval = values.duration(name)?;
+        ensure!(!interval.is_zero(), "--{name} must be greater than 0.");
+        Ok(interval)
+    };
+    Ok(Alertmanager {
+        path: Some(values.text("alertmanager.storage.path"))
+            .filter(|text| !text.is_empty())
+            .map(PathBuf::from),
+        retention: values.duration("alertmanager.data.retention")?,
+        maintenance_interval: interval("alertmanager.data.maintenance-interval")?,
+        gc_interval: interval("alertmanager.alerts.gc-interval")?,
+        start_delay: values.duration("alertmanager.dispatch.start-delay")?,
+        silences_max: values.number("alertmanager.silences.max-silences")?,
+        silence_bytes_max: values.number("alertmanager.silences.max-silence-size-bytes")?,
+        alerts_per_name_max: values.number("alertmanager.alerts.per-alertname-limit")?,
+        groups_max: values.number("alertmanager.dispatch.max-groups")?,
+        logs_silences: values.bool("alertmanager.log.silences")?,
     })
 }
 

@@ -26,7 +26,6 @@ mod sets;
 mod spares;
 mod stats_only;
 mod stream;
-pub(crate) mod xxhash;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};

@@ -6,6 +6,7 @@
 //! Compat: prometheus `promql/engine.go`, `aggregationK` (3.14).
 
 use model::Labels;
+use model::xxhash::xxh64;
 use rayon::prelude::*;
 
 use super::Ctx;
@@ -14,7 +15,6 @@ use super::column::{Block, Grid, RowView, Scalars, Series, bits};
 use super::math::{go_max, go_min};
 use super::order;
 use super::stream::Stream;
-use super::xxhash::xxh64;
 use crate::annotations::{Annotation, Place};
 use crate::engine::Error;
 use crate::parse::ast::AggregateOp;

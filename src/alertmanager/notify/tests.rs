@@ -646,5 +646,5 @@ async fn from_a_configuration_file_to_the_mailbox() {
     shutdown.cancel();
     running.await.unwrap();
     assert_eq!(seen.lock().messages.len(), 4);
-    assert!(dir.path().join("am/nflog.json").exists());
+    assert!(dir.path().join("am/nflog").exists());
 }

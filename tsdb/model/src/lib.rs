@@ -25,6 +25,7 @@ pub mod sample;
 pub mod storage;
 pub mod time;
 pub mod wire;
+pub mod xxhash;
 
 pub use exemplar::Exemplar;
 pub use fnv::fnv1a;

@@ -320,7 +320,7 @@ fn hash(labels: &Labels) -> u64 {
         }
         bytes.extend_from_slice(part);
     }
-    crate::exec::xxhash::xxh64(&bytes)
+    model::xxhash::xxh64(&bytes)
 }
 
 /// Plain decimal, shortest digits, no exponent.

@@ -13,7 +13,7 @@
 //! Compat: prometheus `model/textparse`, `ProtobufParser`, and `prompb/io/prometheus/client`,
 //! `MetricStreamingDecoder` (3.14).
 
-mod cursor;
+pub mod cursor;
 mod message;
 
 use std::borrow::Cow;

@@ -9,7 +9,7 @@
 
 /// Why a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Bad {
+pub enum Bad {
     #[error("proto: integer overflow")]
     Overflow,
     #[error("proto: negative length found during unmarshaling")]
@@ -28,31 +28,31 @@ pub(super) enum Bad {
     Group { message: &'static str },
 }
 
-pub(super) const VARINT: u8 = 0;
+pub const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
-pub(super) const BYTES: u8 = 2;
+pub const BYTES: u8 = 2;
 const GROUP: u8 = 3;
 const GROUP_END: u8 = 4;
 const FIXED32: u8 = 5;
 
 /// The rest of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a> {
+pub struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) const fn new(message: &'a [u8]) -> Self {
+    pub const fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
-    pub(super) const fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.rest.len()
     }
 
     /// Reads ten bytes at most; bits beyond the 64th are lost.
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64, Bad> {
+    pub fn varint(&mut self) -> Result<u64, Bad> {
         if let [b @ 0..0x80, rest @ ..] = self.rest {
             self.rest = rest;
             return Ok(u64::from(*b));
@@ -77,7 +77,7 @@ impl<'a> Cursor<'a> {
 
     /// Bytes behind their length.
     #[inline]
-    fn delimited(&mut self) -> Result<&'a [u8], Bad> {
+    pub fn delimited(&mut self) -> Result<&'a [u8], Bad> {
         let n = self.varint()?;
         let n = i64::try_from(n).map_err(|_| Bad::Length)?;
         self.take(usize::try_from(n).map_err(|_| Bad::End)?)
@@ -92,27 +92,35 @@ impl<'a> Cursor<'a> {
 
     /// The bytes of a field, which is to be a string, bytes or a message.
     #[inline]
-    pub(super) fn bytes(&mut self, field: &'static str, wire: u8) -> Result<&'a [u8], Bad> {
+    pub fn bytes(&mut self, field: &'static str, wire: u8) -> Result<&'a [u8], Bad> {
         if wire == BYTES { self.delimited() } else { Err(Bad::Field { field, wire }) }
     }
 
     #[inline]
-    pub(super) fn uint(&mut self, field: &'static str, wire: u8) -> Result<u64, Bad> {
+    pub fn uint(&mut self, field: &'static str, wire: u8) -> Result<u64, Bad> {
         if wire == VARINT { self.varint() } else { Err(Bad::Field { field, wire }) }
     }
 
     #[inline]
-    pub(super) fn double(&mut self, field: &'static str, wire: u8) -> Result<f64, Bad> {
+    pub fn double(&mut self, field: &'static str, wire: u8) -> Result<f64, Bad> {
         if wire == FIXED64 { self.fixed64() } else { Err(Bad::Field { field, wire }) }
     }
 
     /// One number of a repeated field, or many in one piece.
-    pub(super) fn sints(&mut self, field: &'static str, wire: u8, out: &mut Vec<i64>) -> Result<(), Bad> {
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
+    pub fn uints(&mut self, field: &'static str, wire: u8, out: &mut Vec<u64>) -> Result<(), Bad> {
+        self.numbers(field, wire, VARINT, Self::varint, out)
+    }
+
+    /// One number of a repeated field, or many in one piece.
+    pub fn sints(&mut self, field: &'static str, wire: u8, out: &mut Vec<i64>) -> Result<(), Bad> {
         self.numbers(field, wire, VARINT, |cursor| Ok(unzigzag(cursor.varint()?)), out)
     }
 
     /// One number of a repeated field, or many in one piece.
-    pub(super) fn doubles(&mut self, field: &'static str, wire: u8, out: &mut Vec<f64>) -> Result<(), Bad> {
+    pub fn doubles(&mut self, field: &'static str, wire: u8, out: &mut Vec<f64>) -> Result<(), Bad> {
         self.numbers(field, wire, FIXED64, Self::fixed64, out)
     }
 
@@ -142,7 +150,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over one field, its tag among it.
-    pub(super) fn skip(&mut self) -> Result<(), Bad> {
+    pub fn skip(&mut self) -> Result<(), Bad> {
         let mut depth = 0_usize;
         loop {
             if self.rest.is_empty() {
@@ -176,7 +184,7 @@ impl<'a> Cursor<'a> {
 /// Hands every field of `message` to `on`, with its number and wire type and the cursor behind its tag. What `on`
 /// declines, having read nothing, is passed over.
 #[inline]
-pub(super) fn fields<'a>(
+pub fn fields<'a>(
     name: &'static str,
     message: &'a [u8],
     mut on: impl FnMut(i32, u8, &mut Cursor<'a>) -> Result<bool, Bad>,
@@ -207,6 +215,6 @@ const fn wire_of(tag: u64) -> u8 {
 }
 
 /// A signed number in the zigzag order.
-pub(super) const fn unzigzag(v: u64) -> i64 {
+pub const fn unzigzag(v: u64) -> i64 {
     (v >> 1).cast_signed() ^ (v & 1).cast_signed().wrapping_neg()
 }

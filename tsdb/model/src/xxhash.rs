@@ -1,4 +1,5 @@
-//! XXH64 with seed 0: the hash that decides which series `limit_ratio` keeps.
+//! XXH64 with seed 0: the hash that decides which series `limit_ratio` keeps, and by which a notification log knows
+//! alerts.
 //!
 //! Compat: prometheus `model/labels`, `Labels.Hash` (stringlabels), which is XXH64 over the encoded set.
 
@@ -12,7 +13,7 @@ fn round(acc: u64, input: u64) -> u64 {
     acc.wrapping_add(input.wrapping_mul(P2)).rotate_left(31).wrapping_mul(P1)
 }
 
-pub(crate) fn xxh64(bytes: &[u8]) -> u64 {
+pub fn xxh64(bytes: &[u8]) -> u64 {
     let (stripes, mut rest) = bytes.as_chunks::<32>();
     let mut hash = if stripes.is_empty() {
         P5
