@@ -63,8 +63,38 @@ pub fn parse_one(text: &str) -> Result<Matcher, Error> {
     }
 }
 
+/// A matcher as the Alertmanager writes it: in configurations, keys of groups and answers. Names are bare unless
+/// they hold what the newer grammar reserves.
+///
+/// Compat: alertmanager `pkg/labels`, `Matcher.String`.
+pub fn print(matcher: &Matcher) -> String {
+    let name = String::from_utf8_lossy(&matcher.name);
+    let op = matcher.op.as_str();
+    if name.contains(|c: char| c.is_whitespace() || is_reserved(c)) {
+        return format!("{}{op}{}", go_quote(&matcher.name), go_quote(&matcher.value));
+    }
+    let value = String::from_utf8_lossy(&matcher.value);
+    let value = value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
+    format!("{name}{op}\"{value}\"")
+}
+
 fn build(op: MatchOp, name: &str, value: &str) -> Result<Matcher, Error> {
-    Matcher::new(op, name, value).map_err(|e| Error(e.to_string()))
+    Matcher::new(op, name, value).map_err(|e| Error(anchored(&e.to_string(), value)))
+}
+
+/// The complaint about a regular expression as it is said of the one with anchors around, which is what is compiled
+/// upstream.
+pub(crate) fn anchored(message: &str, pattern: &str) -> String {
+    let whole = format!("^(?:{pattern})$");
+    if message.contains("trailing backslash") {
+        return format!("error parsing regexp: missing closing ): `{whole}`");
+    }
+    match message.strip_suffix(&format!(": `{pattern}`")) {
+        Some(what) if what.ends_with("missing closing )") || what.ends_with("unexpected )") => {
+            format!("{what}: `{whole}`")
+        }
+        _ => message.to_owned(),
+    }
 }
 
 // === The classic grammar ===

@@ -202,6 +202,7 @@ impl RawConfig {
         if let Some(text) = self.global.0.refusal() {
             return Err(Issue::new(root, text));
         }
+        self.global.0.base = base.to_owned();
         let mut names = BTreeSet::new();
         for receiver in &mut self.receivers.0 {
             if !names.insert(receiver.name.clone()) {
@@ -211,7 +212,7 @@ impl RawConfig {
                     format!("notification config name {name} is not unique"),
                 ));
             }
-            receiver.inherit(&self.global.0)?;
+            receiver.inherit(&mut self.global.0)?;
         }
         let Some(route) = &self.route else { return Err(Issue::new(root, "no routes provided")) };
         route.check_root()?;

@@ -2,17 +2,18 @@
 //!
 //! Compat: alertmanager `config`, `GlobalConfig` and the first half of `Config.UnmarshalYAML`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::kinds::Source;
+use super::kinds::{OptionalSource, Source};
 use super::record::{Key, Record, SecretUrl, Slot, Url, always, some};
-use crate::Secret;
 use crate::http_client::{HttpClient, Tls};
 use crate::yaml::{Decode as _, Decoder, Issue, Node, Out};
 use model::quote::go_quote;
 
 pub(super) struct Global {
+    /// The directory of the configuration, to which relative paths belong.
+    pub(super) base: PathBuf,
     pub(super) resolve_timeout: Duration,
     pub(super) http: Option<HttpClient>,
     pub(super) jira_api_url: Url,
@@ -42,10 +43,8 @@ pub(super) struct Global {
     pub(super) telegram_bot_token: Source,
     pub(super) webex_api_url: Url,
     pub(super) rocketchat_api_url: Url,
-    pub(super) rocketchat_token: Option<Secret>,
-    pub(super) rocketchat_token_file: String,
-    pub(super) rocketchat_token_id: Option<Secret>,
-    pub(super) rocketchat_token_id_file: String,
+    pub(super) rocketchat_token: OptionalSource,
+    pub(super) rocketchat_token_id: OptionalSource,
     pub(super) mattermost_webhook_url: SecretUrl,
     pub(super) mattermost_webhook_url_file: String,
 }
@@ -53,6 +52,7 @@ pub(super) struct Global {
 impl Default for Global {
     fn default() -> Self {
         Self {
+            base: PathBuf::new(),
             resolve_timeout: Duration::from_mins(5),
             http: Some(HttpClient::default()),
             jira_api_url: Url::default(),
@@ -82,10 +82,8 @@ impl Default for Global {
             telegram_bot_token: Source::default(),
             webex_api_url: Url::of("https://webexapis.com/v1/messages"),
             rocketchat_api_url: Url::of("https://open.rocket.chat/"),
-            rocketchat_token: None,
-            rocketchat_token_file: String::new(),
-            rocketchat_token_id: None,
-            rocketchat_token_id_file: String::new(),
+            rocketchat_token: OptionalSource::default(),
+            rocketchat_token_id: OptionalSource::default(),
             mattermost_webhook_url: SecretUrl::default(),
             mattermost_webhook_url_file: String::new(),
         }
@@ -133,10 +131,10 @@ impl Record for Global {
             some("telegram_bot_token_file", &mut self.telegram_bot_token.file),
             some("webex_api_url", &mut self.webex_api_url),
             some("rocketchat_api_url", &mut self.rocketchat_api_url),
-            some("rocketchat_token", &mut self.rocketchat_token),
-            some("rocketchat_token_file", &mut self.rocketchat_token_file),
-            some("rocketchat_token_id", &mut self.rocketchat_token_id),
-            some("rocketchat_token_id_file", &mut self.rocketchat_token_id_file),
+            some("rocketchat_token", &mut self.rocketchat_token.secret),
+            some("rocketchat_token_file", &mut self.rocketchat_token.file),
+            some("rocketchat_token_id", &mut self.rocketchat_token_id.secret),
+            some("rocketchat_token_id_file", &mut self.rocketchat_token_id.file),
             some("mattermost_webhook_url", &mut self.mattermost_webhook_url),
             some("mattermost_webhook_url_file", &mut self.mattermost_webhook_url_file),
         ]
@@ -167,14 +165,8 @@ impl Global {
             .or_else(|| pair(both(&self.victorops_api_key), "victorops_api_key"))
             .or_else(|| pair(both(&self.telegram_bot_token), "telegram_bot_token"))
             .or_else(|| pair(both(&self.smtp_auth_password), "smtp_auth_password"))
-            .or_else(|| {
-                let file = !self.rocketchat_token_file.is_empty();
-                pair(self.rocketchat_token.is_some() && file, "rocketchat_token")
-            })
-            .or_else(|| {
-                let file = !self.rocketchat_token_id_file.is_empty();
-                pair(self.rocketchat_token_id.is_some() && file, "rocketchat_token_id")
-            })
+            .or_else(|| pair(self.rocketchat_token.is_ambiguous(), "rocketchat_token"))
+            .or_else(|| pair(self.rocketchat_token_id.is_ambiguous(), "rocketchat_token_id"))
             .or_else(|| pair(both(&self.smtp_auth_secret), "smtp_auth_secret"))
             .or_else(|| pair(both(&self.wechat_api_secret), "wechat_api_secret"))
             .or_else(|| {

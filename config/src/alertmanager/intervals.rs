@@ -407,7 +407,7 @@ impl Slot for Location {
     }
 
     fn print(&mut self) -> Out {
-        Out::Text(self.0.as_ref().map(|(name, _)| name.clone()).unwrap_or_default())
+        Out::FlowText(self.0.as_ref().map(|(name, _)| name.clone()).unwrap_or_default())
     }
 
     fn is_zero(&self) -> bool {

@@ -36,7 +36,7 @@ trait Kind: Record + Sized + 'static {
     fn new() -> Self;
 
     /// Takes what it does not set from `global`.
-    fn inherit(&mut self, global: &Global) -> Result<(), String>;
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String>;
 
     /// Whether resolved alerts are sent, and how; relative paths belong to `base`.
     fn finish(self, base: &Path) -> (bool, Notifier);
@@ -45,7 +45,7 @@ trait Kind: Record + Sized + 'static {
 /// A section whose kind is not known statically.
 trait Section {
     fn read(&mut self, decoder: &mut Decoder, base: &Path, node: &Node) -> Result<bool, Issue>;
-    fn inherit(&mut self, global: &Global) -> Result<(), String>;
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String>;
     fn print(&mut self) -> Out;
     fn finish(self: Box<Self>, base: &Path) -> (bool, Notifier);
 }
@@ -55,7 +55,7 @@ impl<K: Kind> Section for K {
         record::read(self, decoder, base, node)
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         Kind::inherit(self, global)
     }
 
@@ -186,7 +186,7 @@ impl RawReceiver {
         Ok(())
     }
 
-    pub(super) fn inherit(&mut self, global: &Global) -> Result<(), Issue> {
+    pub(super) fn inherit(&mut self, global: &mut Global) -> Result<(), Issue> {
         for kind in in_order(|entry| entry.inherits) {
             let entry = &KINDS[kind];
             for (pos, section) in &mut self.sections[kind] {
@@ -285,6 +285,14 @@ impl Common {
 pub(super) struct Source {
     pub(super) secret: Secret,
     pub(super) file: String,
+    /// The form that the section sets itself, where the other one may have come from `global`.
+    own: Option<Form>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Inline,
+    File,
 }
 
 impl Source {
@@ -303,8 +311,64 @@ impl Source {
         }
     }
 
+    /// Takes each from `global` unless it is set. Upstream then uses the one or the other, by kind; here what the
+    /// section sets itself wins.
+    fn inherit_each(&mut self, global: &Self) {
+        self.own = match (self.secret.is_empty(), self.file.is_empty()) {
+            (false, _) => Some(Form::Inline),
+            (true, false) => Some(Form::File),
+            (true, true) => None,
+        };
+        if self.secret.is_empty() {
+            self.secret = global.secret.clone();
+        }
+        if self.file.is_empty() {
+            self.file.clone_from(&global.file);
+        }
+    }
+
     fn finish(self, base: &Path) -> SecretSource {
-        secret_source(base, self.secret, &self.file)
+        match self.own {
+            Some(Form::Inline) => SecretSource::Inline(self.secret),
+            Some(Form::File) | None => secret_source(base, self.secret, &self.file),
+        }
+    }
+}
+
+/// A [`Source`] whose secret may be there and empty.
+#[derive(Clone, Default)]
+pub(super) struct OptionalSource {
+    pub(super) secret: Option<Secret>,
+    pub(super) file: String,
+    own: Option<Form>,
+}
+
+impl OptionalSource {
+    fn is_set(&self) -> bool {
+        self.secret.is_some() || !self.file.is_empty()
+    }
+
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.secret.is_some() && !self.file.is_empty()
+    }
+
+    /// As [`Source::inherit_each`].
+    fn inherit(&mut self, global: &Self) {
+        self.own = match (&self.secret, self.file.is_empty()) {
+            (Some(_), _) => Some(Form::Inline),
+            (None, false) => Some(Form::File),
+            (None, true) => None,
+        };
+        if self.secret.is_none() {
+            self.secret.clone_from(&global.secret);
+        }
+        if self.file.is_empty() {
+            self.file.clone_from(&global.file);
+        }
+    }
+
+    fn finish(self, base: &Path) -> SecretSource {
+        Source { secret: self.secret.unwrap_or_default(), file: self.file, own: self.own }.finish(base)
     }
 }
 

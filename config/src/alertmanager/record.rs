@@ -237,6 +237,15 @@ impl Url {
         }
     }
 
+    /// As [`Self::inherit`], ending in a slash; upstream shares the URL, so that the inherited one changes, too.
+    pub(super) fn inherit_slashed(&mut self, other: &mut Self) {
+        if self.0.is_none() {
+            other.end_in_slash();
+            self.0.clone_from(&other.0);
+        }
+        self.end_in_slash();
+    }
+
     pub(super) fn end_in_slash(&mut self) {
         if let Some(uri) = &mut self.0 {
             uri.end_in_slash();

@@ -310,7 +310,8 @@ impl Slot for Regexes {
             }
             let Some(text) = String::decode(decoder, value)? else { return Ok(None) };
             let matcher = Matcher::new(MatchOp::Re, &name, &text);
-            let matcher = matcher.map_err(|e| Issue::new(value.pos, e.to_string()))?;
+            let matcher =
+                matcher.map_err(|e| Issue::new(value.pos, matchers::anchored(&e.to_string(), &text)))?;
             Ok(Some((name.clone().into_bytes(), (key.pos, name, Some((text, matcher))))))
         })?;
         let Some(pairs) = pairs else { return Ok(()) };
@@ -369,7 +370,7 @@ impl Slot for List {
     }
 
     fn print(&mut self) -> Out {
-        self.0.iter().map(ToString::to_string).collect()
+        self.0.iter().map(matchers::print).collect()
     }
 
     fn is_zero(&self) -> bool {

@@ -21,6 +21,9 @@ pub(crate) enum Out {
     List(Vec<Out>),
     /// In one line with brackets.
     Flow(Vec<String>),
+    /// A text after which the next collection stands in one line: the reference library forgets to take back the
+    /// wish of a field that turns out to be a scalar.
+    FlowText(String),
     Map(Vec<(String, Out)>),
 }
 
@@ -75,7 +78,7 @@ impl Fields {
         let value = value.into();
         let is_zero = match &value {
             Out::Raw(text) => matches!(text.as_str(), "0" | "0s" | "false" | "null"),
-            Out::Text(text) => text.is_empty(),
+            Out::Text(text) | Out::FlowText(text) => text.is_empty(),
             Out::List(items) => items.is_empty(),
             Out::Flow(items) => items.is_empty(),
             Out::Map(fields) => fields.is_empty(),
@@ -149,7 +152,7 @@ fn key_order(left: &str, right: &str) -> Ordering {
 
 /// Prints a document.
 pub(crate) fn print(root: &Out) -> String {
-    let mut printer = Printer { out: String::new(), column: 0 };
+    let mut printer = Printer { out: String::new(), column: 0, flows_next: false };
     match root {
         Out::Map(fields) if !fields.is_empty() => printer.mapping(fields, 0),
         other => printer.value(other, 0, false),
@@ -160,6 +163,8 @@ pub(crate) fn print(root: &Out) -> String {
 struct Printer {
     out: String,
     column: usize,
+    /// Whether the next collection stands in one line.
+    flows_next: bool,
 }
 
 impl Printer {
@@ -188,6 +193,14 @@ impl Printer {
 
     /// Writes what follows `key:` or `-`, up to and including the end of the line.
     fn value(&mut self, value: &Out, indent: usize, in_list: bool) {
+        let is_collection = matches!(value, Out::Map(_) | Out::List(_));
+        if is_collection && std::mem::take(&mut self.flows_next) {
+            self.write(" ");
+            self.flow(value, indent + 2);
+            self.out.push('\n');
+            self.column = 0;
+            return;
+        }
         match value {
             Out::Map(fields) if fields.is_empty() => self.write(" {}"),
             Out::List(items) if items.is_empty() => self.write(" []"),
@@ -222,30 +235,86 @@ impl Printer {
                 self.write(" ");
                 self.scalar(text, indent + 2, false);
             }
-            Out::Flow(items) => {
-                self.write(" [");
-                for (i, item) in items.iter().enumerate() {
-                    self.write(if i > 0 { "," } else { "" });
-                    if self.column > LINE_WIDTH {
-                        self.start_line(indent + 2);
-                    } else if i > 0 {
-                        self.write(" ");
-                    }
-                    let shape = Shape::of(item);
-                    let plain = shape.flow_plain && !item.is_empty();
-                    match select(item, plain, &shape) {
-                        Style::Plain => self.write(item),
-                        Style::Single if !item.contains('\n') => {
-                            self.write(&format!("'{}'", item.replace('\'', "''")));
-                        }
-                        _ => self.double_quoted(item, 0, false),
-                    }
-                }
-                self.write("]");
+            Out::FlowText(text) => {
+                self.flows_next = true;
+                self.write(" ");
+                self.scalar(text, indent + 2, false);
+            }
+            Out::Flow(_) => {
+                self.flows_next = false;
+                self.write(" ");
+                self.flow(value, indent + 2);
             }
         }
         self.out.push('\n');
         self.column = 0;
+    }
+
+    /// Writes a value in one line, but for breaks where that is too long.
+    fn flow(&mut self, value: &Out, indent: usize) {
+        match value {
+            Out::Raw(text) => self.write(text),
+            Out::Text(text) => self.flow_scalar(text, indent),
+            Out::FlowText(text) => {
+                self.flows_next = true;
+                self.flow_scalar(text, indent);
+            }
+            Out::Flow(items) => {
+                self.flows_next = false;
+                self.flow_items('[', ']', items.len(), indent, &mut |printer, i| {
+                    printer.flow_scalar(&items[i], indent);
+                });
+            }
+            Out::List(items) => {
+                self.flows_next = false;
+                self.flow_items('[', ']', items.len(), indent, &mut |printer, i| {
+                    printer.flow(&items[i], indent + 2);
+                });
+            }
+            Out::Map(fields) => {
+                self.flows_next = false;
+                self.flow_items('{', '}', fields.len(), indent, &mut |printer, i| {
+                    printer.flow_scalar(&fields[i].0, indent);
+                    printer.write(": ");
+                    printer.flow(&fields[i].1, indent + 2);
+                });
+            }
+        }
+    }
+
+    fn flow_items(
+        &mut self,
+        open: char,
+        close: char,
+        len: usize,
+        indent: usize,
+        item: &mut dyn FnMut(&mut Self, usize),
+    ) {
+        self.write(&open.to_string());
+        for i in 0..len {
+            self.write(if i > 0 { "," } else { "" });
+            if self.column > LINE_WIDTH {
+                self.start_line(indent);
+            } else if i > 0 {
+                self.write(" ");
+            }
+            item(self, i);
+        }
+        self.write(&close.to_string());
+    }
+
+    fn flow_scalar(&mut self, text: &str, indent: usize) {
+        let shape = Shape::of(text);
+        let plain = shape.flow_plain && !text.is_empty();
+        match select(text, plain, &shape) {
+            Style::Plain => self.folded(text, indent, true),
+            Style::Single if !text.contains('\n') => {
+                self.write("'");
+                self.folded(&text.replace('\'', "''"), indent, true);
+                self.write("'");
+            }
+            _ => self.double_quoted(text, indent, true),
+        }
     }
 
     fn scalar(&mut self, text: &str, indent: usize, is_key: bool) {

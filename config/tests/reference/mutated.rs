@@ -127,11 +127,11 @@ fn missing_mechanisms(binary: &Path, dir: &Path, sources: &[Source]) -> Vec<Stri
 }
 
 /// The first line that says something.
-fn head(text: &str) -> Option<&str> {
+pub(crate) fn head(text: &str) -> Option<&str> {
     text.lines().find(|line| *line != "yaml: unmarshal errors:")
 }
 
-fn write(dir: &Path, texts: &[String]) -> Vec<String> {
+pub(crate) fn write(dir: &Path, texts: &[String]) -> Vec<String> {
     let names: Vec<String> = (0..texts.len()).map(|i| format!("f{i:05}.yml")).collect();
     for (name, text) in names.iter().zip(texts) {
         std::fs::write(dir.join(name), text).unwrap();

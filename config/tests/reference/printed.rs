@@ -26,7 +26,7 @@ impl Drop for Server {
 
 impl Server {
     fn start(binary: &Path, dir: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = Command::new(binary)
             .arg(format!("--config.file={}", dir.join("p.yml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
@@ -46,11 +46,7 @@ impl Server {
     }
 
     fn ask(&self, method: &str, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        write!(stream, "{method} {path} HTTP/1.0\r\nHost: x\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
+        ask(self.port, method, path)
     }
 
     fn reload(&self) -> Reload {
@@ -70,6 +66,19 @@ impl Server {
         let json: serde_json::Value = serde_json::from_str(body).unwrap();
         json["data"]["yaml"].as_str().unwrap().to_owned()
     }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The whole answer, head and body.
+pub(crate) fn ask(port: u16, method: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: x\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 /// What became of the file that was put in place.
@@ -100,7 +109,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Where the texts part, with a few lines around.
-fn difference(ours: &str, theirs: &str) -> String {
+pub(crate) fn difference(ours: &str, theirs: &str) -> String {
     let line = ours.lines().zip(theirs.lines()).position(|(a, b)| a != b);
     let around = |text: &str| {
         let lines: Vec<&str> = text.lines().skip(line.unwrap_or_default().saturating_sub(2)).collect();

@@ -76,7 +76,7 @@ impl Kind for RawDiscord {
         Self { common: Common::new(true), texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Kind for RawMsteams {
         Self { common: Common::new(true), texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Kind for RawMsteamsv2 {
     }
 
     /// The only kind whose own client still takes the proxy from `global`.
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         if let (Some(own), Some(global)) = (&mut self.common.http, &global.http)
             && own.proxy.url.is_none()
         {
@@ -241,7 +241,7 @@ impl Kind for RawTelegram {
         Self { common: Common::new(true), texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         self.api_url.inherit(&global.telegram_api_url);
         self.bot_token.inherit(&global.telegram_bot_token);
@@ -296,7 +296,7 @@ impl Kind for RawWebex {
         Self { common: Common::new(true), texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         self.api_url.inherit(&global.webex_api_url);
         demand(self.api_url.is_set(), "no global Webex URL set")
@@ -362,9 +362,9 @@ impl Kind for RawWechat {
         Self { texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
-        self.api_url.inherit(&global.wechat_api_url);
+        self.api_url.inherit_slashed(&mut global.wechat_api_url);
         demand(self.api_url.is_set(), "no global Wechat URL set")?;
         self.api_secret.inherit(&global.wechat_api_secret);
         demand(self.api_secret.is_set(), "no global Wechat Api Secret set either inline or in a file")?;
@@ -372,7 +372,6 @@ impl Kind for RawWechat {
             self.texts.corp_id.clone_from(&global.wechat_api_corp_id);
         }
         demand(!self.texts.corp_id.is_empty(), "no global Wechat CorpID set")?;
-        self.api_url.end_in_slash();
         Ok(())
     }
 

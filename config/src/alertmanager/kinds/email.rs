@@ -28,8 +28,6 @@ pub(super) struct RawEmail {
     auth_username: String,
     auth_password: Source,
     auth_secret: Source,
-    /// Which of the two the section itself sets, before it inherits.
-    own_secret: Source,
     auth_identity: String,
     headers: BTreeMap<String, String>,
     /// Whether `headers` has `Subject` from the file.
@@ -253,7 +251,7 @@ impl Kind for RawEmail {
         Self { html, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         let fill = |own: &mut String, global: &String| {
             if own.is_empty() {
                 own.clone_from(global);
@@ -269,11 +267,7 @@ impl Kind for RawEmail {
         fill(&mut self.hello, &global.smtp_hello);
         fill(&mut self.auth_username, &global.smtp_auth_username);
         self.auth_password.inherit(&global.smtp_auth_password);
-        self.own_secret = self.auth_secret.clone();
-        if self.auth_secret.secret.is_empty() {
-            self.auth_secret.secret = global.smtp_auth_secret.secret.clone();
-        }
-        fill(&mut self.auth_secret.file, &global.smtp_auth_secret.file);
+        self.auth_secret.inherit_each(&global.smtp_auth_secret);
         fill(&mut self.auth_identity, &global.smtp_auth_identity);
         self.require_tls.get_or_insert(global.smtp_require_tls);
         self.force_implicit_tls = self.force_implicit_tls.or(global.smtp_force_implicit_tls);
@@ -299,9 +293,6 @@ impl Kind for RawEmail {
             "daily" => Threading::Daily,
             _ => Threading::Forever,
         });
-        // What the section sets itself wins over what it inherits, whichever of the two it is.
-        let auth_secret =
-            if self.own_secret.is_set() { self.own_secret.clone() } else { self.auth_secret.clone() };
         let extensions = self.extensions(base);
         let email = Email {
             to: self.to,
@@ -310,7 +301,7 @@ impl Kind for RawEmail {
             smarthost: self.smarthost.0,
             auth_username: self.auth_username,
             auth_password: self.auth_password.finish(base),
-            auth_secret: auth_secret.finish(base),
+            auth_secret: self.auth_secret.finish(base),
             auth_identity: self.auth_identity,
             require_tls: self.require_tls.unwrap_or(true),
             force_implicit_tls: self.force_implicit_tls,

@@ -173,7 +173,7 @@ impl Kind for RawMattermost {
         }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         if !self.webhook_url.is_set() && self.webhook_url_file.is_empty() {
             self.webhook_url = global.mattermost_webhook_url.clone();

@@ -110,7 +110,7 @@ impl Kind for RawPagerduty {
         Self { common: Common::new(true), texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         self.url.inherit(&global.pagerduty_url);
         demand(self.url.is_set(), "no global PagerDuty URL set")
@@ -217,12 +217,11 @@ impl Kind for RawOpsgenie {
         Self { common: Common::new(true), texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
-        self.api_url.inherit(&global.opsgenie_api_url);
+        self.api_url.inherit_slashed(&mut global.opsgenie_api_url);
         demand(self.api_url.is_set(), "no global OpsGenie URL set")?;
-        self.api_url.end_in_slash();
-        self.api_key.inherit(&global.opsgenie_api_key);
+        self.api_key.inherit_each(&global.opsgenie_api_key);
         demand(self.api_key.is_set(), "no global OpsGenie API Key set either inline or in a file")
     }
 
@@ -303,7 +302,7 @@ impl Kind for RawPushover {
         }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         Ok(())
     }
@@ -384,12 +383,11 @@ impl Kind for RawVictorops {
         Self { common: Common::new(true), texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
-        self.api_url.inherit(&global.victorops_api_url);
+        self.api_url.inherit_slashed(&mut global.victorops_api_url);
         demand(self.api_url.is_set(), "no global VictorOps URL set")?;
-        self.api_url.end_in_slash();
-        self.api_key.inherit(&global.victorops_api_key);
+        self.api_key.inherit_each(&global.victorops_api_key);
         demand(self.api_key.is_set(), "no global VictorOps API Key set")
     }
 

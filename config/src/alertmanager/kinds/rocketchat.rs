@@ -8,18 +8,14 @@ use std::path::Path;
 use super::super::global::Global;
 use super::super::record::{Key, Record, Url, always, some};
 use super::super::{Field, Notifier, Rocketchat, RocketchatAction};
-use super::{Common, Kind, at_most_one, demand, template};
-use crate::Secret;
-use crate::http_client::decode::secret_source;
+use super::{Common, Kind, OptionalSource, at_most_one, demand, template};
 
 #[derive(Default)]
 pub(super) struct RawRocketchat {
     common: Common,
     api_url: Url,
-    token: Option<Secret>,
-    token_file: String,
-    token_id: Option<Secret>,
-    token_id_file: String,
+    token: OptionalSource,
+    token_id: OptionalSource,
     fields: Vec<RawField>,
     actions: Vec<RocketchatAction>,
     /// All that is texts and switches; the rest of it is filled in at the end.
@@ -70,10 +66,10 @@ impl Record for RawRocketchat {
         let mut keys = self.common.keys();
         keys.extend([
             some("api_url", &mut self.api_url),
-            some("token_id", &mut self.token_id),
-            some("token_id_file", &mut self.token_id_file),
-            some("token", &mut self.token),
-            some("token_file", &mut self.token_file),
+            some("token_id", &mut self.token_id.secret),
+            some("token_id_file", &mut self.token_id.file),
+            some("token", &mut self.token.secret),
+            some("token_file", &mut self.token.file),
             some("channel", &mut texts.channel),
             some("color", &mut texts.color),
             some("title", &mut texts.title),
@@ -92,8 +88,8 @@ impl Record for RawRocketchat {
     }
 
     fn check(&mut self) -> Result<(), String> {
-        at_most_one(self.token.is_some() && !self.token_file.is_empty(), "token", "token_file")?;
-        at_most_one(self.token_id.is_some() && !self.token_id_file.is_empty(), "token_id", "token_id_file")
+        at_most_one(self.token.is_ambiguous(), "token", "token_file")?;
+        at_most_one(self.token_id.is_ambiguous(), "token_id", "token_id_file")
     }
 }
 
@@ -111,26 +107,13 @@ impl Kind for RawRocketchat {
         Self { texts, ..Self::default() }
     }
 
-    /// What the section sets itself wins over the other form in `global`, where upstream would keep both.
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         self.api_url.inherit(&global.rocketchat_api_url);
-        if self.token_id.is_none() && self.token_id_file.is_empty() {
-            self.token_id.clone_from(&global.rocketchat_token_id);
-            self.token_id_file.clone_from(&global.rocketchat_token_id_file);
-        }
-        demand(
-            self.token_id.is_some() || !self.token_id_file.is_empty(),
-            "no global Rocketchat TokenID set either inline or in a file",
-        )?;
-        if self.token.is_none() && self.token_file.is_empty() {
-            self.token.clone_from(&global.rocketchat_token);
-            self.token_file.clone_from(&global.rocketchat_token_file);
-        }
-        demand(
-            self.token.is_some() || !self.token_file.is_empty(),
-            "no global Rocketchat Token set either inline or in a file",
-        )
+        self.token_id.inherit(&global.rocketchat_token_id);
+        demand(self.token_id.is_set(), "no global Rocketchat TokenID set either inline or in a file")?;
+        self.token.inherit(&global.rocketchat_token);
+        demand(self.token.is_set(), "no global Rocketchat Token set either inline or in a file")
     }
 
     fn finish(self, base: &Path) -> (bool, Notifier) {
@@ -139,8 +122,8 @@ impl Kind for RawRocketchat {
         let rocketchat = Rocketchat {
             http: self.common.client(),
             api_url: api_url.expose(),
-            token: secret_source(base, self.token.unwrap_or_default(), &self.token_file),
-            token_id: secret_source(base, self.token_id.unwrap_or_default(), &self.token_id_file),
+            token: self.token.finish(base),
+            token_id: self.token_id.finish(base),
             fields: self.fields.into_iter().map(|field| field.0).collect(),
             actions: self.actions,
             ..self.texts

@@ -9,8 +9,8 @@ use super::super::record::{Key, Record, SecretUrl, Span, Url, always, some};
 use super::super::{Field, Notifier, Slack, SlackAction, SlackConfirmation, SlackTarget};
 use super::{Common, Kind, Source, at_most_one, demand, template};
 use crate::Secret;
+use crate::http_client::Authorization;
 use crate::http_client::decode::secret_source;
-use crate::http_client::{Authorization, SecretSource};
 
 /// Where an application posts; the only address at which a message can be changed later.
 const POST_MESSAGE: &str = "https://slack.com/api/chat.postMessage";
@@ -187,7 +187,7 @@ impl Kind for RawSlack {
         Self { texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.app_url.inherit(&global.slack_app_url);
         demand(self.app_url.is_set(), "no global Slack App URL set")?;
         if !self.app_token.is_set() && !self.common.has_authorization() && !self.api_url.is_set() {
@@ -209,10 +209,7 @@ impl Kind for RawSlack {
         if self.common.has_authorization() {
             return Err("http authorization can't be set when using Slack App tokens".to_owned());
         }
-        let credentials = match self.app_token.file.as_str() {
-            "" => SecretSource::Inline(self.app_token.secret.clone()),
-            file => SecretSource::File(file.into()),
-        };
+        let credentials = self.app_token.clone().finish(&global.base);
         let http = self.common.http.get_or_insert_default();
         http.authorization = Some(Authorization { kind: "Bearer".to_owned(), credentials });
         self.api_url = SecretUrl(Some(Secret::new(self.app_url.expose())));
@@ -220,12 +217,9 @@ impl Kind for RawSlack {
     }
 
     fn finish(mut self, base: &Path) -> (bool, Notifier) {
-        let mut http = self.common.client();
+        let http = self.common.client();
         let target = if self.app_token.is_set() {
             let token = std::mem::take(&mut self.app_token).finish(base);
-            if let Some(authorization) = &mut http.authorization {
-                authorization.credentials = token.clone();
-            }
             SlackTarget::App { token, url: self.app_url.expose() }
         } else {
             SlackTarget::Webhook(secret_source(base, self.api_url.secret(), &self.api_url_file))

@@ -98,7 +98,7 @@ impl Kind for RawJira {
         Self { common: Common::new(true), texts, ..Self::default() }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         self.api_url.inherit(&global.jira_api_url);
         demand(self.api_url.is_set(), "no global Jira Cloud URL set")
@@ -179,7 +179,7 @@ impl Kind for RawSns {
         Self { common: Common::new(true), texts }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         Ok(())
     }

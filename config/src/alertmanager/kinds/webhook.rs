@@ -55,7 +55,7 @@ impl Kind for RawWebhook {
         }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         Ok(())
     }
@@ -129,7 +129,7 @@ impl Kind for RawIncidentio {
         }
     }
 
-    fn inherit(&mut self, global: &Global) -> Result<(), String> {
+    fn inherit(&mut self, global: &mut Global) -> Result<(), String> {
         self.common.inherit(global);
         Ok(())
     }
