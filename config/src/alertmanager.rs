@@ -10,7 +10,6 @@ mod observe;
 mod receivers;
 mod record;
 mod route;
-mod span;
 mod time_interval;
 
 pub use decode::{load, load_in, parse, parse_in};

@@ -30,6 +30,7 @@ pub mod prometheus;
 pub mod relabel;
 pub mod rules;
 pub mod secret;
+pub mod span;
 pub mod target_group;
 pub mod template;
 #[cfg(test)]

@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::span;
-use crate::Secret;
 use crate::http_client::decode::{HttpFields, decode_tls};
 use crate::http_client::print::{print, print_tls};
 use crate::http_client::{HttpClient, Tls};
@@ -21,6 +19,7 @@ use crate::yaml::emit::Fields;
 use crate::yaml::free::{self, Free};
 use crate::yaml::tree::Pos;
 use crate::yaml::{Decode, Decoder, Issue, Node, Out};
+use crate::{Secret, span};
 
 /// What a masked secret looks like; a configuration that was printed may be read again.
 pub(super) const MASK: &str = "<secret>";

@@ -309,9 +309,9 @@ impl Slot for Regexes {
                 return Ok(Some((name.clone().into_bytes(), (key.pos, name, None))));
             }
             let Some(text) = String::decode(decoder, value)? else { return Ok(None) };
-            let matcher = Matcher::new(MatchOp::Re, &name, &text);
-            let matcher =
-                matcher.map_err(|e| Issue::new(value.pos, matchers::anchored(&e.to_string(), &text)))?;
+            // With its anchors, as it stands in the keys of groups.
+            let matcher = Matcher::new(MatchOp::Re, &name, &format!("^(?:{text})$"))
+                .map_err(|e| Issue::new(value.pos, e.to_string()))?;
             Ok(Some((name.clone().into_bytes(), (key.pos, name, Some((text, matcher))))))
         })?;
         let Some(pairs) = pairs else { return Ok(()) };

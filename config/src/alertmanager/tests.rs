@@ -99,7 +99,7 @@ fn everything_supported() {
                                 group_interval: 300s,
                                 repeat_interval: 3600s,
                                 matchers: [
-                                    instance=~"a.*",
+                                    instance=~"^(?:a.*)$",
                                     job="x",
                                 ],
                                 continue_matching: false,
@@ -316,7 +316,7 @@ fn everything_supported() {
                         severity="critical",
                     ],
                     target_matchers: [
-                        severity=~"warning|info",
+                        severity=~"^(?:warning|info)$",
                     ],
                     equal: [
                         "alertname",

@@ -16,7 +16,10 @@ const UNITS: [(&str, i128); 8] = [
 ];
 
 /// The nanoseconds, or Go's complaint.
-pub(super) fn parse(text: &str) -> Result<i64, String> {
+///
+/// # Errors
+/// The text is no span, or too long a one.
+pub fn parse(text: &str) -> Result<i64, String> {
     let quoted = || go_quote(text.as_bytes());
     let invalid = || format!("time: invalid duration {}", quoted());
     let (is_negative, mut rest) = match text.strip_prefix('-') {
