@@ -27,6 +27,7 @@ mod snapshot;
 pub mod stage;
 pub mod store;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,8 @@ use dispatch::Dispatcher;
 use inhibit::Inhibitor;
 use journal::{Journal, Record};
 use metrics::Metrics;
-use nflog::Log;
+use nflog::{Entry, Log, Memory};
+use notify::email::outbox::Outbox;
 use notify::templates::Templates;
 use route::Routes;
 pub use silence::SilenceError;
@@ -59,6 +61,9 @@ use store::{Put, Store};
 const SAVE_DELAY: Duration = Duration::from_millis(200);
 /// How long messages on their way may take when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// E-mails on their way, in the folder of the Alertmanager.
+const OUTBOX_DIR: &str = "outbox";
 
 /// What is not in the configuration file.
 #[derive(Clone, Debug)]
@@ -133,6 +138,7 @@ pub struct Alertmanager {
     metrics: Metrics,
     state: Mutex<State>,
     wake: Notify,
+    outbox: Arc<Outbox>,
     /// Held while files are written, so that the older state never replaces the newer; taken before the lock of
     /// the state. `None` until there is a journal, and without a folder for ever.
     journal: Mutex<Option<Journal>>,
@@ -173,6 +179,9 @@ impl Alertmanager {
         if let Some(dir) = &options.data_dir {
             keep::load(&mut state, dir, now)?;
         }
+        let outbox_dir = options.data_dir.as_ref().map(|dir| dir.join(OUTBOX_DIR));
+        let outbox = Outbox::open(outbox_dir.as_deref(), Arc::clone(&clock));
+        outbox.apply(state.config.receivers.iter().map(AsRef::as_ref));
         let manager = Arc::new(Self {
             started_at: now,
             clock,
@@ -180,6 +189,7 @@ impl Alertmanager {
             metrics: Metrics::default(),
             state: Mutex::new(state),
             wake: Notify::new(),
+            outbox,
             journal: Mutex::new(None),
             is_dirty: AtomicBool::new(false),
         });
@@ -198,6 +208,7 @@ impl Alertmanager {
         let routes = Arc::new(Routes::new(&config));
         let mut inhibitor = Inhibitor::new(&config.inhibit_rules);
         let now = self.clock.now();
+        self.outbox.apply(config.receivers.iter().map(AsRef::as_ref));
         {
             let mut guard = self.state.lock();
             let state = &mut *guard;
@@ -277,6 +288,7 @@ impl Alertmanager {
         let mut next_gc = clock::after(started, self.options.gc_interval);
         let mut next_maintenance = clock::after(started, self.options.maintenance_interval);
         let mut save_at = None;
+        self.outbox.resume();
         while !shutdown.is_cancelled() {
             let now = self.clock.now();
             if next_gc <= now {
@@ -287,6 +299,7 @@ impl Alertmanager {
                 self.off_thread(Self::maintain).await;
                 next_maintenance = clock::after(now, self.options.maintenance_interval);
             }
+            self.take_back_lost();
             let due = self.state.lock().dispatcher.take_due(now);
             self.is_dirty.fetch_or(!due.is_empty(), Ordering::Relaxed);
             for flush in due {
@@ -310,11 +323,31 @@ impl Alertmanager {
                 () = tokio::time::sleep(until(next, now)) => {}
             }
         }
+        self.outbox.stop();
         let drain = async { while flushes.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIMEOUT, drain).await.is_err() {
             tracing::warn!(unfinished = flushes.len(), "notifications cut off by shutdown");
         }
+        self.outbox.stopped().await;
+        self.take_back_lost();
         self.off_thread(Self::maintain).await;
+    }
+
+    /// Forgets that groups were told by e-mails that were lost afterwards, so that they are told again.
+    fn take_back_lost(&self) {
+        for lost in self.outbox.take_lost() {
+            let mut state = self.state.lock();
+            let told = state.log.iter().find(|(key, _)| key.to_string() == lost.log_key);
+            if let Some((key, entry)) = told
+                && lost.is_last_of(&entry.memory)
+            {
+                // An entry of nothing: the next flush begins anew.
+                let (key, at, expires_at) = (key.clone(), entry.at, entry.expires_at);
+                let (firing, resolved) = (BTreeSet::new(), BTreeSet::new());
+                state.log_entry(key, Entry { at, expires_at, firing, resolved, memory: Memory::new() });
+                self.is_dirty.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Runs `work`, which may block, where that harms nobody.

@@ -127,7 +127,7 @@ impl Alertmanager {
             let surroundings = (batch.templates, self.options.external_url.as_str(), self.clock.now());
             let message = Message::new(origin, &alerts, reason, surroundings, memory);
             let began = Instant::now();
-            let outcome = notify::deliver(integration, &message, flush.timeout).await;
+            let outcome = notify::deliver_through(&self.outbox, integration, &message, flush.timeout).await;
             self.metrics.note_outcome(kind, &outcome, began.elapsed());
             let receiver = &flush.receiver.name;
             match outcome.result {

@@ -311,6 +311,7 @@ impl Expose for Alertmanager {
         out.family(limited, help, Kind::Counter);
         out.sample(limited, &[], state.dispatcher.limited() as f64);
         drop(state);
+        self.outbox.expose(out);
         self.metrics.expose(out);
     }
 }

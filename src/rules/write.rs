@@ -33,7 +33,6 @@ impl Series {
         self.known.contains_key(labels)
     }
 
-
     pub(super) fn take(&mut self) -> impl Iterator<Item = Labels> + use<> {
         std::mem::take(&mut self.known).into_keys()
     }

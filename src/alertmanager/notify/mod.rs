@@ -32,6 +32,7 @@ mod wechat;
 
 use std::fmt::Write as _;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::alertmanager::{Integration, Notifier, Receiver};
@@ -41,7 +42,8 @@ use tokio::time::Instant;
 
 use super::alert::{Alert, LabelSet};
 use super::dispatch::Flushed;
-use super::nflog::{Memory, Reason};
+use super::nflog::{Key, Memory, Reason};
+use email::outbox::Outbox;
 use templates::Templates;
 
 /// The first pause between attempts; each later one is half as long again, give or take half.
@@ -101,6 +103,18 @@ pub struct Origin<'m> {
     pub route_path: &'m str,
     /// When the group is told again if nothing changes; `None` when nothing fires any more.
     pub repeat_at: Option<Timestamp>,
+}
+
+impl Origin<'_> {
+    /// Where the notification log keeps what was told.
+    pub(super) fn log_key(&self) -> Key {
+        Key {
+            group: self.group_key.to_owned(),
+            receiver: self.receiver.name.clone(),
+            integration: self.integration.to_owned(),
+            index: u32::try_from(self.index).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +259,19 @@ pub struct Outcome {
 /// Sends `message`, with pauses and again, until it succeeds, fails for good or `timeout` has passed.
 pub async fn deliver(integration: &Integration, message: &Message<'_>, timeout: Duration) -> Outcome {
     retry(timeout, || send(integration, message)).await
+}
+
+/// The same, with e-mails going through the outbox, which has its own way of coming back.
+pub(super) async fn deliver_through(
+    outbox: &Arc<Outbox>,
+    integration: &Integration,
+    message: &Message<'_>,
+    timeout: Duration,
+) -> Outcome {
+    match &integration.notifier {
+        Notifier::Email(config) => outbox.send(config, message, timeout).await,
+        _ => deliver(integration, message, timeout).await,
+    }
 }
 
 async fn retry<F>(timeout: Duration, mut attempt: impl FnMut() -> F) -> Outcome

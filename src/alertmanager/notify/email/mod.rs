@@ -1,7 +1,8 @@
 //! Alerts as e-mails: composing the message and the session with the SMTP server.
 //!
 //! [`content`] is what a mail says, [`compose`] makes it a message of [`mime`] parts in a [`thread`],
-//! [`fallback`] is for when that fails; [`session`] speaks SMTP and [`auth`] logs in.
+//! [`fallback`] is for when that fails; [`session`] speaks SMTP and [`auth`] logs in;
+//! the [`outbox`] keeps mails until they are accepted.
 //!
 //! Compat: alertmanager `notify/email` (0.34). A permanent reply ends the attempts, where upstream repeats
 //! them until the deadline; one recipient that is refused does not keep the mail from the others.
@@ -10,8 +11,13 @@ mod address;
 mod auth;
 mod compose;
 pub mod content;
+#[cfg(test)]
+mod fake;
 mod fallback;
 mod mime;
+pub(in crate::alertmanager) mod outbox;
+#[cfg(test)]
+mod samples;
 mod session;
 mod thread;
 
@@ -21,7 +27,6 @@ use config::alertmanager::Email;
 use tokio::time::Instant;
 
 use super::{Failure, Message, Sent};
-pub(super) use auth::read_secret;
 pub(in crate::alertmanager::notify) use compose::{Composed, Form, compose};
 use session::{Fault, Session};
 

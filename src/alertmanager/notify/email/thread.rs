@@ -93,6 +93,14 @@ impl Thread {
     }
 }
 
+/// The identity of the last mail that left `memory`.
+pub(super) fn last_id(memory: &Memory) -> Option<&str> {
+    match memory.get(LAST)? {
+        Datum::Text(id) => Some(id),
+        _ => None,
+    }
+}
+
 /// The identity in a header of the user's, if it can be answered.
 pub(super) fn as_id(value: &str) -> Option<&str> {
     let value = value.trim();
