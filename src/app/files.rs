@@ -31,7 +31,12 @@ impl Files {
         if let Some(text) = config::prometheus::remote::duplicate(&config.remote_write, &config.remote_read) {
             anyhow::bail!("couldn't load configuration (--config.file=\"{}\"): {text}", path.display());
         }
-        let rules = load_rules(&config.rule_files)?;
+        let options = config::rules::Options {
+            name_scheme: config.global.name_scheme,
+            promql: super::parser(flags),
+            ..config::rules::Options::default()
+        };
+        let rules = load_rules(&config.rule_files, &options)?;
         let alertmanager = match &flags.alertmanager_config_file {
             Some(path) => Some(Arc::new(config::alertmanager::load(path).with_context(|| {
                 format!("couldn't load configuration (--alertmanager.config-file=\"{}\")", path.display())
@@ -81,15 +86,18 @@ impl Fingerprint {
 }
 
 /// The groups of all files that the patterns name, a file that two of them name once.
-fn load_rules(patterns: &[String]) -> anyhow::Result<Vec<RuleGroup>> {
+fn load_rules(patterns: &[String], options: &config::rules::Options) -> anyhow::Result<Vec<RuleGroup>> {
     let mut files = BTreeMap::new();
     for pattern in patterns {
         let found = config::paths::glob(pattern)
             .with_context(|| format!("error retrieving rule files for {pattern}"))?;
         for path in found {
             if let Entry::Vacant(entry) = files.entry(path) {
-                let groups = config::rules::load(entry.key())?;
-                entry.insert(groups);
+                let file = config::rules::load_with(entry.key(), options)?;
+                for warning in &file.warnings {
+                    tracing::warn!(file = %entry.key().display(), "{warning}");
+                }
+                entry.insert(file.groups);
             }
         }
     }

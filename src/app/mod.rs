@@ -342,7 +342,7 @@ impl App {
         tokio::spawn(async move {
             while targets.changed().await.is_ok() {
                 let found = Arc::clone(&targets.borrow_and_update());
-                notifier.set_targets(&found).await;
+                notifier.set_targets(&found);
             }
         });
         if let Some(alertmanager) = self.alertmanager.clone() {
@@ -410,6 +410,17 @@ fn default_url(port: u16) -> String {
     format!("http://{name}:{port}")
 }
 
+/// The switches of the language, for queries and rules alike.
+fn parser(flags: &Flags) -> promql::parse::Options {
+    let has = |name: &str| flags.features.contains(name);
+    promql::parse::Options {
+        experimental_functions: has("promql-experimental-functions"),
+        extended_range_selectors: has("promql-extended-range-selectors"),
+        binop_fill: has("promql-binop-fill-modifiers"),
+        ..promql::parse::Options::default()
+    }
+}
+
 fn engine(flags: &Flags) -> Engine {
     let has = |name: &str| flags.features.contains(name);
     let query = flags.query;
@@ -425,12 +436,7 @@ fn engine(flags: &Flags) -> Engine {
         max_concurrency: query.concurrency_max,
         threads: resources.threads,
         features: Features {
-            parser: promql::parse::Options {
-                experimental_functions: has("promql-experimental-functions"),
-                extended_range_selectors: has("promql-extended-range-selectors"),
-                binop_fill: has("promql-binop-fill-modifiers"),
-                ..promql::parse::Options::default()
-            },
+            parser: parser(flags),
             delayed_name_removal: has("promql-delayed-name-removal"),
             start_timestamps: has("use-start-timestamps"),
             per_step_stats: has("promql-per-step-stats"),

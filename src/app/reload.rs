@@ -126,7 +126,7 @@ impl App {
         let jobs: BTreeMap<_, _> =
             config.scrape_configs.iter().map(|job| (job.job_name.clone(), job.discovery.clone())).collect();
         self.scrape_discovery.apply(&jobs);
-        self.notifier.apply(&config).await.context("apply the alerting configuration")?;
+        self.notifier.apply(&config).context("apply the alerting configuration")?;
         let sets: BTreeMap<_, _> =
             sections(&config).map(|(key, section)| (key, section.discovery.clone())).collect();
         self.notify_discovery.apply(&sets);

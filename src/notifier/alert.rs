@@ -63,12 +63,23 @@ pub fn rfc3339(t: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use model::Labels;
 
     use super::Alert;
+
+    /// An alert of that name.
+    pub(in super::super) fn named(name: &str, ends_at: i64) -> Alert {
+        Alert {
+            labels: Labels::from_pairs([("alertname", name)]),
+            annotations: BTreeMap::new(),
+            starts_at: 0,
+            ends_at,
+            generator_url: String::new(),
+        }
+    }
 
     fn alert() -> Alert {
         Alert {

@@ -3,7 +3,7 @@
 //!
 //! Compat: prometheus `notifier/manager.go` and `notifier/alertmanagerset.go`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,10 +13,11 @@ use config::relabel;
 use model::wire::expose::{Counter, Expose, Exposition, Kind};
 use model::{Labels, LabelsBuilder};
 use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::Alert;
-use super::sender::{BatchSize, Sender};
+use super::sender::{BatchSize, Metrics, Sender};
 use crate::discovery::TargetSets;
 use crate::http_client;
 
@@ -36,6 +37,8 @@ pub struct Manager {
     inbox: Option<Inbox>,
     rules: ArcSwap<Rules>,
     sets: Mutex<BTreeMap<String, Set>>,
+    /// Loops that end, perhaps after what is left in their queues.
+    ending: TaskTracker,
     /// Alerts that found nobody to take them.
     unheard: Counter,
 }
@@ -64,15 +67,23 @@ pub struct Urls {
 
 impl Manager {
     pub fn new(options: Options, inbox: Option<Inbox>) -> Self {
-        Self { options, inbox, rules: ArcSwap::default(), sets: Mutex::default(), unheard: Counter::new() }
+        Self {
+            options,
+            inbox,
+            rules: ArcSwap::default(),
+            sets: Mutex::default(),
+            ending: TaskTracker::new(),
+            unheard: Counter::new(),
+        }
     }
 
-    /// Takes over a configuration. A section that reads as before keeps its targets and queues.
+    /// Takes over a configuration. What waits for an Alertmanager goes on waiting, also where its section changed:
+    /// who is sent to no more is known when discovery has told its targets again.
     ///
     /// # Errors
     /// A client cannot be made; nothing has changed then.
-    pub async fn apply(&self, config: &config::Config) -> anyhow::Result<()> {
-        let mut fresh = BTreeMap::new();
+    pub fn apply(&self, config: &config::Config) -> anyhow::Result<()> {
+        let mut fresh = Vec::new();
         for (key, section) in sections(config) {
             let client = http_client::Client::new(&section.http, section.timeout)
                 .with_context(|| format!("set up the Alertmanagers of {key}"))?;
@@ -82,59 +93,67 @@ impl Manager {
                 senders: BTreeMap::new(),
                 dropped: Vec::new(),
             };
-            fresh.insert(key, set);
+            fresh.push((key, set));
         }
         self.rules.store(Arc::new(Rules {
             external_labels: config.global.external_labels.clone(),
             alert_relabel: config.alerting.alert_relabel.clone(),
         }));
-        let gone = {
-            let mut sets = self.sets.lock();
-            for (key, set) in &mut fresh {
-                if let Some(old) = sets.get_mut(key)
-                    && format!("{:?}", old.config) == format!("{:?}", set.config)
-                {
-                    std::mem::swap(&mut set.senders, &mut old.senders);
-                    set.dropped = std::mem::take(&mut old.dropped);
-                }
+        let mut sets = self.sets.lock();
+        let mut before = std::mem::take(&mut *sets);
+        // First those that read as before, wherever they stand now; then by their places.
+        for (_, set) in &mut fresh {
+            let is_same = |old: &Set| format!("{:?}", old.config) == format!("{:?}", set.config);
+            let key = before.iter().find(|(_, old)| is_same(old)).map(|(key, _)| key.clone());
+            if let Some(old) = key.and_then(|key| before.remove(&key)) {
+                set.client = Arc::clone(&old.client);
+                set.inherit(old);
             }
-            std::mem::replace(&mut *sets, fresh)
-        };
-        self.stop_senders(gone.into_values().flat_map(|set| set.senders.into_values())).await;
+        }
+        for (key, set) in &mut fresh {
+            if set.senders.is_empty()
+                && let Some(old) = before.remove(key)
+            {
+                set.inherit(old);
+            }
+        }
+        *sets = fresh.into_iter().collect();
+        drop(sets);
+        self.end(before.into_values().flat_map(|set| set.senders.into_values()));
         Ok(())
     }
 
     /// Takes over what discovery has found, by section.
-    pub async fn set_targets(&self, targets: &TargetSets) {
+    pub fn set_targets(&self, targets: &TargetSets) {
         let mut gone = Vec::new();
-        {
-            let mut sets = self.sets.lock();
-            let mut taken = BTreeSet::new();
-            for (key, set) in &mut *sets {
-                let groups = targets.get(key).map(Vec::as_slice).unwrap_or_default();
-                let (urls, dropped) = resolve(&set.config, groups);
-                set.dropped = dropped;
-                let mut before = std::mem::take(&mut set.senders);
-                for url in urls {
-                    // An Alertmanager that two sections find is sent to once.
-                    if !taken.insert(url.to_string()) {
-                        continue;
-                    }
-                    let sender = before.remove(url.as_str()).unwrap_or_else(|| {
-                        let client = Arc::clone(&set.client);
-                        Sender::start(
-                            url.clone(),
-                            client,
-                            self.options.queue_capacity,
-                            self.options.batch_size,
-                        )
-                    });
-                    set.senders.insert(url.to_string(), sender);
-                }
-                gone.extend(before.into_values());
+        let mut sets = self.sets.lock();
+        // One Alertmanager may be in several sets, each of which relabels alerts in its own way.
+        let mut metrics: BTreeMap<String, Arc<Metrics>> = sets
+            .values()
+            .flat_map(|set| &set.senders)
+            .map(|(url, sender)| (url.clone(), Arc::clone(&sender.metrics)))
+            .collect();
+        for (key, set) in &mut *sets {
+            let Some(groups) = targets.get(key) else { continue };
+            let (urls, dropped) = resolve(&set.config, groups);
+            set.dropped = dropped;
+            let mut before = std::mem::take(&mut set.senders);
+            for url in urls {
+                let sender = before.remove(url.as_str()).unwrap_or_else(|| {
+                    Sender::start(
+                        url.clone(),
+                        Arc::clone(&set.client),
+                        Arc::clone(metrics.entry(url.to_string()).or_default()),
+                        self.options.queue_capacity,
+                        self.options.batch_size,
+                    )
+                });
+                set.senders.insert(url.to_string(), sender);
             }
+            gone.extend(before.into_values());
         }
-        self.stop_senders(gone).await;
+        drop(sets);
+        self.end(gone);
     }
 
     /// Relabels `alerts` and puts them into the queue of every Alertmanager; never waits.
@@ -153,10 +172,10 @@ impl Manager {
         for set in self.sets.lock().values().filter(|set| !set.senders.is_empty()) {
             is_heard = true;
             let kept = |alert: &Alert| alert.clone().relabelled(&set.config.alert_relabel);
-            let alerts: Vec<_> = alerts.iter().filter_map(kept).collect();
+            let alerts: Vec<_> = alerts.iter().filter_map(kept).map(Arc::new).collect();
             if !alerts.is_empty() {
                 for sender in set.senders.values() {
-                    sender.push(alerts.clone());
+                    sender.push(alerts.iter().cloned());
                 }
             }
         }
@@ -179,12 +198,26 @@ impl Manager {
     /// Stops all loops, after their queues if so configured.
     pub async fn stop(&self) {
         let sets = std::mem::take(&mut *self.sets.lock());
-        self.stop_senders(sets.into_values().flat_map(|set| set.senders.into_values())).await;
+        self.end(sets.into_values().flat_map(|set| set.senders.into_values()));
+        self.ending.close();
+        self.ending.wait().await;
     }
 
-    async fn stop_senders(&self, senders: impl IntoIterator<Item = Sender>) {
-        let stops = senders.into_iter().map(|sender| sender.stop(self.options.drain_on_shutdown));
-        futures_util::future::join_all(stops).await;
+    /// Lets loops end without waiting for them: what they still send may take long.
+    fn end(&self, senders: impl IntoIterator<Item = Sender>) {
+        for sender in senders {
+            self.ending.spawn(sender.stop(self.options.drain_on_shutdown));
+        }
+    }
+}
+
+impl Set {
+    fn inherit(&mut self, old: Self) {
+        for sender in old.senders.values() {
+            sender.set_client(Arc::clone(&self.client));
+        }
+        self.senders = old.senders;
+        self.dropped = old.dropped;
     }
 }
 
@@ -229,53 +262,66 @@ fn url_text(labels: &LabelsBuilder) -> String {
 
 impl Expose for Manager {
     fn expose(&self, out: &mut Exposition) {
-        const LATENCY: &str = "ferula_notifications_latency_seconds";
+        const LATENCY: &str = "prometheus_notifications_latency_seconds";
+        const LATENCIES: &str = "prometheus_notifications_latency_histogram_seconds";
         let sets = self.sets.lock();
-        let senders: Vec<&Sender> = sets.values().flat_map(|set| set.senders.values()).collect();
-        let mut family = |name: &str, help: &str, kind: Kind, value: &dyn Fn(&Sender) -> f64| {
+        let n_senders: usize = sets.values().map(|set| set.senders.len()).sum();
+        let mut by_url: BTreeMap<&str, Vec<&Sender>> = BTreeMap::new();
+        for sender in sets.values().flat_map(|set| set.senders.values()) {
+            by_url.entry(&sender.url).or_default().push(sender);
+        }
+        let mut family = |name: &str, help: &str, kind: Kind, value: &dyn Fn(&[&Sender]) -> f64| {
             out.family(name, help, kind);
-            for sender in &senders {
-                out.sample(name, &[("alertmanager", &sender.url)], value(sender));
+            for (url, senders) in &by_url {
+                out.sample(name, &[("alertmanager", url)], value(senders));
             }
         };
-        family(
-            "prometheus_notifications_sent_total",
-            "Total number of alerts sent.",
-            Kind::Counter,
-            &|sender| sender.metrics.sent.get() as f64,
-        );
+        let counter = Kind::Counter;
+        // Senders of one URL share their metrics, but for the queues.
+        family("prometheus_notifications_sent_total", "Total number of alerts sent.", counter, &|senders| {
+            senders[0].metrics.sent.get() as f64
+        });
         family(
             "prometheus_notifications_errors_total",
             "Total number of sent alerts affected by errors.",
-            Kind::Counter,
-            &|sender| sender.metrics.errors.get() as f64,
+            counter,
+            &|senders| senders[0].metrics.errors.get() as f64,
         );
         family(
             "prometheus_notifications_dropped_total",
             "Total number of alerts dropped due to errors when sending to Alertmanager.",
-            Kind::Counter,
-            &|sender| sender.metrics.dropped.get() as f64,
+            counter,
+            &|senders| senders[0].metrics.dropped.get() as f64,
+        );
+        family(
+            "ferula_notifications_replaced_total",
+            "Alerts that were replaced by a newer state of themselves before they were sent.",
+            counter,
+            &|senders| senders[0].metrics.replaced.get() as f64,
         );
         family(
             "prometheus_notifications_queue_length",
             "The number of alert notifications in the queue.",
             Kind::Gauge,
-            &|sender| sender.queue.len() as f64,
+            &|senders| senders.iter().map(|sender| sender.queue.len()).sum::<usize>() as f64,
         );
-        family(
+        out.family(LATENCY, "Latency quantiles for sending alert notifications.", Kind::Summary);
+        for (url, senders) in &by_url {
+            out.summary(LATENCY, &[("alertmanager", url)], &senders[0].metrics.latency);
+        }
+        out.family(LATENCIES, "Latency histogram for sending alert notifications.", Kind::Histogram);
+        for (url, senders) in &by_url {
+            out.histogram(LATENCIES, &[("alertmanager", url)], &senders[0].metrics.latencies);
+        }
+        out.gauge(
             "prometheus_notifications_queue_capacity",
             "The capacity of the alert notifications queue.",
-            Kind::Gauge,
-            &|sender| sender.queue.capacity() as f64,
+            self.options.queue_capacity as f64,
         );
-        out.family(LATENCY, "Time to send a batch of alerts.", Kind::Histogram);
-        for sender in &senders {
-            out.histogram(LATENCY, &[("alertmanager", &sender.url)], &sender.metrics.latency);
-        }
         out.gauge(
             "prometheus_notifications_alertmanagers_discovered",
             "The number of alertmanagers discovered and active.",
-            senders.len() as f64,
+            n_senders as f64,
         );
         out.counter(
             "ferula_notifications_unheard_total",

@@ -1,17 +1,29 @@
 //! The loop that empties one queue into one Alertmanager.
+//!
+//! A batch that fails is tried once more after a pause, its alerts in their newest states; then it is lost, because
+//! rules send every active alert again and again.
+//!
+//! Compat: prometheus `notifier/sendloop.go`, which does not try again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::HeaderValue;
-use model::wire::expose::{Counter, Histogram};
+use arc_swap::ArcSwap;
+use http::{HeaderValue, StatusCode};
+use model::wire::expose::{Counter, Histogram, Summary};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::Alert;
-use super::queue::Queue;
+use super::queue::{Entry, Queue};
 use crate::http_client;
+
+/// How long a batch waits before it is sent a second time.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// How often a batch is sent.
+const TRIES_MAX: u8 = 2;
 
 /// The most alerts in one request.
 #[derive(Clone, Copy, Debug)]
@@ -21,20 +33,25 @@ pub struct BatchSize(pub usize);
 #[derive(Debug)]
 pub struct Metrics {
     pub sent: Counter,
+    /// Once for every time that an alert could not be sent.
     pub errors: Counter,
     pub dropped: Counter,
-    /// Seconds per request.
-    pub latency: Histogram,
+    /// Alerts that a newer state of them replaced before they were sent.
+    pub replaced: Counter,
+    /// Seconds per request that went well.
+    pub latency: Summary,
+    pub latencies: Histogram,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        const BOUNDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
         Self {
             sent: Counter::new(),
             errors: Counter::new(),
             dropped: Counter::new(),
-            latency: Histogram::new(&BOUNDS),
+            replaced: Counter::new(),
+            latency: Summary::new(&[0.5, 0.9, 0.99]),
+            latencies: Histogram::new(&[0.01, 0.1, 1.0, 10.0]),
         }
     }
 }
@@ -44,30 +61,49 @@ pub struct Sender {
     pub url: String,
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
+    client: Arc<ArcSwap<http_client::Client>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Sender {
     /// Begins to post what arrives in a new queue of `capacity` to `url`.
-    pub fn start(url: Url, client: Arc<http_client::Client>, capacity: usize, batch: BatchSize) -> Self {
+    pub fn start(
+        url: Url,
+        client: Arc<http_client::Client>,
+        metrics: Arc<Metrics>,
+        capacity: usize,
+        batch: BatchSize,
+    ) -> Self {
         let queue = Arc::new(Queue::new(capacity));
-        let metrics = Arc::new(Metrics::default());
+        let client = Arc::new(ArcSwap::new(client));
         let stop = CancellationToken::new();
         let shown = url.to_string();
-        let post = Post { url, client };
-        let task = tokio::spawn(run(post, Arc::clone(&queue), Arc::clone(&metrics), batch, stop.clone()));
-        Self { url: shown, queue, metrics, stop, task }
+        let work = Loop {
+            url,
+            client: Arc::clone(&client),
+            queue: Arc::clone(&queue),
+            metrics: Arc::clone(&metrics),
+            batch,
+            stop: stop.clone(),
+        };
+        Self { url: shown, queue, metrics, client, stop, task: tokio::spawn(work.run()) }
     }
 
-    pub fn push(&self, alerts: Vec<Alert>) {
-        let n_dropped = self.queue.push(alerts);
-        if n_dropped > 0 {
-            self.metrics.dropped.add(n_dropped as u64);
+    /// Lets `client` make the requests from now on.
+    pub fn set_client(&self, client: Arc<http_client::Client>) {
+        self.client.store(client);
+    }
+
+    pub fn push(&self, alerts: impl IntoIterator<Item = Arc<Alert>>) {
+        let pushed = self.queue.push(alerts);
+        self.metrics.replaced.add(pushed.n_replaced as u64);
+        if pushed.n_dropped > 0 {
+            self.metrics.dropped.add(pushed.n_dropped as u64);
             tracing::warn!(
                 alertmanager = self.url,
-                n_dropped,
-                "alert notification queue is full, dropping the oldest alerts"
+                count = pushed.n_dropped,
+                "Alert notification queue full, dropping alerts"
             );
         }
     }
@@ -75,8 +111,15 @@ impl Sender {
     /// Ends the loop after the request under way; with `drain` the queue is sent first.
     pub async fn stop(self, drain: bool) {
         if !drain {
-            let left = self.queue.take(usize::MAX);
-            self.metrics.dropped.add(left.len() as u64);
+            let count = self.queue.take(usize::MAX).len();
+            self.metrics.dropped.add(count as u64);
+            if count > 0 {
+                tracing::warn!(
+                    alertmanager = self.url,
+                    count,
+                    "Alert notification queue not drained on shutdown, dropping alerts"
+                );
+            }
         }
         self.stop.cancel();
         // A panic of the task has been logged where it happened.
@@ -84,52 +127,84 @@ impl Sender {
     }
 }
 
-async fn run(
-    post: Post,
+struct Loop {
+    url: Url,
+    client: Arc<ArcSwap<http_client::Client>>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     batch: BatchSize,
     stop: CancellationToken,
-) {
-    loop {
-        let alerts = queue.take(batch.0);
-        if alerts.is_empty() {
-            if stop.is_cancelled()
-                || stop.run_until_cancelled(queue.arrived()).await.is_none() && queue.is_empty()
+}
+
+impl Loop {
+    async fn run(self) {
+        loop {
+            let batch = self.queue.take(self.batch.0);
+            if !batch.is_empty() {
+                self.send(batch).await;
+                continue;
+            }
+            if self.stop.is_cancelled()
+                || self.stop.run_until_cancelled(self.queue.arrived()).await.is_none()
+                    && self.queue.is_empty()
             {
                 return;
             }
-            continue;
         }
+    }
+
+    async fn send(&self, batch: Vec<Entry>) {
         let started = Instant::now();
-        let outcome = post.send(&alerts).await;
-        metrics.latency.observe(started.elapsed().as_secs_f64());
-        let n_alerts = alerts.len() as u64;
-        match outcome {
-            Ok(()) => metrics.sent.add(n_alerts),
-            Err(e) => {
-                metrics.errors.add(n_alerts);
-                metrics.dropped.add(n_alerts);
-                tracing::error!(alertmanager = %post.url, n_alerts, error = %e, "sending alerts failed");
-            }
+        let n_alerts = batch.len() as u64;
+        let Err(failure) = self.post(&batch).await else {
+            let seconds = started.elapsed().as_secs_f64();
+            self.metrics.latency.observe(seconds);
+            self.metrics.latencies.observe(seconds);
+            self.metrics.sent.add(n_alerts);
+            return;
+        };
+        self.metrics.errors.add(n_alerts);
+        let may_retry = !failure.is_final && !self.stop.is_cancelled();
+        let (again, lost): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(Entry::failed).partition(|entry| may_retry && entry.n_failures < TRIES_MAX);
+        let has_more = !again.is_empty();
+        let n_lost = lost.len() + self.queue.put_back(again);
+        self.metrics.dropped.add(n_lost as u64);
+        tracing::error!(
+            alertmanager = %self.url,
+            count = n_alerts,
+            dropped = n_lost,
+            error = failure.text,
+            "Error sending alerts"
+        );
+        if has_more {
+            self.stop.run_until_cancelled(tokio::time::sleep(RETRY_DELAY)).await;
         }
     }
-}
 
-/// One Alertmanager as a request sees it.
-struct Post {
-    url: Url,
-    client: Arc<http_client::Client>,
-}
-
-impl Post {
-    async fn send(&self, alerts: &[Alert]) -> anyhow::Result<()> {
-        let body = serde_json::to_vec(alerts)?;
-        let request = self.client.request(http::Method::POST, self.url.clone())?;
-        let json = HeaderValue::from_static("application/json");
-        let request = request.header(http::header::CONTENT_TYPE, json).body(body);
-        let status = request.send().await?.status();
-        anyhow::ensure!(status.is_success(), "bad response status {status}");
-        Ok(())
+    async fn post(&self, batch: &[Entry]) -> Result<(), Failure> {
+        let alerts: Vec<&Alert> = batch.iter().map(|entry| &*entry.alert).collect();
+        let fail = |e: &dyn std::fmt::Display, is_final| Failure { text: e.to_string(), is_final };
+        let body = serde_json::to_vec(&alerts).map_err(|e| fail(&e, true))?;
+        let client = self.client.load_full();
+        let send = async {
+            let json = HeaderValue::from_static("application/json");
+            let request = client.request(http::Method::POST, self.url.clone())?;
+            request.header(http::header::CONTENT_TYPE, json).body(body).send().await
+        };
+        let status = send.await.map_err(|e| fail(&e, e.is_final()))?.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let may_change = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        let is_final = status.is_client_error() && !may_change;
+        Err(Failure { text: format!("bad response status {status}"), is_final })
     }
+}
+
+/// Why a batch was not taken.
+struct Failure {
+    text: String,
+    /// It would not be taken the second time.
+    is_final: bool,
 }

@@ -16,6 +16,8 @@ use super::group::Group;
 use super::{Context, Metrics, Options, restore};
 use crate::notifier::Alert;
 
+mod generator;
+
 const MINUTE: i64 = 60_000;
 
 /// A store in a folder of its own, and the alerts that were handed on.
@@ -76,6 +78,21 @@ impl House {
         out
     }
 
+    /// The values of a query.
+    fn value(&self, expr: &str, t: Timestamp) -> Vec<f64> {
+        let options = promql::QueryOptions::default();
+        match self.ctx.engine.instant_query(self.ctx.storage.as_ref(), expr, t, &options).unwrap().value {
+            promql::Value::Vector(samples) => samples
+                .into_iter()
+                .map(|sample| match sample.value {
+                    promql::SampleValue::Float(v) => v,
+                    promql::SampleValue::Histogram(_) => panic!("{expr} gives a histogram"),
+                })
+                .collect(),
+            other => panic!("{expr} gives {other:?}"),
+        }
+    }
+
     fn eval(&self, group: &Group, minute: i64) {
         group.eval(&self.ctx, minute * MINUTE);
         for rule in &group.rules {
@@ -86,7 +103,11 @@ impl House {
 
 /// The group of a rule file with these rules; `restore` as after a start.
 fn group(rules: &str, restore: bool) -> Group {
-    let text = format!("groups:\n- name: g\n  interval: 1m\n  rules:\n{rules}");
+    group_of(rules, "1m", restore)
+}
+
+fn group_of(rules: &str, interval: &str, restore: bool) -> Group {
+    let text = format!("groups:\n- name: g\n  interval: {interval}\n  rules:\n{rules}");
     let file = config::rules::parse(&text, Path::new("/r.yml"), &config::rules::Options::default()).unwrap();
     let [spec] = file.groups.try_into().unwrap_or_else(|_| panic!("one group"));
     Group::new(spec, Duration::from_mins(1), Duration::ZERO, restore)
@@ -281,4 +302,361 @@ fn an_alert_on_a_histogram_fires_and_shows_it() {
     assert_eq!(alert.annotations["n"], "3");
     let alerts = group.rules[0].alerts.lock();
     assert_eq!(alerts.active().map(|(_, alert)| alert.value).collect::<Vec<_>>(), [0.0]);
+}
+
+/// Evaluates at a minute whatever comes of it; the error of every rule.
+fn errors(house: &House, group: &Group, minute: i64) -> Vec<Option<String>> {
+    group.eval(&house.ctx, minute * MINUTE);
+    group.rules.iter().map(|rule| rule.report.lock().last_error.clone()).collect()
+}
+
+#[test]
+fn samples_carry_the_time_that_was_asked_for() {
+    let house = House::new();
+    let text = "groups:\n- name: g\n  interval: 1m\n  query_offset: 2m\n  rules:\n  - {record: r, expr: up}\n  - {alert: A, expr: up == 0}\n";
+    let file = config::rules::parse(text, Path::new("/r.yml"), &config::rules::Options::default()).unwrap();
+    let group = Group::new(file.groups[0].clone(), Duration::from_mins(1), Duration::from_mins(9), false);
+    house.put("up", "x", 10 * MINUTE, 0.0);
+    house.put("up", "x", 11 * MINUTE, 1.0);
+    house.eval(&group, 12);
+    house.eval(&group, 13);
+    assert_eq!(house.read("r"), "{instance=\"x\"} 0@10 1@11\n");
+    let labels = "{alertname=\"A\", instance=\"x\"}";
+    assert_eq!(house.read("ALERTS_FOR_STATE"), format!("{labels} 720@10 stale@11\n"));
+    // What is said of the alert is said of the time that it is.
+    let sent = house.sent.lock();
+    assert_eq!((sent[0].starts_at, sent[1].ends_at), (12 * MINUTE, 13 * MINUTE));
+}
+
+#[test]
+fn an_offset_of_zero_goes_before_the_global_one() {
+    let with = |own: &str, global| {
+        let text = format!("groups:\n- name: g\n{own}  rules:\n  - {{record: r, expr: up}}\n");
+        let file =
+            config::rules::parse(&text, Path::new("/r.yml"), &config::rules::Options::default()).unwrap();
+        Group::new(file.groups[0].clone(), Duration::from_mins(1), Duration::from_mins(global), false)
+    };
+    assert_eq!(with("  query_offset: 0s\n", 5).query_offset, Duration::ZERO);
+    assert_eq!(with("", 5).query_offset, Duration::from_mins(5));
+    assert!(!with("", 5).is_equal(&with("", 6)), "a reload of the global one is honoured");
+    assert!(with("  query_offset: 1m\n", 5).is_equal(&with("  query_offset: 1m\n", 6)));
+}
+
+#[test]
+fn what_the_store_refuses_is_told() {
+    let house = House::new();
+    let group = group("  - {record: r, expr: up}\n", false);
+    house.put("up", "x", 10 * MINUTE, 1.0);
+    house.put("r", "x", 10 * MINUTE, 7.0);
+    assert_eq!(errors(&house, &group, 10), [Some("duplicate sample for timestamp".to_owned())]);
+    assert_eq!(group.metrics.evaluation_failures.get(), 0, "upstream counts no failure here");
+    house.put("r", "x", 12 * MINUTE, 7.0);
+    assert_eq!(errors(&house, &group, 11), [Some("out of order sample".to_owned())]);
+    assert_eq!(errors(&house, &group, 13), [None]);
+    assert_eq!(house.read("r"), "{instance=\"x\"} 7@10 7@12 1@13\n");
+}
+
+#[test]
+fn limits_hold_for_series_and_for_alerts() {
+    let house = House::new();
+    for instance in ["a", "b"] {
+        house.put("up", instance, 10 * MINUTE, 0.0);
+    }
+    let text = "groups:\n- name: g\n  limit: 1\n  rules:\n  - {record: r, expr: up}\n  - {alert: A, expr: up == 0}\n";
+    let file = config::rules::parse(text, Path::new("/r.yml"), &config::rules::Options::default()).unwrap();
+    let group = Group::new(file.groups[0].clone(), Duration::from_mins(1), Duration::ZERO, false);
+    let expected = ["exceeded limit of 1 with 2 series", "exceeded limit of 1 with 2 alerts"];
+    assert_eq!(errors(&house, &group, 10), expected.map(|text| Some(text.to_owned())));
+    assert_eq!((house.read("r"), house.read("ALERTS")), (String::new(), String::new()));
+    assert!(house.sent.lock().is_empty());
+    assert_eq!(group.metrics.evaluation_failures.get(), 2);
+}
+
+#[test]
+fn a_limit_that_keeps_goes_on_with_what_is_active() {
+    let mut house = House::new();
+    house.ctx.options.keeps_over_limit = true;
+    let text = "groups:\n- name: g\n  limit: 1\n  rules:\n  - {alert: A, expr: up == 0}\n";
+    let file = config::rules::parse(text, Path::new("/r.yml"), &config::rules::Options::default()).unwrap();
+    let group = Group::new(file.groups[0].clone(), Duration::from_mins(1), Duration::ZERO, false);
+    house.put("up", "b", 10 * MINUTE, 0.0);
+    assert_eq!(errors(&house, &group, 10), [None]);
+    for minute in 11..=12 {
+        house.put("up", "a", minute * MINUTE, 0.0);
+        house.put("up", "b", minute * MINUTE, 0.0);
+        assert_eq!(errors(&house, &group, minute), [Some("exceeded limit of 1 with 2 alerts".to_owned())]);
+    }
+    let labels = "{alertname=\"A\", alertstate=\"firing\", instance=\"b\"}";
+    assert_eq!(house.read("ALERTS"), format!("{labels} 1@10 1@11 1@12\n"));
+    assert_eq!(house.sent.lock().len(), 2, "at once, and again after the resend delay");
+}
+
+#[test]
+fn texts_that_fail_or_are_empty() {
+    let house = House::new();
+    let rule = "  - alert: A\n    expr: up == 0\n    labels: {gone: '{{ \"\" }}', instance: '{{ \"\" }}', bad: '{{ first (query \"nothing\") }}'}\n    annotations: {ok: '{{ $value }}', bad: '{{ .Nope }}'}\n";
+    let group = group(rule, false);
+    house.put("up", "x", 10 * MINUTE, 0.0);
+    house.eval(&group, 10);
+    let bad = "<error expanding template: error executing template __alert_A: template: __alert_A:1:";
+    let sent = house.sent.lock();
+    assert_eq!(sent[0].annotations["ok"], "0");
+    assert!(sent[0].annotations["bad"].starts_with(bad), "{:?}", sent[0].annotations);
+    let labels = sent[0].labels.to_map();
+    assert_eq!(labels.keys().collect::<Vec<_>>(), ["alertname", "bad"]);
+    assert!(
+        labels["bad"].starts_with(bad) && labels["bad"].contains("first() called on vector with no elements")
+    );
+    assert!(!house.read("ALERTS").contains("gone"));
+    assert_eq!((house.ctx.metrics.expansions.get(), house.ctx.metrics.expansion_failures.get()), (5, 2));
+}
+
+/// Texts are taken from the evaluation before only where that gives the same.
+#[test]
+fn texts_follow_what_they_show() {
+    let house = House::new();
+    let rule = "  - alert: A\n    expr: up < 5\n    labels: {region: '{{ $externalLabels.region }}'}\n    annotations: {value: '{{ $value }}'}\n\
+                \x20 - alert: B\n    expr: up < 5\n    annotations: {at: '{{ now }}', other: '{{ with query \"other\" }}{{ . | first | value }}{{ end }}'}\n";
+    let group = group(rule, false);
+    let texts = || {
+        let mut all: Vec<String> = house
+            .sent
+            .lock()
+            .drain(..)
+            .map(|alert| {
+                let region = alert.labels.to_map().remove("region").unwrap_or_default();
+                format!("{region} {}", alert.annotations.into_values().collect::<Vec<_>>().join(" "))
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    let step = |minute: i64, up, other| {
+        house.put("up", "x", minute * MINUTE, up);
+        house.put("other", "x", minute * MINUTE, other);
+        house.eval(&group, minute);
+        texts()
+    };
+    assert_eq!(step(10, 1.0, 7.0), [" 600 7", "eu 1"]);
+    assert_eq!(step(12, 2.0, 8.0), [" 720 8", "eu 2"]);
+    assert_eq!(step(14, 2.0, 9.0), [" 840 9", "eu 2"]);
+    house.ctx.external_labels.store(Arc::new(Labels::from_pairs([("region", "us")])));
+    // Another alert by its labels, and the old one is over.
+    assert_eq!(step(16, 2.0, 9.0), [" 960 9", "eu 2", "us 2"]);
+    // A NaN is as good a value as another, and a zero has a sign.
+    assert_eq!(step(18, -0.0, 9.0), [" 1080 9", "eu 2", "us -0"]);
+    assert_eq!(step(20, 0.0, 9.0), [" 1200 9", "eu 2", "us 0"]);
+}
+
+#[test]
+fn labels_may_get_other_texts_at_a_reload() {
+    let house = House::new();
+    let rule = |severity: &str| {
+        format!(
+            "  - {{alert: A, expr: up == 0, for: 2m, labels: {{severity: {severity}, where: '{{{{ $labels.instance }}}}'}}}}\n"
+        )
+    };
+    let before = group(&rule("warning"), false);
+    for minute in 10..=13 {
+        house.put("up", "x", minute * MINUTE, 0.0);
+        house.eval(&before, minute);
+    }
+    let after = group(&rule("page"), false);
+    after.copy_state(&before);
+    house.sent.lock().clear();
+    house.put("up", "x", 14 * MINUTE, 0.0);
+    house.eval(&after, 14);
+    let sent = house.sent.lock();
+    let [alert] = &**sent else { panic!("{sent:?}") };
+    assert_eq!(alert.labels.to_string(), "{alertname=\"A\", instance=\"x\", severity=\"page\", where=\"x\"}");
+    assert_eq!(alert.starts_at, 12 * MINUTE);
+    let written = house.read("ALERTS");
+    assert!(written.contains("severity=\"warning\", where=\"x\"} 1@12 1@13 stale@14\n"), "{written}");
+    assert!(written.contains("severity=\"page\", where=\"x\"} 1@14\n"), "{written}");
+}
+
+#[test]
+fn equal_rules_continue_in_their_order() {
+    let rules = |first: &str, second: &str| {
+        format!(
+            "  - {{alert: A, expr: {first}, labels: {{l: v}}}}\n  - {{alert: A, expr: {second}, labels: {{l: v}}}}\n"
+        )
+    };
+    let house = House::new();
+    let before = group(&rules("up == 0", "up == 1"), false);
+    house.put("up", "x", 10 * MINUTE, 0.0);
+    house.eval(&before, 10);
+    let after = group(&rules("up < 1", "up == 1"), false);
+    after.copy_state(&before);
+    let counts: Vec<_> = after.rules.iter().map(|rule| rule.alerts.lock().alerts.len()).collect();
+    assert_eq!(counts, [1, 0]);
+}
+
+#[test]
+fn independent_rules_at_once_give_the_same() {
+    let rules: String = (0..20)
+        .map(|i| format!("  - {{record: 'r{i}', expr: load * {i}}}\n"))
+        .chain(["  - {record: sum, expr: 'r1 + r19'}\n  - {record: last, expr: 'sum + 1'}\n".to_owned()])
+        .collect();
+    let outcome = |concurrent_evals| {
+        let mut house = House::new();
+        house.ctx.options.concurrent_evals = concurrent_evals;
+        let group = group(&rules, false);
+        for minute in 10..13 {
+            house.put("load", "x", minute * MINUTE, minute as f64);
+            house.eval(&group, minute);
+        }
+        assert_eq!(group.metrics.last_samples.get(), 22.0);
+        assert_eq!(group.metrics.evaluations.get(), 66);
+        [house.read("sum"), house.read("last"), house.read("r7")]
+    };
+    let expected = outcome(0);
+    assert_eq!(expected[1], "{instance=\"x\"} 201@10 221@11 241@12\n");
+    assert_eq!(outcome(4), expected);
+    assert_eq!(outcome(1), expected);
+}
+
+#[test]
+fn places_are_given_back() {
+    let metrics = Metrics::default();
+    let places: Vec<_> = (0..2).map(|_| metrics.take_place(2).unwrap()).collect();
+    assert!(metrics.take_place(2).is_none());
+    drop(places);
+    assert!(metrics.take_place(2).is_some());
+}
+
+/// What was kept of `before` at a minute, taken over into a group of the same rules at a later one.
+fn restarted(house: &House, before: Group, rules: &str, saved: i64, started: i64) -> Group {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rules").join("alerts.state");
+    let keeper = super::kept::Keeper::new(path.clone());
+    keeper.save(&[Arc::new(before)], saved * MINUTE);
+    let after = group(rules, true);
+    super::kept::load(&house.ctx, &path, &[&after], started * MINUTE);
+    after
+}
+
+#[test]
+fn a_restart_goes_on_as_if_nothing_had_been() {
+    let house = House::new();
+    let rules = "  - {alert: A, expr: up == 0, for: 2m, keep_firing_for: 10m, annotations: {v: '{{ $value }}'}}\n\
+                 \x20 - {alert: P, expr: up == 0, for: 30m}\n  - {alert: R, expr: up == 9}\n  - {record: r, expr: up}\n";
+    let before = group(rules, true);
+    let put = |minute: i64, v| house.put("up", "x", minute * MINUTE, v);
+    for (minute, v) in [(9, 9.0), (10, 0.0), (11, 0.0), (12, 0.0)] {
+        put(minute, v);
+        house.eval(&before, minute);
+    }
+    before.rules.iter().for_each(super::group::Rule::set_restored);
+    assert_eq!(house.sent.lock().drain(..).count(), 3, "R fires, R is over, A fires");
+    let after = restarted(&house, before, rules, 12, 13);
+    let restored: Vec<_> = after.rules.iter().map(super::group::Rule::is_restored).collect();
+    assert_eq!(restored, [true, true, true, false], "what had no alerts asks the store");
+    // Nothing is scraped yet that says so: the alert is not over.
+    put(13, 1.0);
+    house.eval(&after, 13);
+    assert!(house.sent.lock().is_empty(), "sent a minute ago");
+    assert!(house.read("ALERTS").contains("alertstate=\"firing\", instance=\"x\"} 1@12 1@13"));
+    put(14, 0.0);
+    house.eval(&after, 14);
+    {
+        let mut sent = house.sent.lock();
+        sent.sort_by_key(|alert| alert.labels.to_string());
+        let told: Vec<_> = sent
+            .drain(..)
+            .map(|a| (a.labels.to_map()["alertname"].clone(), a.starts_at / MINUTE, a.ends_at / MINUTE))
+            .collect();
+        assert_eq!(told, [("A".to_owned(), 12, 18), ("R".to_owned(), 9, 10)]);
+    }
+    let pending = after.rules[1].alerts.lock().alerts.values().next().unwrap().clone();
+    assert_eq!(pending.active_at, 11 * MINUTE, "the minute away does not count");
+    // Kept firing since a time that survives, too.
+    put(15, 1.0);
+    house.eval(&after, 15);
+    let since =
+        |group: &Group| group.rules[0].alerts.lock().alerts.values().next().unwrap().keep_firing_since;
+    assert_eq!(since(&after), Some(15 * MINUTE));
+    let again = restarted(&house, after, rules, 15, 16);
+    assert_eq!(since(&again), Some(15 * MINUTE));
+    for minute in 16..=25 {
+        put(minute, 1.0);
+        house.eval(&again, minute);
+    }
+    let over = house.sent.lock().iter().filter(|a| a.ends_at == 25 * MINUTE).map(|a| a.starts_at).next();
+    assert_eq!(over, Some(12 * MINUTE));
+}
+
+#[test]
+fn what_was_kept_too_long_ago_or_of_other_rules_is_left() {
+    let house = House::new();
+    let rules = "  - {alert: A, expr: up == 0}\n";
+    let n_alerts = |rules_after: &str, started| {
+        let before = group(rules, false);
+        house.put("up", "x", 10 * MINUTE, 0.0);
+        house.eval(&before, 10);
+        let after = restarted(&house, before, rules_after, 10, started);
+        after.rules.iter().map(|rule| rule.alerts.lock().alerts.len()).sum::<usize>()
+    };
+    assert_eq!(n_alerts(rules, 11), 1);
+    assert_eq!(n_alerts(rules, 70), 1);
+    assert_eq!(n_alerts(rules, 71), 0, "the outage tolerance is an hour");
+    assert_eq!(n_alerts("  - {alert: B, expr: up == 0}\n", 11), 0);
+    assert_eq!(n_alerts("  - {alert: A, expr: up == 0, labels: {l: v}}\n", 11), 0);
+    assert_eq!(n_alerts("  - {alert: A, expr: up < 1, for: 5m}\n", 11), 1);
+}
+
+/// Upstream's cases of restoring: `for` 25m, active since 0; stopped at 20 (or 5, or 30), back later.
+#[test]
+fn for_is_restored_as_upstream_does() {
+    const RULE: &str = "  - {alert: A, expr: up == 0, for: 25m}\n";
+    let restored = |stopped: i64, started: i64, tolerance_mins: u64| {
+        let mut house = House::new();
+        house.ctx.options.for_outage_tolerance = Duration::from_mins(tolerance_mins);
+        let before = group(RULE, false);
+        for minute in 0..=stopped {
+            house.put("up", "x", minute * MINUTE, 0.0);
+            house.eval(&before, minute);
+        }
+        let after = group(RULE, true);
+        for minute in [started - 1, started] {
+            house.put("up", "x", minute * MINUTE, 0.0);
+            house.eval(&after, minute);
+        }
+        restore::restore(&house.ctx, &after, started * MINUTE);
+        let active_at = after.rules[0].alerts.lock().alerts.values().next().unwrap().active_at;
+        active_at / MINUTE
+    };
+    assert_eq!(restored(5, 20, 30), 15, "five minutes were spent");
+    assert_eq!(restored(5, 35, 30), 30, "at the very end of the tolerance");
+    assert_eq!(restored(5, 36, 30), 35, "beyond it: new");
+    assert_eq!(restored(16, 30, 30), 15, "nine minutes were left: it fires after the grace period of ten");
+    assert_eq!(restored(30, 40, 30), 0, "it was firing and goes on");
+}
+
+#[test]
+fn a_stale_past_is_not_restored() {
+    let house = House::new();
+    let before = group(SLOW, false);
+    for (minute, v) in [(0, 0.0), (5, 0.0), (6, 1.0)] {
+        house.put("up", "x", minute * MINUTE, v);
+        house.eval(&before, minute);
+    }
+    let after = group(SLOW, true);
+    for minute in [9, 10] {
+        house.put("up", "x", minute * MINUTE, 0.0);
+        house.eval(&after, minute);
+    }
+    restore::restore(&house.ctx, &after, 10 * MINUTE);
+    assert_eq!(after.rules[0].alerts.lock().alerts.values().next().unwrap().active_at, 9 * MINUTE);
+}
+
+#[test]
+fn a_group_that_is_stopped_leaves_the_rest_of_its_rules() {
+    let house = House::new();
+    let group = group(CHAIN, false);
+    house.put("load", "x", 10 * MINUTE, 3.0);
+    group.stop();
+    group.eval(&house.ctx, 10 * MINUTE);
+    assert_eq!(house.read("doubled"), "");
+    assert_eq!(group.rules[0].report.lock().health(), "unknown");
 }

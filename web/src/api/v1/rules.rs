@@ -25,8 +25,7 @@ struct Listed {
 pub(super) async fn rules(State(api): Shared, params: Params) -> Answer {
     let filter = Filter::from_params(&params)?;
     let page = Page::from_params(&params)?;
-    let groups = api.rules.groups().into_iter().filter_map(|group| filter.apply(group)).collect();
-    ok(&page.cut(groups)?)
+    ok(&page.cut(api.rules.groups(), |group| filter.apply(group))?)
 }
 
 pub(super) async fn alerts(State(api): Shared) -> Answer {
@@ -62,7 +61,7 @@ impl Filter {
         if !matches!(kind.as_str(), "" | "alert" | "record") {
             return Err(ApiError::parameter("type", format!("not supported value \"{kind}\"")));
         }
-        let exclude_alerts = match params.get("exclude_alerts").to_lowercase().as_str() {
+        let exclude_alerts = match params.url("exclude_alerts").to_lowercase().as_str() {
             "" | "0" | "f" | "false" => false,
             "1" | "t" | "true" => true,
             text => {
@@ -134,17 +133,22 @@ impl Page {
                 ));
             }
             "" => None,
-            text => match text.parse::<i64>() {
+            text => match text.parse::<i32>() {
                 Ok(n) if n > 0 => usize::try_from(n).ok(),
                 Ok(_) => {
                     return Err(ApiError::parameter("group_limit", "group_limit needs to be greater than 0"));
                 }
-                Err(_) => {
+                Err(e) => {
+                    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+                    let what = match e.kind() {
+                        PosOverflow | NegOverflow => "value out of range",
+                        _ => "invalid syntax",
+                    };
                     let quoted = model::quote::go_quote(text.as_bytes());
                     return Err(ApiError::parameter(
                         "group_limit",
                         format!(
-                            "group_limit needs to be a valid number: strconv.ParseInt: parsing {quoted}: invalid syntax"
+                            "group_limit needs to be a valid number: strconv.ParseInt: parsing {quoted}: {what}"
                         ),
                     ));
                 }
@@ -153,18 +157,33 @@ impl Page {
         Ok(Self { limit, token })
     }
 
-    fn cut(self, mut groups: Vec<RuleGroup>) -> Result<Listed, ApiError> {
+    /// The page of the groups that pass `filter`. A token may name a group that does not.
+    fn cut(
+        self,
+        groups: Vec<RuleGroup>,
+        filter: impl Fn(RuleGroup) -> Option<RuleGroup>,
+    ) -> Result<Listed, ApiError> {
+        let mut groups = groups.into_iter().peekable();
         if !self.token.is_empty() {
-            let Some(first) = groups.iter().position(|group| token(group) == self.token) else {
+            while groups.next_if(|group| token(group) != self.token).is_some() {}
+            if groups.peek().is_none() {
                 return Err(ApiError::parameter(
                     "group_next_token",
                     format!("invalid group_next_token '{}'. were rule groups changed?", self.token),
                 ));
-            };
-            groups.drain(..first);
+            }
         }
-        let rest = self.limit.map_or_else(Vec::new, |limit| groups.split_off(limit.min(groups.len())));
-        Ok(Listed { groups, group_next_token: rest.first().map_or_else(String::new, token) })
+        let mut listed = Listed { groups: Vec::new(), group_next_token: String::new() };
+        for group in groups {
+            let name = token(&group);
+            let Some(group) = filter(group) else { continue };
+            if self.limit == Some(listed.groups.len()) {
+                listed.group_next_token = name;
+                break;
+            }
+            listed.groups.push(group);
+        }
+        Ok(listed)
     }
 }
 
