@@ -47,7 +47,8 @@ impl Alert {
 impl Serialize for Alert {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_struct("Alert", 5)?;
-        out.serialize_field("annotations", &self.annotations)?;
+        // Upstream's form of none at all.
+        out.serialize_field("annotations", &Some(&self.annotations).filter(|all| !all.is_empty()))?;
         out.serialize_field("endsAt", &rfc3339(self.ends_at))?;
         out.serialize_field("startsAt", &rfc3339(self.starts_at))?;
         out.serialize_field("generatorURL", &self.generator_url)?;

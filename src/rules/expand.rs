@@ -43,6 +43,7 @@ pub(super) struct Memory {
 #[derive(Debug)]
 struct Known {
     value_bits: u64,
+    n_failures: u64,
     labels: Labels,
     annotations: Arc<BTreeMap<String, String>>,
 }
@@ -94,11 +95,11 @@ impl Texts {
             let value = if let SampleValue::Float(v) = sample { v } else { 0.0 };
             let is_float = matches!(sample, SampleValue::Float(_));
             let same = |known: &Known| self.ignores_value || is_float && known.value_bits == value.to_bits();
-            let texts = known.remove(&element).filter(same).unwrap_or_else(|| {
-                let (labels, annotations) = self.expand_one(&one, &element, &sample);
-                let value_bits = value.to_bits();
-                Known { value_bits, labels, annotations: Arc::new(annotations) }
-            });
+            let texts = known
+                .remove(&element)
+                .filter(same)
+                .unwrap_or_else(|| self.expand_one(&one, &element, &sample, value));
+            ctx.metrics.expansion_failures.add(texts.n_failures);
             let n_texts = self.labels.len() + self.annotations.len();
             ctx.metrics.expansions.add(n_texts as u64);
             let found =
@@ -113,12 +114,7 @@ impl Texts {
         found
     }
 
-    fn expand_one(
-        &self,
-        one: &One<'_>,
-        element: &Labels,
-        sample: &SampleValue,
-    ) -> (Labels, BTreeMap<String, String>) {
+    fn expand_one(&self, one: &One<'_>, element: &Labels, sample: &SampleValue, value: f64) -> Known {
         let data = template::AlertData {
             labels: element,
             external_labels: one.external,
@@ -130,19 +126,25 @@ impl Texts {
             let found = one.ctx.query_text(text, one.ts, one.origin)?;
             Ok(found.into_iter().map(|(labels, sample)| (labels, shown(&sample))).collect())
         };
-        let expand = |text: &str| {
+        let mut n_failures = 0;
+        let mut expand = |text: &str| {
             if !is_template(text) {
                 return text.to_owned();
             }
             template::expand(&self.template_name, text, &data, &query).unwrap_or_else(|e| {
-                one.ctx.metrics.expansion_failures.inc();
+                n_failures += 1;
                 tracing::warn!(alert = self.name, labels = %element, error = %e, "expanding an alert's template failed");
                 format!("<error expanding template: {e}>")
             })
         };
         let labels: Vec<_> = self.labels.iter().map(|(label, text)| (label.as_str(), expand(text))).collect();
         let annotations = self.annotations.iter().map(|(key, text)| (key.clone(), expand(text))).collect();
-        (alert_labels(element, &labels, &self.name), annotations)
+        Known {
+            value_bits: value.to_bits(),
+            n_failures,
+            labels: alert_labels(element, &labels, &self.name),
+            annotations: Arc::new(annotations),
+        }
     }
 }
 

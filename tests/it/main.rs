@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod alerting;
 mod bad_input;
 mod compat;
 mod differential;

@@ -147,7 +147,6 @@ pub struct AlertingRule {
 pub struct RecordingRule {
     pub name: String,
     pub query: String,
-    #[serde(skip_serializing_if = "LabelMap::is_empty")]
     pub labels: LabelMap,
     pub health: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
