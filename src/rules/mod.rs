@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Manager`] (which groups run), [`group`] (one group: slots, order), [`lineage`] (what may run at
 //! once), [`recording`] and [`alerting`] (one rule), [`condition`] (what an expression compares), `expand` (an alert's texts), `write` (series and their ends),
-//! `kept` and [`restore`] (the state of alerts after a restart).
+//! `kept` and [`restore`] (the state of alerts after a restart), [`why`] (why an expression gives nothing).
 //! Evaluation is synchronous and takes its time as a parameter; only the schedule is async.
 //!
 //! Compat: prometheus `rules` (3.14).
@@ -17,6 +17,7 @@ pub mod manager;
 mod metrics;
 pub mod recording;
 pub mod restore;
+pub mod why;
 mod write;
 
 use std::sync::Arc;

@@ -107,6 +107,12 @@ impl Finding {
     }
 
     #[must_use]
+    pub fn with_bound(mut self, bound: impl Into<Text>) -> Self {
+        self.bound = bound.into();
+        self
+    }
+
+    #[must_use]
     pub fn at(mut self, t: Timestamp) -> Self {
         self.at = t;
         self

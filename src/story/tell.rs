@@ -40,10 +40,14 @@ pub fn finding(finding: &Finding) -> String {
             format!("the series `{expr}`{about} ended at {at} because scrapes of its target fail (`up` is 0)")
         }
         Code::NoJoinPartner => {
-            format!("nothing on the {bound} side of `{expr}` has the labels{about} that the other side has")
+            format!(
+                "nothing on the {bound} side of `{expr}` has the labels {labels}, which the other side has"
+            )
         }
-        Code::Excluded => format!("the right side of `{expr}` has{about} what `unless` takes away"),
-        Code::Present => format!("`{expr}` is there{about}, so it is not absent"),
+        Code::Excluded => {
+            format!("the right side of `{expr}` has {labels} too, and `unless` takes that away")
+        }
+        Code::Present => format!("`{expr}` is there{about}, so nothing is absent"),
         Code::TooFewSamples => {
             format!("`{expr}`{about} has {value} samples in its range, too few for {bound}")
         }
