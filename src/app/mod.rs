@@ -5,6 +5,7 @@
 //!
 //! Compat: prometheus `cmd/prometheus/main.go`: the order of starting, reloading and stopping.
 
+mod explain;
 mod files;
 mod reload;
 mod store;
@@ -32,7 +33,7 @@ pub use files::Files;
 
 use crate::alertmanager::{self, Alertmanager};
 use crate::cli::flags::Flags;
-use crate::{container, discovery, notifier, queries, rules, scrape};
+use crate::{container, discovery, notifier, queries, rules, scrape, story};
 use reload::Reloads;
 use store::Store;
 
@@ -65,6 +66,8 @@ pub(crate) struct App {
     rules: rules::Manager,
     rules_ctx: Arc<rules::Context>,
     alertmanager: Option<Arc<Alertmanager>>,
+    story: Arc<story::Journal>,
+    story_thread: parking_lot::Mutex<Option<thread::JoinHandle<()>>>,
     /// What writes to the store and ends when its sources are stopped.
     writers: TaskTracker,
     stop_alertmanager: CancellationToken,
@@ -169,6 +172,39 @@ fn now() -> Timestamp {
     jiff::Timestamp::now().as_millisecond()
 }
 
+/// The stories of before, or none if they cannot be read: nobody goes without alerts for that.
+fn journal(dir: &std::path::Path) -> Arc<story::Journal> {
+    let clock = || -> story::Clock { Box::new(now) };
+    story::Journal::open(dir, story::Limits::default(), clock()).unwrap_or_else(|e| {
+        tracing::error!(path = %dir.display(), error = %e, "reading the stories of alerts failed, new ones are not kept");
+        story::Journal::in_memory(clock())
+    })
+}
+
+impl App {
+    fn start_story(&self) {
+        let journal = Arc::clone(&self.story);
+        let thread = thread::Builder::new().name("story".to_owned()).spawn(move || journal.run());
+        *self.story_thread.lock() = Some(thread.expect("the system has threads left"));
+        self.note_of_server(story::Code::Restarted, "the server started");
+    }
+
+    /// Returns once everything noted is in files.
+    async fn stop_story(&self) {
+        self.note_of_server(story::Code::NotEvaluated, "the server stopped");
+        self.story.stop();
+        let Some(thread) = self.story_thread.lock().take() else { return };
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the thread that keeps the stories of alerts panicked");
+        }
+    }
+
+    fn note_of_server(&self, code: story::Code, detail: &str) {
+        self.story.note(story::Note::Server { at: now(), code, detail: detail.into() });
+    }
+}
+
 impl App {
     fn build(flags: Flags, files: &Files, port: u16, stop: &CancellationToken) -> anyhow::Result<Self> {
         let external_url = flags.web.external_url.clone().unwrap_or_else(|| default_url(port));
@@ -176,6 +212,7 @@ impl App {
         let engine = Arc::new(engine(&flags));
         let queries = Arc::new(queries::Watch::default());
         engine.observe(Arc::clone(&queries) as Arc<dyn promql::Observer>);
+        let story = journal(&flags.storage.path.join("stories"));
         let alertmanager = match &files.alertmanager {
             Some(config) => {
                 let options = alertmanager::Options {
@@ -213,7 +250,8 @@ impl App {
                 }
             })
         });
-        let notifier = Arc::new(notifier::Manager::new(flags.notifier, inbox));
+        let notifier = notifier::Manager::new(flags.notifier, inbox).told_to(Some(Arc::clone(&story)));
+        let notifier = Arc::new(notifier);
         let send_to = Arc::clone(&notifier);
         let rules_ctx = Arc::new(rules::Context {
             engine: Arc::clone(&engine),
@@ -224,7 +262,10 @@ impl App {
             now,
             options: flags.rules,
             metrics: rules::Metrics::default(),
+            story: Some(Arc::clone(&story)),
         });
+        let ask = Arc::clone(&store) as Arc<dyn rules::Storage>;
+        story.set_investigator(rules::why::investigator(Arc::clone(&engine), ask));
         let scrape_discovery = discovery::Manager::new("scrape", stop.child_token());
         Ok(Self {
             started_at: now(),
@@ -249,6 +290,8 @@ impl App {
             ),
             rules_ctx,
             alertmanager,
+            story,
+            story_thread: parking_lot::Mutex::default(),
             store,
             writers: TaskTracker::new(),
             stop_alertmanager: CancellationToken::new(),
@@ -332,6 +375,7 @@ impl App {
     }
 
     fn start_parts(&self) {
+        self.start_story();
         let discovery = Arc::clone(&self.scrape_discovery);
         tokio::spawn(async move { discovery.run().await });
         let discovery = Arc::clone(&self.notify_discovery);
@@ -360,6 +404,7 @@ impl App {
         self.stop_alertmanager.cancel();
         self.alertmanager_tasks.close();
         self.alertmanager_tasks.wait().await;
+        self.stop_story().await;
         if let Some(db) = self.store.get().cloned() {
             let closed = tokio::task::spawn_blocking(move || db.close()).await;
             match closed {

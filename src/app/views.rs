@@ -37,6 +37,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         exemplars: Arc::clone(&app.store) as Arc<dyn model::storage::ExemplarQueryable>,
         targets: Arc::clone(app) as Arc<dyn view::TargetSource>,
         rules: Arc::clone(app) as Arc<dyn view::RuleSource>,
+        stories: Arc::clone(app) as Arc<dyn view::story::StorySource>,
         status: Arc::clone(app) as Arc<dyn view::StatusSource>,
         lifecycle: Arc::clone(app) as Arc<dyn view::Lifecycle>,
         admin: Arc::clone(app) as Arc<dyn view::TsdbAdmin>,
@@ -389,6 +390,7 @@ impl view::StatusSource for App {
         discovery::Exposed(&[&scrape, &notify]).expose(&mut out);
         self.rules.expose(&mut out);
         self.notifier.expose(&mut out);
+        self.story.expose(&mut out);
         if let Some(alertmanager) = &self.alertmanager {
             alertmanager.expose(&mut out);
         }

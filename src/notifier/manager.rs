@@ -17,9 +17,11 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::Alert;
+use super::chronicle::Handover;
 use super::sender::{BatchSize, Metrics, Sender};
 use crate::discovery::TargetSets;
 use crate::http_client;
+use crate::story::Journal;
 
 /// The `--alertmanager.*` flags.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,7 @@ pub struct Manager {
     ending: TaskTracker,
     /// Alerts that found nobody to take them.
     unheard: Counter,
+    story: Option<Arc<Journal>>,
 }
 
 /// What is done to every alert first.
@@ -74,7 +77,15 @@ impl Manager {
             sets: Mutex::default(),
             ending: TaskTracker::new(),
             unheard: Counter::new(),
+            story: None,
         }
+    }
+
+    /// Tells `journal` what becomes of alerts.
+    #[must_use]
+    pub fn told_to(mut self, journal: Option<Arc<Journal>>) -> Self {
+        self.story = journal;
+        self
     }
 
     /// Takes over a configuration. What waits for an Alertmanager goes on waiting, also where its section changed:
@@ -144,6 +155,7 @@ impl Manager {
                         url.clone(),
                         Arc::clone(&set.client),
                         Arc::clone(metrics.entry(url.to_string()).or_default()),
+                        self.story.clone(),
                         self.options.queue_capacity,
                         self.options.batch_size,
                     )
@@ -159,26 +171,38 @@ impl Manager {
     /// Relabels `alerts` and puts them into the queue of every Alertmanager; never waits.
     pub fn send(&self, alerts: Vec<Alert>) {
         let rules = self.rules.load();
+        let mut handover = Handover::new(self.story.as_ref());
         let alerts: Vec<_> = alerts
             .into_iter()
             .filter_map(|alert| {
-                alert.with_external_labels(&rules.external_labels).relabelled(&rules.alert_relabel)
+                let from = alert.labels.clone();
+                let to = alert.with_external_labels(&rules.external_labels).relabelled(&rules.alert_relabel);
+                handover.note(from, to.as_ref());
+                to
             })
             .collect();
         if alerts.is_empty() {
+            handover.tell("alert_relabel_configs", true);
             return;
         }
         let mut is_heard = false;
         for set in self.sets.lock().values().filter(|set| !set.senders.is_empty()) {
             is_heard = true;
-            let kept = |alert: &Alert| alert.clone().relabelled(&set.config.alert_relabel);
-            let alerts: Vec<_> = alerts.iter().filter_map(kept).map(Arc::new).collect();
+            let mut handover = Handover::new(self.story.as_ref());
+            let mut kept = |alert: &Alert| {
+                let to = alert.clone().relabelled(&set.config.alert_relabel);
+                handover.note(alert.labels.clone(), to.as_ref());
+                to
+            };
+            let alerts: Vec<_> = alerts.iter().filter_map(&mut kept).map(Arc::new).collect();
+            handover.tell_of(set.senders.keys().next().map_or("", String::as_str));
             if !alerts.is_empty() {
                 for sender in set.senders.values() {
                     sender.push(alerts.iter().cloned());
                 }
             }
         }
+        handover.tell("alert_relabel_configs", is_heard || self.inbox.is_some());
         match &self.inbox {
             Some(inbox) => inbox(alerts),
             None if !is_heard => self.unheard.add(alerts.len() as u64),

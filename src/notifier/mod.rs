@@ -7,6 +7,7 @@
 //! Compat: prometheus `notifier` (3.14).
 
 pub mod alert;
+mod chronicle;
 pub mod manager;
 pub mod queue;
 pub mod sender;

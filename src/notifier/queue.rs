@@ -46,22 +46,19 @@ impl Entry {
 }
 
 /// What a push did beside adding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Pushed {
     /// Alerts that made room for these.
-    pub n_dropped: usize,
+    pub dropped: Vec<Entry>,
     /// Alerts that these say anew.
     pub n_replaced: usize,
 }
 
 impl Waiting {
-    /// Lets the oldest go until there are no more than `capacity`.
-    fn shrink(&mut self, capacity: usize) -> usize {
+    /// Lets the oldest go until there are no more than `capacity`, and hands them out.
+    fn shrink(&mut self, capacity: usize) -> Vec<Entry> {
         let n_dropped = self.alerts.len().saturating_sub(capacity);
-        for _ in 0..n_dropped {
-            self.pop();
-        }
-        n_dropped
+        (0..n_dropped).map_while(|_| self.pop()).collect()
     }
 
     fn pop(&mut self) -> Option<Entry> {
@@ -90,7 +87,7 @@ impl Queue {
                 waiting.places.insert(alert.labels.clone(), place);
             }
             waiting.alerts.insert(place, Entry { alert, n_failures: 0, place });
-            pushed.n_dropped += waiting.shrink(self.capacity);
+            pushed.dropped.extend(waiting.shrink(self.capacity));
         }
         drop(waiting);
         self.arrived.notify_one();
@@ -105,8 +102,8 @@ impl Queue {
     }
 
     /// Puts alerts back that were taken and could not be sent, but for those that newer states have come of. Returns
-    /// how many there was no room for.
-    pub fn put_back(&self, entries: Vec<Entry>) -> usize {
+    /// those that there was no room for.
+    pub fn put_back(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let mut waiting = self.waiting.lock();
         for entry in entries {
             if !waiting.places.contains_key(&entry.alert.labels) {
@@ -114,10 +111,10 @@ impl Queue {
                 waiting.alerts.insert(entry.place, entry);
             }
         }
-        let n_dropped = waiting.shrink(self.capacity);
+        let dropped = waiting.shrink(self.capacity);
         drop(waiting);
         self.arrived.notify_one();
-        n_dropped
+        dropped
     }
 
     /// Returns once something has been pushed since the last call.
@@ -149,17 +146,17 @@ mod tests {
         entries.iter().map(|entry| entry.alert.labels.to_map()["alertname"].clone()).collect()
     }
 
-    fn dropped(n_dropped: usize) -> Pushed {
-        Pushed { n_dropped, n_replaced: 0 }
+    fn counts(pushed: &Pushed) -> (usize, usize) {
+        (pushed.dropped.len(), pushed.n_replaced)
     }
 
     #[test]
     fn the_oldest_make_room() {
         let queue = Queue::new(3);
-        assert_eq!(queue.push(alerts(&["a", "b"])), dropped(0));
-        assert_eq!(queue.push(alerts(&["c", "d"])), dropped(1));
+        assert_eq!(counts(&queue.push(alerts(&["a", "b"]))), (0, 0));
+        assert_eq!(counts(&queue.push(alerts(&["c", "d"]))), (1, 0));
         assert_eq!(names(&queue.take(2)), ["b", "c"]);
-        assert_eq!(queue.push(alerts(&["e", "f", "g", "h"])), dropped(2));
+        assert_eq!(counts(&queue.push(alerts(&["e", "f", "g", "h"]))), (2, 0));
         assert_eq!(names(&queue.take(9)), ["f", "g", "h"]);
         assert!(queue.is_empty());
     }
@@ -169,11 +166,11 @@ mod tests {
         let queue = Queue::new(3);
         queue.push(alerts(&["a", "b", "c"]));
         let newer = vec![Arc::new(named("b", 7))];
-        assert_eq!(queue.push(newer), Pushed { n_dropped: 0, n_replaced: 1 });
+        assert_eq!(counts(&queue.push(newer)), (0, 1));
         let taken = queue.take(9);
         assert_eq!(names(&taken), ["a", "b", "c"]);
         assert_eq!(taken[1].alert.ends_at, 7);
-        assert_eq!(queue.push(alerts(&["b"])), dropped(0), "what was taken waits no more");
+        assert_eq!(counts(&queue.push(alerts(&["b"]))), (0, 0), "what was taken waits no more");
     }
 
     #[test]
@@ -183,12 +180,12 @@ mod tests {
         let taken = queue.take(2);
         queue.push([Arc::new(named("a", 7))]);
         queue.push(alerts(&["d"]));
-        assert_eq!(queue.put_back(taken), 0);
+        assert!(queue.put_back(taken).is_empty());
         let back = queue.take(9);
         assert_eq!(names(&back), ["b", "c", "a", "d"]);
         assert_eq!(back[2].alert.ends_at, 7);
         queue.push(alerts(&["e", "f", "g"]));
-        assert_eq!(queue.put_back(back), 3, "four places, three of them taken");
+        assert_eq!(queue.put_back(back).len(), 3, "four places, three of them taken");
         assert_eq!(names(&queue.take(9)), ["d", "e", "f", "g"]);
     }
 }

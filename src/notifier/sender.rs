@@ -15,9 +15,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::Alert;
 use super::queue::{Entry, Queue};
+use super::{Alert, chronicle};
 use crate::http_client;
+use crate::story::{Code, Journal};
 
 /// How long a batch waits before it is sent a second time.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -61,6 +62,7 @@ pub struct Sender {
     pub url: String,
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
+    story: Option<Arc<Journal>>,
     client: Arc<ArcSwap<http_client::Client>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -72,6 +74,7 @@ impl Sender {
         url: Url,
         client: Arc<http_client::Client>,
         metrics: Arc<Metrics>,
+        story: Option<Arc<Journal>>,
         capacity: usize,
         batch: BatchSize,
     ) -> Self {
@@ -84,10 +87,11 @@ impl Sender {
             client: Arc::clone(&client),
             queue: Arc::clone(&queue),
             metrics: Arc::clone(&metrics),
+            story: story.clone(),
             batch,
             stop: stop.clone(),
         };
-        Self { url: shown, queue, metrics, client, stop, task: tokio::spawn(work.run()) }
+        Self { url: shown, queue, metrics, story, client, stop, task: tokio::spawn(work.run()) }
     }
 
     /// Lets `client` make the requests from now on.
@@ -98,11 +102,13 @@ impl Sender {
     pub fn push(&self, alerts: impl IntoIterator<Item = Arc<Alert>>) {
         let pushed = self.queue.push(alerts);
         self.metrics.replaced.add(pushed.n_replaced as u64);
-        if pushed.n_dropped > 0 {
-            self.metrics.dropped.add(pushed.n_dropped as u64);
+        if !pushed.dropped.is_empty() {
+            self.metrics.dropped.add(pushed.dropped.len() as u64);
+            let dropped = chronicle::labels_of(&pushed.dropped);
+            chronicle::posted(self.story.as_deref(), &self.url, dropped, Code::QueueOverflow, "");
             tracing::warn!(
                 alertmanager = self.url,
-                count = pushed.n_dropped,
+                count = pushed.dropped.len(),
                 "Alert notification queue full, dropping alerts"
             );
         }
@@ -132,6 +138,7 @@ struct Loop {
     client: Arc<ArcSwap<http_client::Client>>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
+    story: Option<Arc<Journal>>,
     batch: BatchSize,
     stop: CancellationToken,
 }
@@ -156,7 +163,14 @@ impl Loop {
     async fn send(&self, batch: Vec<Entry>) {
         let started = Instant::now();
         let n_alerts = batch.len() as u64;
-        let Err(failure) = self.post(&batch).await else {
+        let labels = chronicle::labels_of(&batch);
+        let outcome = self.post(&batch).await;
+        let (code, error) = match &outcome {
+            Ok(()) => (Code::Posted, ""),
+            Err(failure) => (Code::PostFailed, failure.text.as_str()),
+        };
+        chronicle::posted(self.story.as_deref(), self.url.as_str(), labels, code, error);
+        let Err(failure) = outcome else {
             let seconds = started.elapsed().as_secs_f64();
             self.metrics.latency.observe(seconds);
             self.metrics.latencies.observe(seconds);
@@ -168,7 +182,10 @@ impl Loop {
         let (again, lost): (Vec<_>, Vec<_>) =
             batch.into_iter().map(Entry::failed).partition(|entry| may_retry && entry.n_failures < TRIES_MAX);
         let has_more = !again.is_empty();
-        let n_lost = lost.len() + self.queue.put_back(again);
+        let overflowed = self.queue.put_back(again);
+        let n_lost = lost.len() + overflowed.len();
+        let overflowed = chronicle::labels_of(&overflowed);
+        chronicle::posted(self.story.as_deref(), self.url.as_str(), overflowed, Code::QueueOverflow, "");
         self.metrics.dropped.add(n_lost as u64);
         tracing::error!(
             alertmanager = %self.url,

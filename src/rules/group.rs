@@ -6,8 +6,8 @@
 //! Compat: prometheus `rules/group.go`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use config::rules::{RuleGroup, RuleKind};
@@ -22,8 +22,8 @@ use super::alerting::{Alert, AlertState, State, Timing};
 use super::expand::{Memory, Texts};
 use super::lineage::Lineage;
 use super::write::{AFFINITY, Series};
-use super::{Context, Element, millis, recording};
-use crate::notifier;
+use super::{Context, Element, chronicle, millis, recording};
+use crate::{notifier, story};
 
 /// A running group.
 pub struct Group {
@@ -82,6 +82,8 @@ pub struct Rule {
     memory: Mutex<Memory>,
     /// Whether the state from before the restart has been looked for; until then no `ALERTS` are written.
     restored: AtomicBool,
+    /// What stories know it as, once they do.
+    pub(super) story: OnceLock<Arc<story::Rule>>,
 }
 
 /// How the last evaluation of a rule went.
@@ -116,6 +118,7 @@ impl Rule {
             alerts: Mutex::default(),
             memory: Mutex::default(),
             restored: AtomicBool::new(restored),
+            story: OnceLock::new(),
         }
     }
 
@@ -337,6 +340,7 @@ impl Group {
         let duration = started.elapsed();
         ctx.metrics.evaluations.observe(duration);
         *rule.report.lock() = Report { at: Some(ts), began_at: Some(began_at), duration, last_error };
+        chronicle::evaluated(ctx, self, rule, ts);
         n_samples
     }
 

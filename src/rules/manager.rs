@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::alerting::Alert;
 use super::group::{Group, Rule};
 use super::kept::{self, Keeper};
-use super::{Context, millis, restore};
+use super::{Context, chronicle, millis, restore};
 
 /// The groups that run, by key.
 pub struct Manager {
@@ -87,6 +87,7 @@ impl Manager {
             let groups: Vec<_> = wanted.values().collect();
             kept::load(&self.ctx, keeper.path(), &groups, (self.ctx.now)());
         }
+        let old = self.groups();
         let before: Vec<_> = self.running.lock().keys().cloned().collect();
         for key in before.iter().filter(|key| !wanted.contains_key(*key)) {
             let gone = self.running.lock().remove(key);
@@ -112,6 +113,7 @@ impl Manager {
             let running = self.start(group);
             self.running.lock().insert(key, running);
         }
+        chronicle::reloaded(&self.ctx, &old, &self.groups());
         if is_first && let Some(keeper) = &self.keeper {
             let keep = keep(
                 Arc::clone(&self.ctx),

@@ -8,6 +8,7 @@
 //! Compat: prometheus `rules` (3.14).
 
 pub mod alerting;
+pub mod chronicle;
 pub mod condition;
 mod expand;
 pub mod group;
@@ -32,6 +33,7 @@ pub use manager::Manager;
 pub use metrics::Metrics;
 
 use crate::notifier::Alert;
+use crate::story;
 
 /// A store that can be asked and written to.
 pub trait Storage: Appendable + Queryable {}
@@ -51,6 +53,8 @@ pub struct Context {
     pub now: fn() -> Timestamp,
     pub options: Options,
     pub metrics: Metrics,
+    /// Hears of every evaluation of an alerting rule.
+    pub story: Option<Arc<story::Journal>>,
 }
 
 /// The `--rules.*` flags.

@@ -43,6 +43,7 @@ impl House {
             now: || panic!("an evaluation asked for the time"),
             options: Options::default(),
             metrics: Metrics::default(),
+            story: None,
         };
         Self { ctx, db, sent, _dir: dir }
     }

@@ -5,6 +5,7 @@
 //! queries and in series, and where it cannot tell it says so.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::storage::{Queryable, SelectHints};
@@ -14,7 +15,8 @@ use promql::parse::ast::{
 };
 use promql::{Engine, QueryOptions, SampleValue, Value};
 
-use crate::story::{Code, Finding, tell};
+use super::Storage;
+use crate::story::{self, Code, Finding, Subject, tell};
 
 /// How far back a series is looked for that is not there any more, in ms.
 const HORIZON_MS: i64 = 24 * 3_600_000;
@@ -38,6 +40,25 @@ pub struct Inquiry<'a> {
 }
 
 type Element = (Labels, f64);
+
+/// Looks into the expressions of rules for the journal of stories.
+pub fn investigator(engine: Arc<Engine>, storage: Arc<dyn Storage>) -> story::Investigator {
+    Box::new(move |question| {
+        let expr = engine.parse(&question.rule.expr).ok()?;
+        let own = own_labels(&question.rule.subject);
+        let own = own.iter().map(String::as_str);
+        let inquiry = Inquiry::new(&engine, storage.as_ref(), question.query_at, question.labels, own);
+        let finding = inquiry.why(&expr);
+        // It is gone all the same: the store has changed since, or the engine would not answer.
+        (finding.code != Code::ExpressionTrue).then_some(finding)
+    })
+}
+
+/// The names of the labels that a rule sets itself.
+pub fn own_labels(rule: &Subject) -> Vec<String> {
+    let names = rule.labels.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+    names.filter(|name| !name.starts_with("__")).collect()
+}
 
 impl<'a> Inquiry<'a> {
     /// `labels` are those of the alert, or as many as are known; `own` are the names that the rule sets itself, which

@@ -90,9 +90,6 @@ impl Archive {
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_owned();
             let number = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u64>().ok());
             let (Some(number), "log" | "zst") = (number, extension.as_str()) else {
-                if extension == "tmp" {
-                    fs::remove_file(&path)?;
-                }
                 continue;
             };
             next_number = next_number.max(number + 1);
@@ -112,6 +109,7 @@ impl Archive {
     /// Takes an entry; it is written by [`Archive::flush`].
     pub(super) fn append(&mut self, subject: &Subject, entry: &Entry) -> io::Result<()> {
         if self.current.is_none() {
+            self.remove_temporary()?;
             let number = self.next_number;
             let path = self.dir.join(format!("{number:08}.log"));
             let mut file = File::create_new(&path)?;
@@ -124,6 +122,17 @@ impl Archive {
         let current = self.current.as_mut().expect("it was made above");
         current.encoder.entry(subject, entry);
         current.span = TimeRange::new(current.span.mint.min(entry.first), current.span.maxt.max(entry.last));
+        Ok(())
+    }
+
+    /// What a crash left half-written. Not at the opening: the folder may not be ours yet.
+    fn remove_temporary(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "tmp") {
+                fs::remove_file(path)?;
+            }
+        }
         Ok(())
     }
 

@@ -144,11 +144,6 @@ impl Book {
         match note {
             Note::Evaluated(evaluation) => self.evaluated(&evaluation, investigate),
             Note::Rule { at, rule, code, what } => self.reloaded(at, &rule, code, what),
-            Note::Restored { at, alerts, .. } => {
-                for (labels, active_at) in alerts {
-                    self.restored(at, &labels, active_at);
-                }
-            }
             Note::Handed { at, alerts } => alerts.into_iter().for_each(|handed| self.handed(at, handed)),
             Note::Posted { at, to, alerts, code, error } => {
                 for labels in alerts {
@@ -374,7 +369,7 @@ impl Book {
     }
 
     fn reloaded(&mut self, at: Timestamp, rule: &Rule, code: Code, what: Text) {
-        self.push(&rule.subject, at, Event::Reloaded { code, what });
+        self.push(&rule.subject, at, Event::Reloaded { code, what: Arc::clone(&what) });
         if code != Code::RuleRemoved {
             return;
         }
@@ -382,22 +377,7 @@ impl Book {
             let Some(subject) = self.stories.get(&id).map(|story| Arc::clone(&story.subject)) else {
                 continue;
             };
-            self.end(&subject, at, 0, Finding::new(Code::RuleRemoved).of(Arc::clone(&rule.expr)));
-        }
-    }
-
-    fn restored(&mut self, at: Timestamp, labels: &Labels, restored_at: Timestamp) {
-        let subject = Subject::alert(labels);
-        let Some(story) = self.stories.get(&subject.id()) else { return };
-        let Some(Event::Began { state, active_at, hold_ms, value, .. }) =
-            story.newest(&Track::State).map(|entry| entry.event.clone())
-        else {
-            return;
-        };
-        if active_at != restored_at {
-            let (because, detail) = (Code::Restored, Arc::from(""));
-            let event = Event::Began { state, active_at: restored_at, hold_ms, value, because, detail };
-            self.push(&subject, at, event);
+            self.end(&subject, at, 0, Finding::new(Code::RuleRemoved).of(Arc::clone(&what)));
         }
     }
 
@@ -563,7 +543,8 @@ impl Book {
 
     // === Telling ===
 
-    /// The stories of the subjects that `wanted` admits, as far as they touch `range`, by kind and labels.
+    /// The stories of the subjects that `wanted` admits, by kind and labels: all that is in memory, and what touches
+    /// `range` from the archive.
     pub(super) fn tell(
         &mut self,
         range: TimeRange,
@@ -571,17 +552,15 @@ impl Book {
     ) -> std::io::Result<Vec<Tale>> {
         let mut found: HashMap<Id, (Arc<Subject>, HashMap<u64, Entry>)> = HashMap::new();
         let mut take = |subject: &Arc<Subject>, entry: Entry| {
-            if entry.last >= range.mint && entry.first <= range.maxt {
-                let (_, entries) =
-                    found.entry(subject.id()).or_insert_with(|| (Arc::clone(subject), HashMap::new()));
-                entries.insert(entry.number, entry);
-            }
+            let (_, entries) =
+                found.entry(subject.id()).or_insert_with(|| (Arc::clone(subject), HashMap::new()));
+            entries.insert(entry.number, entry);
         };
         if range.mint < self.complete_from
             && let Some(archive) = &mut self.archive
         {
             archive.read(range, &mut |subject, entry| {
-                if wanted(subject) {
+                if entry.last >= range.mint && entry.first <= range.maxt && wanted(subject) {
                     take(subject, entry);
                 }
             })?;

@@ -83,12 +83,17 @@ pub fn state(alert: &[Entry], rule: &[Entry], t: Timestamp) -> Option<(State, Ca
             state.as_str(),
             tell::time(since)
         );
-        cause = Cause::new(Code::RuleError, text).since(since);
+        cause = Cause::new(failure_code(&error), text).since(since);
     } else if n_ends >= FLAPPING_MIN && cause.code != Code::KeepFiringFor {
         let text = format!("flapping: it ended {n_ends} times within the hour; now {}", cause.text);
         cause = Cause { code: Code::Flapping, text, ..cause };
     }
     Some((state, cause))
+}
+
+/// The code of a rule's error.
+pub fn failure_code(error: &str) -> Code {
+    if error.starts_with("exceeded limit") { Code::LimitExceeded } else { Code::RuleError }
 }
 
 /// Since when the rule fails, if it does, and the error.

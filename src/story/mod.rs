@@ -217,7 +217,7 @@ impl Journal {
         pages.book.checkpoint();
     }
 
-    /// The stories of the subjects that `wanted` admits, as far as they touch `range`, by kind and labels.
+    /// The stories of the subjects that `wanted` admits, by kind and labels: at least what touches `range`.
     ///
     /// # Errors
     /// A file of the archive cannot be read.

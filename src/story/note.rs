@@ -14,8 +14,6 @@ pub enum Note {
     Evaluated(Evaluation),
     /// A reload added, changed or removed a rule.
     Rule { at: Timestamp, rule: Arc<Rule>, code: Code, what: Text },
-    /// Alerts got back the age that they had before a restart.
-    Restored { at: Timestamp, rule: Arc<Rule>, alerts: Vec<(Labels, Timestamp)> },
     /// The notifier took alerts: the labels that the rule gave, and those that Alertmanagers get.
     Handed { at: Timestamp, alerts: Vec<Handed> },
     /// What became of alerts on the way to one external Alertmanager, by the labels it gets.
@@ -101,7 +99,6 @@ impl Note {
     pub(super) fn weight(&self) -> usize {
         1 + match self {
             Self::Evaluated(evaluation) => evaluation.alerts.len(),
-            Self::Restored { alerts, .. } => alerts.len(),
             Self::Handed { alerts, .. } => alerts.len(),
             Self::Posted { alerts, .. } => alerts.len(),
             Self::Flushed { alerts, .. } => alerts.len(),

@@ -53,8 +53,7 @@ pub fn finding(finding: &Finding) -> String {
         }
         Code::LabelChurn => format!("its labels changed: now it is {labels}, which is another alert"),
         Code::OtherLabels => format!("`{expr}` is true, but not{about}"),
-        Code::LimitExceeded | Code::RuleError => expr.to_string(),
-        Code::RuleRemoved => "a reload removed its rule".to_owned(),
+        Code::LimitExceeded | Code::RuleError | Code::RuleRemoved => expr.to_string(),
         Code::ExpressionTrue => format!("`{expr}`{about} is true"),
         _ => format!("`{expr}` gave nothing for it"),
     }

@@ -241,7 +241,7 @@ fn a_restart_in_the_middle_is_part_of_the_story() {
     journal.note(evaluated(6 * MINUTE, vec![seen("a", State::Pending, 9.0, 6 * MINUTE)]));
     let (is, cause) = state(&tale(&journal, "a"), &[], 6 * MINUTE).unwrap();
     assert_eq!((is, cause.code), (State::Pending, Code::Restarted), "{}", cause.text);
-    journal.note(Note::Restored { at: 7 * MINUTE, rule: rule(), alerts: vec![(labels("a"), 3 * MINUTE)] });
+    journal.note(evaluated(7 * MINUTE, vec![seen("a", State::Pending, 9.0, 3 * MINUTE)]));
     let (_, cause) = state(&tale(&journal, "a"), &[], 7 * MINUTE).unwrap();
     assert_eq!((cause.code, cause.next), (Code::Restored, Some(8 * MINUTE)), "{}", cause.text);
     // An alert that does not come back after a restart has ended.

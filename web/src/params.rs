@@ -97,6 +97,12 @@ impl Params {
         }
     }
 
+    /// Every value whose name is none of `known`.
+    pub fn others<'p>(&'p self, known: &'p [&str]) -> impl Iterator<Item = (&'p str, &'p str)> {
+        let values = self.values.iter().filter(move |(name, _)| !known.contains(&name.as_str()));
+        values.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The time `name`, which must be given.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //!
 //! Compat: prometheus `web/api/v1`, the types behind each endpoint.
 
+pub mod story;
+
 use std::collections::BTreeMap;
 
 use model::{Matcher, TimeRange};

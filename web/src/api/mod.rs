@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::params::FORM_BYTES_MAX;
 use crate::routes::{GET, GET_HEAD, GET_POST_PUT, Routes, not_found, redirect, text_error};
 use crate::ui;
+use crate::view::story::StorySource;
 use crate::view::{Lifecycle, RuleSource, StatusSource, TargetSource, TsdbAdmin};
 
 /// All that the routes ask.
@@ -32,6 +33,7 @@ pub struct Api {
     pub exemplars: Arc<dyn ExemplarQueryable>,
     pub targets: Arc<dyn TargetSource>,
     pub rules: Arc<dyn RuleSource>,
+    pub stories: Arc<dyn StorySource>,
     pub status: Arc<dyn StatusSource>,
     pub lifecycle: Arc<dyn Lifecycle>,
     pub admin: Arc<dyn TsdbAdmin>,

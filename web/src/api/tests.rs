@@ -61,6 +61,23 @@ impl view::RuleSource for Server {
     }
 }
 
+impl view::story::StorySource for Server {
+    fn explain(&self, query: &view::story::Query) -> Result<view::story::Explained, String> {
+        let selectors: Vec<Vec<_>> = query
+            .selectors
+            .iter()
+            .map(|matchers| matchers.iter().map(ToString::to_string).collect())
+            .collect();
+        if selectors.concat().contains(&"alertname=\"broken\"".to_owned()) {
+            return Err("read a segment: gone".to_owned());
+        }
+        let range = (query.range.mint, query.range.maxt);
+        let next_token =
+            format!("{selectors:?} {} {range:?} {} {}", query.time, query.limit, query.entries_max);
+        Ok(view::story::Explained { next_token, ..view::story::Explained::default() })
+    }
+}
+
 impl view::StatusSource for Server {
     fn is_ready(&self) -> bool {
         !self.is_starting.load(Ordering::Relaxed)
@@ -204,6 +221,7 @@ fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) ->
         exemplars: Arc::new(Named),
         targets: Arc::clone(server) as Arc<dyn view::TargetSource>,
         rules: Arc::clone(server) as Arc<dyn view::RuleSource>,
+        stories: Arc::clone(server) as Arc<dyn view::story::StorySource>,
         status: Arc::clone(server) as Arc<dyn view::StatusSource>,
         lifecycle: Arc::clone(server) as Arc<dyn view::Lifecycle>,
         admin: Arc::clone(server) as Arc<dyn view::TsdbAdmin>,
@@ -545,4 +563,33 @@ async fn exemplars_of_all_selectors_of_a_query() {
     assert_eq!((status, body), (StatusCode::OK, expected));
     assert_eq!(get(&router, &ask("1%2B1")).await.0, StatusCode::NO_CONTENT);
     assert_eq!(get(&router, &ask("a%7B")).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_alert_is_named_by_selectors_or_labels() {
+    let (router, _) = serving(stored());
+    let ask = async |query: &str| get(&router, &format!("/api/v1/alerts/explain?{query}")).await;
+    let (status, body) = ask("alertname=Down&instance=a&time=100&limit=5").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let told = r#"[["alertname=\"Down\"", "instance=\"a\""]] 100000 (-86300000, 100000) 5 200"#;
+    assert_eq!(body["data"]["nextToken"], told);
+    let (status, body) = ask("match[]={alertname=~\"D.*\"}&time=7&start=1&end=9&entries=3").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert!(body.contains("(1000, 9000) 20 3"), "{body}");
+    for (query, what) in [
+        ("", "no match[] parameter and no label provided"),
+        ("time=5", "no match[] parameter and no label provided"),
+        ("alertname=Down&time=x", "invalid parameter \\\"time\\\""),
+        ("alertname=Down&start=9&end=1", "end timestamp must not be before start time"),
+        ("alertname=Down&limit=0", "limit must be a positive number"),
+        ("match[]={a=\"\"}", "must contain at least one non-empty matcher"),
+    ] {
+        let (status, body) = ask(query).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {body}");
+        assert!(body.contains("\"errorType\":\"bad_data\"") && body.contains(what), "{query}: {body}");
+    }
+    let (status, body) = ask("alertname=broken").await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(body.contains("read a segment: gone"), "{body}");
 }

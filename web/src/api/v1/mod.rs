@@ -3,6 +3,7 @@
 //! Compat: prometheus `web/api/v1/api.go` (3.14).
 
 mod admin;
+mod explain;
 mod metadata;
 mod query;
 mod rules;
@@ -39,6 +40,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .on(GET, "/discovery", targets::discovery)
         .on(GET, "/rules", rules::rules)
         .on(GET, "/alerts", rules::alerts)
+        .on(GET_POST, "/alerts/explain", explain::explain)
         .on(GET, "/alertmanagers", status::alertmanagers)
         .on(GET, "/status/config", status::config)
         .on(GET, "/status/flags", status::flags)
