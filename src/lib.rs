@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod am;
 pub mod app;
 pub mod check;
 pub mod cli;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use ferula::app;
@@ -24,6 +25,17 @@ fn main() -> ExitCode {
     if args.peek().is_some_and(|word| word == "check") {
         telemetry::init(Log { level: LevelFilter::WARN, json: false });
         return ferula::check::run(args);
+    }
+    let is_amtool = std::env::args_os()
+        .next()
+        .is_some_and(|program| Path::new(&program).file_stem().is_some_and(|name| name == "amtool"));
+    if is_amtool {
+        telemetry::init(Log { level: LevelFilter::WARN, json: false });
+        return ferula::am::run(std::env::args_os());
+    }
+    if args.peek().is_some_and(|word| word == "am") {
+        telemetry::init(Log { level: LevelFilter::WARN, json: false });
+        return ferula::am::run(args);
     }
     let values = match Values::parse(std::env::args_os()) {
         Ok(values) => values,

@@ -3,6 +3,7 @@
 //! Compat: alertmanager `config`, `Config` (0.34).
 
 mod decode;
+mod export;
 mod global;
 mod intervals;
 mod kinds;
@@ -13,6 +14,7 @@ mod route;
 mod time_interval;
 
 pub use decode::{load, load_in, parse, parse_in};
+pub use export::{export, flat_map};
 pub use receivers::*;
 pub use time_interval::{DayRange, TimeInterval};
 

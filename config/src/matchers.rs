@@ -56,7 +56,20 @@ pub fn parse_in(mode: Mode, text: &str) -> Result<Vec<Matcher>, Error> {
 /// # Errors
 /// As [`parse`]; or there are several.
 pub fn parse_one(text: &str) -> Result<Matcher, Error> {
-    match (utf8_one(text), classic_one(text)) {
+    parse_one_in(Mode::Fallback, text)
+}
+
+/// Reads exactly one matcher in a given grammar.
+///
+/// # Errors
+/// As [`parse_one`].
+pub fn parse_one_in(mode: Mode, text: &str) -> Result<Matcher, Error> {
+    let (newer, classic) = match mode {
+        Mode::Classic => return classic_one(text),
+        Mode::Utf8 => return utf8_one(text),
+        Mode::Fallback => (utf8_one(text), classic_one(text)),
+    };
+    match (newer, classic) {
         (_, Ok(classic)) => Ok(classic),
         (Ok(newer), Err(_)) => Ok(newer),
         (Err(_), Err(e)) => Err(e),
@@ -68,12 +81,16 @@ pub fn parse_one(text: &str) -> Result<Matcher, Error> {
 ///
 /// Compat: alertmanager `pkg/labels`, `Matcher.String`.
 pub fn print(matcher: &Matcher) -> String {
-    let name = String::from_utf8_lossy(&matcher.name);
-    let op = matcher.op.as_str();
+    let text = |bytes| String::from_utf8_lossy(bytes);
+    print_parts(&text(&matcher.name), matcher.op, &text(&matcher.value))
+}
+
+/// As [`print`], of a matcher whose pattern need not compile.
+pub fn print_parts(name: &str, op: MatchOp, value: &str) -> String {
+    let op = op.as_str();
     if name.contains(|c: char| c.is_whitespace() || is_reserved(c)) {
-        return format!("{}{op}{}", go_quote(&matcher.name), go_quote(&matcher.value));
+        return format!("{}{op}{}", go_quote(name.as_bytes()), go_quote(value.as_bytes()));
     }
-    let value = String::from_utf8_lossy(&matcher.value);
     let value = value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
     format!("{name}{op}\"{value}\"")
 }

@@ -15,6 +15,8 @@ mod slack;
 mod ticket;
 mod webhook;
 
+pub(super) use email::EXTENSIONS;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

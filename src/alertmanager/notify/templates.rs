@@ -3,7 +3,7 @@
 //! Compat: alertmanager `template` (names that configurations refer to; the words are ours).
 
 use config::template::notification::{Data, NotificationFunctions};
-use config::template::{Error, Mode, Set};
+use config::template::{Error, Mode, Set, Value};
 use jiff::Timestamp;
 
 /// The defaults, under the names that upstream's have.
@@ -47,9 +47,23 @@ impl Templates {
         if !text.contains("{{") {
             return Ok(text.to_owned());
         }
+        self.expand_value(text, &data.to_value(), mode, now)
+    }
+
+    /// As [`Self::expand`], on data that may have any shape.
+    ///
+    /// # Errors
+    /// As [`Self::expand`].
+    pub fn expand_value(
+        &self,
+        text: &str,
+        data: &Value,
+        mode: Mode,
+        now: Timestamp,
+    ) -> Result<String, Error> {
         let functions = NotificationFunctions { now };
         let mut set = self.set.clone();
         set.parse("", text, &functions)?;
-        set.execute("", &data.to_value(), &functions, mode)
+        set.execute("", data, &functions, mode)
     }
 }

@@ -15,6 +15,18 @@ use crate::http_client::Tls;
 use crate::http_client::decode::canonical_header;
 use crate::yaml::{Decode as _, Decoder, Issue, Node, Out};
 
+/// Keys that upstream does not have.
+pub(in crate::alertmanager) const EXTENSIONS: [&str; 8] = [
+    "layout",
+    "max_alerts",
+    "timezone",
+    "actions",
+    "graphs",
+    "auth_optional",
+    "auth_token",
+    "auth_token_file",
+];
+
 /// The most rows of alerts that a mail may be asked to have.
 const MAX_ALERTS_MAX: u64 = 1000;
 
