@@ -24,6 +24,7 @@ mod notify;
 mod pingpong;
 mod process;
 mod queries;
+mod receivers;
 mod reload;
 mod scrape_errors;
 mod scrape_security;
