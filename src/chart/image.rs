@@ -46,8 +46,8 @@ pub(super) fn encode(pixmap: &Pixmap, shades: Shades) -> Vec<u8> {
 /// The most frequent colours, ties by their value, so that the same image always has the same palette.
 fn palette(pixels: &[[u8; 3]], shades: Shades) -> Vec<[u8; 3]> {
     let mut counts: HashMap<[u8; 3], usize> = HashMap::new();
-    for color in pixels {
-        *counts.entry(*color).or_default() += 1;
+    for run in pixels.chunk_by(PartialEq::eq) {
+        *counts.entry(run[0]).or_default() += run.len();
     }
     let mut colors = by_count(counts);
     let rest = colors.split_off(colors.len().min(EXACT));

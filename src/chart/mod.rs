@@ -99,12 +99,12 @@ const PENDING_EDGE: Color = Color::rgb(0xd4, 0xa0, 0x12);
 const FIRING: Color = Color::rgb(0xff, 0xec, 0xea);
 const FIRING_EDGE: Color = Color::rgb(0xcf, 0x22, 0x2e);
 
-const TEXT: f32 = 21.0;
-const LABEL: f32 = 24.0;
-const TOP: f32 = 34.0;
-const BOTTOM: f32 = 352.0;
+const TEXT: f32 = 25.0;
+const LABEL: f32 = 28.0;
+const TOP: f32 = 38.0;
+const BOTTOM: f32 = 346.0;
 /// The least vertical distance between two labels at the right edge.
-const LABEL_GAP: f32 = 28.0;
+const LABEL_GAP: f32 = 32.0;
 
 impl Curve {
     /// The pieces between gaps.
@@ -230,10 +230,10 @@ impl Chart {
             };
             canvas.rect((x0, frame.top), (x1, frame.bottom), tint);
             canvas.rect((x0, frame.top - 6.0), (x1, frame.top), edge);
-            let width = text::width(name, 18.0, true);
+            let width = text::width(name, 22.0, true);
             // A name that does not fit is said by its colour, and by the text of the mail.
             if x1 - x0 >= width && x0 >= taken {
-                canvas.text((x0, frame.top - 12.0), name, 18.0, true, edge, Anchor::Start);
+                canvas.text((x0, frame.top - 12.0), name, 22.0, true, edge, Anchor::Start);
                 taken = x0 + width + 10.0;
             }
         }
@@ -244,7 +244,7 @@ impl Chart {
             let y = frame.y(tick);
             canvas.line((frame.left, y), (frame.right, y), GRID, 2.0, Dash::None);
             canvas.text(
-                (frame.left - 12.0, y + 7.0),
+                (frame.left - 12.0, y + 9.0),
                 &values.label(tick),
                 TEXT,
                 false,
@@ -258,13 +258,13 @@ impl Chart {
             let x = frame.x(t);
             canvas.line((x, frame.top), (x, frame.bottom), GRID, 2.0, Dash::None);
             if x + text::width(&label, TEXT, false) / 2.0 + 12.0 < now_begins {
-                canvas.text((x, frame.bottom + 31.0), &label, TEXT, false, FAINT_INK, Anchor::Middle);
+                canvas.text((x, frame.bottom + 37.0), &label, TEXT, false, FAINT_INK, Anchor::Middle);
             }
         }
         canvas.line((frame.left, frame.bottom), (frame.right, frame.bottom), BORDER, 2.0, Dash::None);
-        canvas.text((frame.right, frame.bottom + 31.0), &now, TEXT, true, INK, Anchor::Middle);
+        canvas.text((frame.right, frame.bottom + 37.0), &now, TEXT, true, INK, Anchor::Middle);
         let zone = self.clock(self.to, "%Z");
-        canvas.text((14.0, frame.bottom + 31.0), &zone, 18.0, false, FAINT_INK, Anchor::Start);
+        canvas.text((14.0, frame.bottom + 37.0), &zone, 20.0, false, FAINT_INK, Anchor::Start);
     }
 
     fn draw_bad_side(&self, canvas: &mut Canvas, frame: &Frame) {

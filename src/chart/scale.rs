@@ -17,7 +17,7 @@ pub(super) struct Values {
 
 /// More ticks than this touch one another.
 const TICKS_MAX: f64 = 5.0;
-const TIME_TICKS_MAX: i64 = 8;
+const TIME_TICKS_MAX: i64 = 7;
 const MINUTE_MS: i64 = 60_000;
 
 impl Values {

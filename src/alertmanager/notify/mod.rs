@@ -11,6 +11,7 @@ mod exchange;
 mod incidentio;
 mod jira;
 mod json;
+mod layout;
 mod mattermost;
 mod msteams;
 mod msteamsv2;
@@ -42,6 +43,8 @@ use tokio::time::Instant;
 
 use super::alert::{Alert, LabelSet};
 use super::dispatch::Flushed;
+use super::insight::Insight;
+use super::links::Signer;
 use super::nflog::{Key, Memory, Reason};
 use email::outbox::Outbox;
 use templates::Templates;
@@ -147,6 +150,18 @@ pub struct Message<'m> {
     pub reason: Reason,
     /// What the last message of this life of the group left behind; empty for the first.
     pub memory: Memory,
+    /// What a message may say beyond its alerts.
+    pub extras: Extras,
+}
+
+/// What the server can add to messages; all of it may be missing.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    pub insight: Option<Arc<dyn Insight>>,
+    /// Makes links that silence.
+    pub signer: Option<Arc<Signer>>,
+    /// Of this server.
+    pub version: String,
 }
 
 impl<'m> Message<'m> {
@@ -161,7 +176,16 @@ impl<'m> Message<'m> {
         let mut data =
             data(&origin.receiver.name, origin.group_labels, alerts, reason.as_str(), external_url);
         data.route_labels.clone_from(origin.route_labels);
-        Self { data, group_key: origin.group_key, origin, templates, now, reason, memory }
+        Self {
+            data,
+            group_key: origin.group_key,
+            origin,
+            templates,
+            now,
+            reason,
+            memory,
+            extras: Extras::default(),
+        }
     }
 
     /// The group key as 64 hexadecimal digits, for what demands an identity of bounded length.
