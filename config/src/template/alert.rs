@@ -2,7 +2,9 @@
 //!
 //! Compat: prometheus `template`, `Expander`, and `rules`, where the variables before the text come from.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use model::{FloatHistogram, Labels, Regex};
@@ -47,7 +49,7 @@ pub type Query<'q> = dyn Fn(&str) -> Result<Vec<(Labels, SampleValue)>, String> 
 /// `template: <name>:<line>: …`
 pub fn check(name: &str, text: &str) -> Result<(), Error> {
     let mut set = Set::default();
-    set.parse(name, &format!("{PRELUDE}{text}"), &Names).map_err(|e| Error(e.to_string()))
+    set.parse(name, &format!("{PRELUDE}{text}"), &Names)
 }
 
 /// Expands `text` for one alert.
@@ -58,7 +60,8 @@ pub fn expand(name: &str, text: &str, data: &AlertData<'_>, query: &Query<'_>) -
     if !text.contains("{{") {
         return Ok(text.to_owned());
     }
-    let functions = AlertFunctions { data, query };
+    let functions =
+        AlertFunctions { external_url: data.external_url, t: data.t, query, waited: Cell::default() };
     let set = parse(name, text, &functions)?;
     let root = Value::Struct(
         &DATA,
@@ -70,13 +73,13 @@ pub fn expand(name: &str, text: &str, data: &AlertData<'_>, query: &Query<'_>) -
         ]),
     );
     set.execute(name, &root, &functions, Mode::Text)
-        .map_err(|e| Error(format!("error executing template {name}: {e}")))
+        .map_err(|e| e.within(&format!("error executing template {name}")))
 }
 
 fn parse(name: &str, text: &str, functions: &dyn Functions) -> Result<Set, Error> {
     let mut set = Set::default();
     set.parse(name, &format!("{PRELUDE}{text}"), functions)
-        .map_err(|e| Error(format!("error parsing template {name}: {e}")))?;
+        .map_err(|e| e.within(&format!("error parsing template {name}")))?;
     Ok(set)
 }
 
@@ -91,7 +94,8 @@ static SAMPLES: Class = Class::plain("template.queryResult", false);
 static HISTOGRAM: Class = Class {
     name: "*histogram.FloatHistogram",
     holds_strings: false,
-    methods: histogram_methods,
+    methods: |name| (name == "String").then(|| Signature::fixed(&[])),
+    call: |this, _, _| Ok(histogram_text(this).into()),
     string: Some(histogram_text),
 };
 static SPAN: Class = Class::plain("histogram.Span", false);
@@ -99,10 +103,6 @@ const TEXT_FIELD: &str = "";
 
 fn histogram_text(this: &Value) -> String {
     this.field(TEXT_FIELD).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn histogram_methods(this: &Value, name: &str, _: &[Value]) -> Option<Result<Value, String>> {
-    (name == "String").then(|| Ok(histogram_text(this).into()))
 }
 
 impl SampleValue {
@@ -140,7 +140,7 @@ impl SampleValue {
     }
 }
 
-fn signature(name: &str) -> Option<Signature> {
+pub(super) fn signature(name: &str) -> Option<Signature> {
     const ANY: Param = Param::Any;
     const STR: Param = Param::Str;
     const SAMPLE: Param = Param::Class("*template.sample");
@@ -163,7 +163,7 @@ fn signature(name: &str) -> Option<Signature> {
 }
 
 /// The functions' names alone, to check a template without data.
-struct Names;
+pub(super) struct Names;
 
 impl Functions for Names {
     fn signature(&self, name: &str) -> Option<Signature> {
@@ -175,9 +175,12 @@ impl Functions for Names {
     }
 }
 
-struct AlertFunctions<'d> {
-    data: &'d AlertData<'d>,
-    query: &'d Query<'d>,
+/// What templates of rules and of consoles may call.
+pub(super) struct AlertFunctions<'d> {
+    pub(super) external_url: &'d str,
+    pub(super) t: model::Timestamp,
+    pub(super) query: &'d Query<'d>,
+    pub(super) waited: Cell<Duration>,
 }
 
 impl Functions for AlertFunctions<'_> {
@@ -185,9 +188,16 @@ impl Functions for AlertFunctions<'_> {
         signature(name)
     }
 
+    fn waited(&self) -> Duration {
+        self.waited.get()
+    }
+
     fn call(&self, name: &str, args: &[Value]) -> Result<Value, String> {
         let text = |i: usize| args.get(i).and_then(Value::as_str).unwrap_or_default();
         let number = || to_float(args.first().unwrap_or(&Value::Nil));
+        if matches!(name, "label" | "value" | "strvalue") && matches!(args.last(), Some(Value::Nil)) {
+            return Err("runtime error: invalid memory address or nil pointer dereference".to_owned());
+        }
         match name {
             "query" => self.run(text(0)),
             "first" => {
@@ -220,22 +230,22 @@ impl Functions for AlertFunctions<'_> {
                 }
                 Ok(time_of(v)?.to_string().into())
             }
-            "toTime" => Ok(Value::Time(time_of(number()?)?)),
+            "toTime" => Ok(Value::Ptr(Arc::new(Value::Time(time_of(number()?)?)))),
             "toDuration" =>
             {
                 #[expect(clippy::cast_possible_truncation, reason = "a span beyond 292 years saturates")]
-                Ok(Value::Duration((number()? * 1e9) as i64))
+                Ok(Value::Ptr(Arc::new(Value::Duration((number()? * 1e9) as i64))))
             }
-            "now" => Ok(Value::Float(self.data.t as f64 / 1000.0)),
+            "now" => Ok(Value::Float(self.t as f64 / 1000.0)),
             "graphLink" => Ok(format!("/graph?g0.expr={}&g0.tab=0", query_escape(text(0))).into()),
             "tableLink" => Ok(format!("/graph?g0.expr={}&g0.tab=1", query_escape(text(0))).into()),
             "urlQueryEscape" => Ok(query_escape(text(0)).into()),
-            "externalURL" => Ok(self.data.external_url.into()),
-            "pathPrefix" => Ok(path_of(self.data.external_url).into()),
+            "externalURL" => Ok(self.external_url.into()),
+            "pathPrefix" => Ok(path_of(self.external_url).into()),
             "parseDuration" => model::duration::parse_signed_ms(text(0))
                 .map(|ms| Value::Float(ms as f64 / 1000.0))
                 .map_err(|e| e.to_string()),
-            "title" => Ok(title(text(0)).into()),
+            "title" => Ok(super::notification::title(text(0), false).into()),
             "stripPort" => Ok(strip_port(text(0)).into()),
             "stripDomain" => Ok(strip_domain(text(0)).into()),
             _ => text_function(name, args),
@@ -245,7 +255,10 @@ impl Functions for AlertFunctions<'_> {
 
 impl AlertFunctions<'_> {
     fn run(&self, expr: &str) -> Result<Value, String> {
-        let samples = (self.query)(expr)?;
+        let start = Instant::now();
+        let samples = (self.query)(expr);
+        self.waited.set(self.waited.get() + start.elapsed());
+        let samples = samples?;
         if samples.len() > QUERY_SAMPLES_MAX {
             return Err(format!("query returned {} samples, more than {QUERY_SAMPLES_MAX}", samples.len()));
         }
@@ -261,8 +274,8 @@ impl AlertFunctions<'_> {
 pub(super) fn text_function(name: &str, args: &[Value]) -> Result<Value, String> {
     let text = |i: usize| args.get(i).and_then(Value::as_str).unwrap_or_default();
     match name {
-        "toUpper" => Ok(text(0).to_uppercase().into()),
-        "toLower" => Ok(text(0).to_lowercase().into()),
+        "toUpper" => Ok(text(0).chars().map(to_upper).collect::<String>().into()),
+        "toLower" => Ok(text(0).chars().map(to_lower).collect::<String>().into()),
         "match" => {
             let regex = Regex::unanchored(text(0).as_bytes()).map_err(|e| e.to_string())?;
             Ok(regex.is_match(text(1).as_bytes()).into())
@@ -284,6 +297,20 @@ pub(super) fn text_function(name: &str, args: &[Value]) -> Result<Value, String>
     }
 }
 
+/// One letter for one, as Go's `unicode.ToUpper`: what would become several stays.
+fn to_upper(c: char) -> char {
+    let mut upper = c.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(upper), None) => upper,
+        _ => c,
+    }
+}
+
+/// As [`to_upper`].
+pub(super) fn to_lower(c: char) -> char {
+    c.to_lowercase().next().unwrap_or(c)
+}
+
 fn sample_label(sample: &Value, name: &str) -> Value {
     let label = sample.field("Labels").and_then(|labels| labels.field(name));
     label.cloned().unwrap_or_else(|| Value::str(""))
@@ -291,6 +318,9 @@ fn sample_label(sample: &Value, name: &str) -> Value {
 
 /// Seconds to a point in time, to the millisecond.
 fn time_of(seconds: f64) -> Result<Time, String> {
+    if !seconds.is_finite() {
+        return Err("value is NaN or Inf".to_owned());
+    }
     let nanos = seconds * 1e9;
     let fits = (-9.223_372_036_854_775e18..=9.223_372_036_854_775e18).contains(&nanos);
     #[expect(clippy::cast_possible_truncation, reason = "checked to be in range")]
@@ -302,26 +332,6 @@ fn time_of(seconds: f64) -> Result<Time, String> {
         ));
     };
     Ok(Time::utc(at))
-}
-
-/// Every word's first letter in upper case, the rest as it is. Compat: Go `strings.Title`.
-fn title(text: &str) -> String {
-    let is_separator = |c: char| match c {
-        '_' => false,
-        c if c.is_ascii() => !c.is_ascii_alphanumeric(),
-        c => !c.is_alphanumeric() && c.is_whitespace(),
-    };
-    let mut starts = true;
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if starts {
-            out.extend(c.to_uppercase());
-        } else {
-            out.push(c);
-        }
-        starts = is_separator(c);
-    }
-    out
 }
 
 /// Go's `net.SplitHostPort`.
@@ -344,7 +354,11 @@ fn strip_domain(text: &str) -> String {
         return text.to_owned();
     }
     let name = host.split('.').next().unwrap_or_default();
-    if port.is_empty() { name.to_owned() } else { format!("{name}:{port}") }
+    match port {
+        "" => name.to_owned(),
+        port if name.contains([':', '%']) => format!("[{name}]:{port}"),
+        port => format!("{name}:{port}"),
+    }
 }
 
 fn path_of(url: &str) -> String {

@@ -1,11 +1,12 @@
 //! The functions of every template: comparison, logic, indexing, printing, quoting.
 //!
-//! Compat: Go `text/template`, `builtins` (without `call`, which needs functions as values).
+//! Compat: Go `text/template`, `builtins` (`call`, which finds nothing to call, is the executor's).
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::format;
-use super::value::Value;
+use super::value::{BYTE, Value};
 use super::{Functions, Param, Signature};
 
 /// Whether `name` is a function here or in `functions`.
@@ -17,7 +18,7 @@ pub(super) fn is_known(name: &str, functions: &dyn Functions) -> bool {
 pub(super) fn signature(name: &str) -> Option<Signature> {
     const ANY: Param = Param::Any;
     Some(match name {
-        "and" | "or" | "index" | "slice" | "eq" => Signature::variadic(&[ANY], ANY),
+        "and" | "or" | "index" | "slice" | "eq" | "call" => Signature::variadic(&[ANY], ANY),
         "not" | "len" => Signature::fixed(&[ANY]),
         "ne" | "lt" | "le" | "gt" | "ge" => Signature::fixed(&[ANY, ANY]),
         "print" | "println" | "html" | "js" | "urlquery" => Signature::variadic(&[], ANY),
@@ -51,7 +52,14 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
 }
 
 fn joined(args: &[Value]) -> String {
-    format::sprint(args)
+    if !args.iter().any(|arg| matches!(arg, Value::Nil)) {
+        return format::sprint(args);
+    }
+    let shown = |arg: &Value| match arg {
+        Value::Nil => "<no value>".into(),
+        arg => arg.clone(),
+    };
+    format::sprint(&args.iter().map(shown).collect::<Vec<_>>())
 }
 
 fn len(value: &Value) -> Result<Value, String> {
@@ -72,10 +80,10 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
     let mut value = value.clone();
     for key in keys {
         value = match &value {
-            Value::List(_, items) => items[position(key, items.len())?].clone(),
+            Value::List(_, items) => items[position(key, items.len(), "slice")?].clone(),
             Value::Str(text) => {
-                let at = position(key, text.len())?;
-                Value::Int(text.as_bytes()[at].into())
+                let at = position(key, text.len(), "string")?;
+                Value::Named(&BYTE, text.as_bytes()[at].into())
             }
             Value::Map(class, map) => match key {
                 Value::Str(key) => map.get(&**key).cloned().unwrap_or_else(|| class.missing()),
@@ -91,14 +99,17 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
 
 fn whole(key: &Value) -> Result<i64, String> {
     match key {
-        Value::Int(v) => Ok(*v),
+        Value::Int(v) | Value::Named(_, v) | Value::Duration(v) => Ok(*v),
         Value::Nil => Err("cannot index slice/array with nil".to_owned()),
         other => Err(format!("cannot index slice/array with type {}", other.type_name())),
     }
 }
 
-fn position(key: &Value, len: usize) -> Result<usize, String> {
+fn position(key: &Value, len: usize, kind: &str) -> Result<usize, String> {
     let at = whole(key)?;
+    if usize::try_from(at) == Ok(len) {
+        return Err(format!("reflect: {kind} index out of range"));
+    }
     usize::try_from(at).ok().filter(|at| *at < len).ok_or_else(|| format!("index out of range: {at}"))
 }
 
@@ -145,34 +156,93 @@ fn eq(first: &Value, rest: &[Value]) -> Result<bool, String> {
         return Err("missing argument for comparison".to_owned());
     }
     for other in rest {
-        let equal = match (first, other) {
-            (Value::Nil, Value::Nil) => true,
-            (Value::Nil, _) | (_, Value::Nil) => false,
-            (Value::Bool(a), Value::Bool(b)) => a == b,
-            (Value::Int(a) | Value::Duration(a), Value::Int(b) | Value::Duration(b)) => a == b,
-            (Value::Float(a), Value::Float(b)) => a == b,
-            (Value::Str(a) | Value::Safe(_, a), Value::Str(b) | Value::Safe(_, b)) => a == b,
-            (Value::Time(a), Value::Time(b)) => a == b,
-            (Value::List(..) | Value::Map(..), Value::List(..) | Value::Map(..)) => {
-                let show = format::display;
-                if first.type_name() == other.type_name() {
-                    return Err(format!("non-comparable type {}: {}", show(other), other.type_name()));
-                }
-                return Err(format!(
-                    "non-comparable types {}: {}, {}: {}",
-                    show(first),
-                    first.type_name(),
-                    other.type_name(),
-                    show(other)
-                ));
-            }
-            (a, b) => return Err(incompatible(a, b)),
-        };
-        if equal {
+        if equals(first, other)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// The whole number in a value of any such type.
+fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(v) | Value::Duration(v) | Value::Named(_, v) => Some(*v),
+        _ => None,
+    }
+}
+
+fn equals(first: &Value, other: &Value) -> Result<bool, String> {
+    if let (Some(a), Some(b)) = (integer(first), integer(other)) {
+        return Ok(a == b);
+    }
+    Ok(match (first, other) {
+        (Value::Bool(a), Value::Bool(b)) => a == b,
+        (Value::Float(a), Value::Float(b)) => a == b,
+        (Value::Str(a) | Value::Safe(_, a), Value::Str(b) | Value::Safe(_, b)) => a == b,
+        (Value::Nil, other) | (other, Value::Nil) => matches!(other, Value::Nil),
+        (a, b) if is_basic(a) || is_basic(b) => return Err(incompatible(a, b)),
+        (a, b) if Kind::of(a) != Kind::of(b) => return Err(not_comparable(a, b)),
+        (_, b) if !is_comparable(b) => {
+            return Err(format::sprintf("non-comparable type %s: ", std::slice::from_ref(b)) + b.type_name());
+        }
+        (Value::Time(a), Value::Time(b)) => a == b,
+        // What is passed by reference equals itself.
+        (Value::Struct(a, x), Value::Struct(b, y)) if a.name.starts_with('*') => a == b && Arc::ptr_eq(x, y),
+        (Value::Struct(a, x), Value::Struct(b, y)) => {
+            a == b && x.iter().zip(y.iter()).all(|((_, x), (_, y))| equals(x, y) == Ok(true))
+        }
+        (Value::Ptr(a), Value::Ptr(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    })
+}
+
+/// What Go compares only with its like.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    List,
+    Map,
+    Struct,
+    Reference,
+}
+
+impl Kind {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::List(..) => Self::List,
+            Value::Map(..) => Self::Map,
+            Value::Struct(class, _) if class.name.starts_with('*') => Self::Reference,
+            Value::Ptr(_) => Self::Reference,
+            _ => Self::Struct,
+        }
+    }
+}
+
+fn is_comparable(value: &Value) -> bool {
+    match value {
+        Value::List(..) | Value::Map(..) => false,
+        Value::Struct(class, fields) => {
+            class.name.starts_with('*') || fields.iter().all(|(_, field)| is_comparable(field))
+        }
+        _ => true,
+    }
+}
+
+fn not_comparable(a: &Value, b: &Value) -> String {
+    let args = [a.clone(), a.type_name().into(), b.type_name().into(), b.clone()];
+    format::sprintf("non-comparable types %s: %s, %s: %v", &args)
+}
+
+fn is_basic(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::Bool(_)
+            | Value::Int(_)
+            | Value::Named(..)
+            | Value::Duration(_)
+            | Value::Float(_)
+            | Value::Str(_)
+            | Value::Safe(..)
+    )
 }
 
 fn incompatible(a: &Value, b: &Value) -> String {
@@ -180,21 +250,12 @@ fn incompatible(a: &Value, b: &Value) -> String {
 }
 
 fn less(a: &Value, b: &Value) -> Result<bool, String> {
-    let is_basic = |v: &Value| {
-        matches!(
-            v,
-            Value::Bool(_)
-                | Value::Int(_)
-                | Value::Duration(_)
-                | Value::Float(_)
-                | Value::Str(_)
-                | Value::Safe(..)
-        )
-    };
+    if let (Some(a), Some(b)) = (integer(a), integer(b)) {
+        return Ok(a < b);
+    }
     match (a, b) {
         (a, b) if !is_basic(a) || !is_basic(b) => Err(BAD_COMPARISON.to_owned()),
         (Value::Bool(_), Value::Bool(_)) => Err(BAD_COMPARISON.to_owned()),
-        (Value::Int(a) | Value::Duration(a), Value::Int(b) | Value::Duration(b)) => Ok(a < b),
         (Value::Float(a), Value::Float(b)) => Ok(a < b),
         (Value::Str(a) | Value::Safe(_, a), Value::Str(b) | Value::Safe(_, b)) => Ok(a < b),
         (a, b) => Err(incompatible(a, b)),
@@ -230,7 +291,8 @@ pub(super) fn js_escape(text: &str) -> String {
             '>' => out.push_str("\\u003E"),
             '&' => out.push_str("\\u0026"),
             '=' => out.push_str("\\u003D"),
-            c if c.is_control() || c == '\u{2028}' || c == '\u{2029}' => {
+            '\x7f' => out.push(c),
+            c if !format::is_printed(c) => {
                 let _ = write!(out, "\\u{:04X}", c as u32);
             }
             c => out.push(c),

@@ -3,18 +3,21 @@
 //! Compat: Go `text/template`, `state` (messages and positions included).
 
 use std::fmt;
+use std::time::Instant;
 
 use model::quote::go_quote;
 
-use super::html::Tracker;
+use super::html::{Called, Tracker};
+use super::notification::RENDERED;
 use super::parse::{Branch, Call, Command, Expr, ExprKind, Node, Pipe, Tree};
-use super::time::duration_method;
-use super::value::{self, Trust, Value};
-use super::{Error, Functions, Mode, OUTPUT_MAX, Param, STEPS_MAX, Set, Signature, builtin, format};
+use super::time::Time;
+use super::value::{self, Value};
+use super::{
+    DEPTH_MAX, Error, Functions, Mode, OUTPUT_MAX, Param, STEPS_MAX, Set, Signature, builtin, format,
+};
 
-/// Levels of templates, control structures and parentheses that are open at once; kept below what a
-/// thread's stack of 2 MiB holds in an unoptimised build.
-const DEPTH_MAX: usize = 200;
+/// Steps between two looks at the clock.
+const STEPS_BETWEEN_CLOCKS: usize = 1024;
 
 /// The size of a value that functions build: one for each item and for each 64 bytes of text.
 const VALUE_WEIGHT_MAX: usize = OUTPUT_MAX / 64;
@@ -36,6 +39,11 @@ fn weigh(value: &Value, left: &mut usize, depth: usize) -> bool {
         Value::Struct(_, fields) => fields.iter().all(|(_, item)| weigh(item, left, depth)),
         _ => true,
     }
+}
+
+/// Runs `f` with enough stack for another level of a template.
+pub(super) fn grown<R>(f: impl FnOnce() -> R) -> R {
+    stacker::maybe_grow(256 << 10, 4 << 20, f)
 }
 
 /// Why evaluation of a list ended early.
@@ -92,7 +100,10 @@ pub(super) fn execute(
 ) -> Result<String, Error> {
     let Some(tree) = set.tree(name) else {
         let name = go_quote(name.as_bytes());
-        return Err(Error(format!("template: no template {name} associated with template {name}")));
+        return Err(Error::new(match mode {
+            Mode::Text => format!("template: no template {name} associated with template {name}"),
+            Mode::Html => format!("html/template: {name} is undefined"),
+        }));
     };
     let mut run = Run {
         set,
@@ -103,6 +114,8 @@ pub(super) fn execute(
         out: String::new(),
         html: (mode == Mode::Html).then(Tracker::default),
         steps: 0,
+        clock_at: STEPS_BETWEEN_CLOCKS,
+        start: Instant::now(),
         depth: 0,
     };
     match run.list(data, &tree.list) {
@@ -121,6 +134,9 @@ struct Run<'t> {
     out: String,
     html: Option<Tracker>,
     steps: usize,
+    /// The step that looks at the clock.
+    clock_at: usize,
+    start: Instant,
     depth: usize,
 }
 
@@ -131,21 +147,31 @@ struct Run<'t> {
 impl<'t> Run<'t> {
     fn fail<T>(&self, message: impl fmt::Display) -> Result<T, Error> {
         let name = &self.tree.name;
-        let Some(at) = self.at else { return Err(Error(format!("template: {name}: {message}"))) };
+        let Some(at) = self.at else { return Err(Error::new(format!("template: {name}: {message}"))) };
         let before = &self.tree.source.as_bytes()[..at.pos().min(self.tree.source.len())];
         let line = 1 + memchr::memchr_iter(b'\n', before).count();
         let column = before.len() - memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-        Err(Error(format!(
-            "template: {}:{line}:{column}: executing {} at <{at}>: {message}",
-            self.tree.parse_name,
-            go_quote(name.as_bytes())
-        )))
+        let reason = format!("executing {} at <{at}>: {message}", go_quote(name.as_bytes()));
+        Err(Error {
+            text: format!("template: {}:{line}:{column}: {reason}", self.tree.parse_name),
+            place: Some((line, column + 1, reason)),
+        })
     }
 
     fn step(&mut self) -> Result<(), Error> {
         self.steps += 1;
         if self.steps > STEPS_MAX {
             return self.fail(format_args!("exceeded maximum number of steps ({STEPS_MAX})"));
+        }
+        if self.steps >= self.clock_at { self.check_clock() } else { Ok(()) }
+    }
+
+    fn check_clock(&mut self) -> Result<(), Error> {
+        self.clock_at = self.steps + STEPS_BETWEEN_CLOCKS;
+        let took = self.start.elapsed().saturating_sub(self.functions.waited());
+        let max = self.functions.time_max();
+        if took > max {
+            return self.fail(format_args!("exceeded maximum execution time ({max:?})"));
         }
         Ok(())
     }
@@ -178,18 +204,25 @@ impl<'t> Run<'t> {
     // === Nodes ===
 
     fn list(&mut self, dot: &Value, list: &'t [Node]) -> Result<(), Stop> {
-        list.iter().try_for_each(|node| self.node(dot, node))
+        grown(|| list.iter().try_for_each(|node| self.node(dot, node)))
     }
 
     fn node(&mut self, dot: &Value, node: &'t Node) -> Result<(), Stop> {
         self.step()?;
         match node {
             Node::Text(text) => self.write_text(text)?,
+            Node::Action(pipe) if pipe.decl.is_empty() => {
+                let called = self.html.as_ref().and_then(|tracker| {
+                    called_escaper(pipe, self.functions).filter(|called| tracker.covers(*called))
+                });
+                let value = match called {
+                    Some(_) => self.unescaped(dot, pipe)?,
+                    None => self.pipeline(dot, pipe)?,
+                };
+                self.write_value(pipe, &value, called)?;
+            }
             Node::Action(pipe) => {
-                let value = self.pipeline(dot, pipe)?;
-                if pipe.decl.is_empty() {
-                    self.write_value(pipe, &value)?;
-                }
+                self.pipeline(dot, pipe)?;
             }
             Node::If(branch) => self.branch(dot, branch, false)?,
             Node::With(branch) => self.branch(dot, branch, true)?,
@@ -251,12 +284,20 @@ impl<'t> Run<'t> {
                     }
                 }
             }
-            Value::Int(n) => {
+            Value::Int(n) | Value::Duration(n) | Value::Named(_, n) => {
                 if branch.pipe.decl.len() > 1 {
-                    self.fail(format_args!("can't use {n} to iterate over more than one variable"))?;
+                    self.fail(format_args!(
+                        "can't use {} to iterate over more than one variable",
+                        format::display(&value)
+                    ))?;
                 }
                 for i in 0..*n {
-                    if !once(self, Value::Int(i), Value::Int(i))? {
+                    let i = match &value {
+                        Value::Duration(_) => Value::Duration(i),
+                        Value::Named(integer, _) => Value::Named(integer, i),
+                        _ => Value::Int(i),
+                    };
+                    if !once(self, i.clone(), i)? {
                         break;
                     }
                 }
@@ -315,20 +356,20 @@ impl<'t> Run<'t> {
         self.check_size()
     }
 
-    fn write_value(&mut self, pipe: &'t Pipe, value: &Value) -> Result<(), Error> {
+    fn write_value(&mut self, pipe: &'t Pipe, value: &Value, called: Option<Called>) -> Result<(), Error> {
         self.at = Some(At::Pipe(pipe));
         match (&mut self.html, value) {
             (None, Value::Nil) => self.out.push_str("<no value>"),
             (None, value) => self.out.push_str(&format::display(value)),
-            (Some(_), Value::Nil) => {}
-            (Some(tracker), value) => tracker.write_value(&mut self.out, value),
+            (Some(tracker), value) => tracker.write_value(&mut self.out, value, called),
         }
         self.check_size()
     }
 
     fn check_size(&self) -> Result<(), Error> {
-        if self.out.len() > OUTPUT_MAX {
-            return self.fail(format_args!("exceeded maximum output ({OUTPUT_MAX} bytes)"));
+        let max = self.functions.output_max();
+        if self.out.len() > max {
+            return self.fail(format_args!("exceeded maximum output ({max} bytes)"));
         }
         Ok(())
     }
@@ -338,12 +379,7 @@ impl<'t> Run<'t> {
     fn pipeline(&mut self, dot: &Value, pipe: &'t Pipe) -> Result<Value, Error> {
         self.at = Some(At::Pipe(pipe));
         self.descend()?;
-        let mut value = None;
-        for (i, command) in pipe.commands.iter().enumerate() {
-            let is_last = i + 1 == pipe.commands.len();
-            value = Some(self.command(dot, command, value, is_last)?);
-        }
-        let value = value.unwrap_or(Value::Nil);
+        let value = grown(|| self.commands(dot, &pipe.commands))?.unwrap_or(Value::Nil);
         for name in &pipe.decl {
             if pipe.is_assign {
                 self.set_variable(name, value.clone())?;
@@ -353,6 +389,32 @@ impl<'t> Run<'t> {
         }
         self.depth -= 1;
         Ok(value)
+    }
+
+    fn commands(&mut self, dot: &Value, commands: &'t [Command]) -> Result<Option<Value>, Error> {
+        let mut value = None;
+        for command in commands {
+            value = Some(self.command(dot, command, value)?);
+        }
+        Ok(value)
+    }
+
+    /// The value that the escaper at the end of `pipe` would get.
+    fn unescaped(&mut self, dot: &Value, pipe: &'t Pipe) -> Result<Value, Error> {
+        self.at = Some(At::Pipe(pipe));
+        let Some((last, before)) = pipe.commands.split_last() else { return Ok(Value::Nil) };
+        if let Some(value) = self.commands(dot, before)? {
+            return Ok(value);
+        }
+        let mut values = Vec::new();
+        for arg in &last.args[1..] {
+            values.push(self.arg(dot, Param::Any, arg)?);
+        }
+        match values.as_slice() {
+            [] => Ok(Value::str("")),
+            [value @ (Value::Str(_) | Value::Safe(..))] => Ok(Value::str(value.as_str().unwrap_or_default())),
+            values => Ok(format::sprint(values).into()),
+        }
     }
 
     fn set_variable(&mut self, name: &str, value: Value) -> Result<(), Error> {
@@ -372,30 +434,22 @@ impl<'t> Run<'t> {
         }
     }
 
-    fn command(
-        &mut self,
-        dot: &Value,
-        command: &'t Command,
-        last: Option<Value>,
-        is_last: bool,
-    ) -> Result<Value, Error> {
+    fn command(&mut self, dot: &Value, command: &'t Command, last: Option<Value>) -> Result<Value, Error> {
         self.step()?;
         let first = &command.args[0];
         let args = &command.args[1..];
         match &first.kind {
             ExprKind::Field(names) => {
                 self.at = Some(At::Expr(first));
-                self.fields(dot, dot.clone(), names, args, last)
+                self.fields(dot, first, dot.clone(), names, args, last)
             }
             ExprKind::Chain(base, names) => self.chain(dot, first, base, names, args, last),
-            // An HTML template escapes what it prints anyway, once.
-            ExprKind::Ident(name) if name == "html" && is_last && self.html.is_some() => {
-                let value = self.function(dot, first, name, At::Command(command), args, last)?;
-                Ok(Value::Safe(Trust::Html, value.as_str().unwrap_or_default().into()))
-            }
             ExprKind::Ident(name) => self.function(dot, first, name, At::Command(command), args, last),
             ExprKind::Pipe(pipe) => {
-                self.refuse_args(first, args, last.as_ref())?;
+                if !args.is_empty() || last.is_some() {
+                    self.at = Some(At::Command(command));
+                    return self.fail(format_args!("can't give argument to non-function {pipe}"));
+                }
                 self.pipeline(dot, pipe)
             }
             ExprKind::Variable(names) => self.variable_fields(dot, first, names, args, last),
@@ -416,11 +470,7 @@ impl<'t> Run<'t> {
             return Ok(());
         }
         self.at = Some(At::Expr(first));
-        let shown = match &first.kind {
-            ExprKind::Pipe(pipe) => pipe.to_string(),
-            _ => first.to_string(),
-        };
-        self.fail(format_args!("can't give argument to non-function {shown}"))
+        self.fail(format_args!("can't give argument to non-function {first}"))
     }
 
     /// A constant by its own type.
@@ -429,7 +479,9 @@ impl<'t> Run<'t> {
             ExprKind::Bool(value) => Ok(Value::Bool(*value)),
             ExprKind::Str { value, .. } => Ok(Value::Str(value.clone())),
             ExprKind::Number { int, float, text } => {
-                let is_hex = text.trim_start_matches(['+', '-']).starts_with("0x");
+                let is_hex = text.trim_start_matches(['+', '-']).starts_with(['0'])
+                    && text.contains(['x', 'X'])
+                    && !text.contains(['p', 'P']);
                 let looks_broken =
                     !is_hex && !text.starts_with('\'') && text.contains(['.', 'e', 'E', 'p', 'P']);
                 match (int, float) {
@@ -456,7 +508,7 @@ impl<'t> Run<'t> {
             self.refuse_args(expr, args, last.as_ref())?;
             return Ok(value);
         }
-        self.fields(dot, value, &names[1..], args, last)
+        self.fields(dot, expr, value, &names[1..], args, last)
     }
 
     fn chain(
@@ -470,81 +522,81 @@ impl<'t> Run<'t> {
     ) -> Result<Value, Error> {
         self.at = Some(At::Expr(expr));
         let value = self.arg(dot, Param::Any, base)?;
-        self.at = Some(At::Expr(expr));
-        self.fields(dot, value, names, args, last)
+        // As in Go, what is wrong with a field is said of what was evaluated last.
+        self.fields(dot, expr, value, names, args, last)
     }
 
     /// Walks `names` from `value`; the last may be a method with arguments.
     fn fields(
         &mut self,
         dot: &Value,
+        node: &'t Expr,
         mut value: Value,
         names: &'t [String],
         args: &'t [Expr],
         last: Option<Value>,
     ) -> Result<Value, Error> {
-        let at = self.at;
+        // Nothing has nothing in it: the data of a template that was called without.
+        if matches!(value, Value::Nil) {
+            return Ok(Value::Nil);
+        }
+        let mut was_any = false;
         for (i, name) in names.iter().enumerate() {
-            let mut values = Vec::new();
-            if i + 1 == names.len() && (!args.is_empty() || last.is_some()) {
-                self.refuse_field_args(&value, name)?;
-                for arg in args {
-                    values.push(self.arg(dot, Param::Any, arg)?);
+            self.step()?;
+            let of_any = std::mem::replace(&mut was_any, holds_anything(&value, name));
+            let (args, last) =
+                if i + 1 == names.len() { (args, last.clone()) } else { (Default::default(), None) };
+            value = match value.method(name) {
+                Some(signature) => {
+                    if let (Value::Time(_), Some(misfit)) = (&value, Time::misfit(name)) {
+                        return self.fail(misfit);
+                    }
+                    let values = self.arguments(dot, name, signature, args, last)?;
+                    self.at = Some(At::Expr(node));
+
+                    match value.call_method(name, &values) {
+                        Ok(value) => value,
+                        Err(message) => {
+                            self.at = Some(At::Expr(node));
+                            return self.fail(format_args!("error calling {name}: {message}"));
+                        }
+                    }
                 }
-                values.extend(last.clone());
-                self.at = at;
-            }
-            value = self.field(&value, name, &values, i == 0)?;
+                None => self.field(&value, name, !args.is_empty() || last.is_some(), of_any)?,
+            };
         }
         Ok(value)
     }
 
-    /// Refuses arguments of what is no method, before they are evaluated.
-    fn refuse_field_args(&self, value: &Value, name: &str) -> Result<(), Error> {
+    /// A field of a struct or a key of a map.
+    fn field(&self, value: &Value, name: &str, has_args: bool, of_any: bool) -> Result<Value, Error> {
         match value {
-            Value::Map(class, _) if (class.methods)(value, name, &[]).is_none() => {
-                self.fail(format_args!("{name} is not a method but has arguments"))
+            Value::Struct(..) if name == RENDERED => {
+                return self.fail(format_args!(
+                    "{name} is an unexported field of struct type {}",
+                    value.type_name()
+                ));
             }
-            Value::Struct(class, fields)
-                if (class.methods)(value, name, &[]).is_none()
-                    && fields.iter().any(|(field, _)| *field == name) =>
-            {
-                self.fail(format_args!("{name} has arguments but cannot be invoked as function"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn field(&mut self, value: &Value, name: &str, args: &[Value], is_first: bool) -> Result<Value, Error> {
-        self.step()?;
-        let called = match value {
-            Value::Time(time) => time.method(name, args),
-            Value::Duration(nanos) => duration_method(*nanos, name, args),
-            Value::List(class, _) | Value::Map(class, _) | Value::Struct(class, _) => {
-                (class.methods)(value, name, args)
-            }
-            _ => None,
-        };
-        match called {
-            Some(Ok(value)) => return Ok(value),
-            Some(Err(message)) => return self.fail(format_args!("error calling {name}: {message}")),
-            None => {}
-        }
-        match value {
             Value::Struct(_, fields) => {
                 if let Some((_, field)) = fields.iter().find(|(field, _)| *field == name) {
+                    if has_args {
+                        return self
+                            .fail(format_args!("{name} has arguments but cannot be invoked as function"));
+                    }
                     return Ok(field.clone());
                 }
+            }
+            Value::Map(..) if has_args => {
+                return self.fail(format_args!("{name} is not a method but has arguments"));
             }
             Value::Map(class, map) => {
                 return Ok(map.get(name).cloned().unwrap_or_else(|| class.missing()));
             }
-            // The data of a template called without argument.
-            Value::Nil if is_first => return Ok(Value::Nil),
             Value::Nil => return self.fail(format_args!("nil pointer evaluating interface {{}}.{name}")),
             _ => {}
         }
-        self.fail(format_args!("can't evaluate field {name} in type {}", value.type_name()))
+        let class = if of_any { Param::Any.type_name() } else { value.type_name() };
+        self.fail(format_args!("can't evaluate field {name} in type {class}"))
     }
 
     // === Functions ===
@@ -563,23 +615,62 @@ impl<'t> Run<'t> {
         let Some(signature) = own.or_else(|| builtin::signature(name)) else {
             return self.fail(format_args!("{} is not a defined function", go_quote(name.as_bytes())));
         };
-        let count = args.len() + usize::from(last.is_some());
+        if own.is_none() && matches!(name, "and" | "or") {
+            self.check_count(name, signature, args.len() + usize::from(last.is_some()))?;
+            return self.short_circuit(dot, name == "or", args, last);
+        }
+        let values = self.arguments(dot, name, signature, args, last)?;
+        if own.is_none() && name == "call" {
+            self.at = Some(whole);
+            return match (&values[0], args.first()) {
+                (Value::Nil, _) | (_, None) => self.fail("error calling call: call of nil"),
+                (value, Some(shown)) => self.fail(format_args!(
+                    "error calling call: non-function {shown} of type {}",
+                    value.type_name()
+                )),
+            };
+        }
+        let result = match own {
+            Some(_) => self.functions.call(name, &values),
+            None => builtin::call(name, &values),
+        };
+        match result {
+            Ok(value) => {
+                self.charge(&value)?;
+                self.check_clock()?;
+                Ok(value)
+            }
+            Err(message) => {
+                self.at = Some(whole);
+                self.fail(format_args!("error calling {name}: {message}"))
+            }
+        }
+    }
+
+    fn check_count(&self, name: &str, signature: Signature, count: usize) -> Result<(), Error> {
         let fixed = signature.params.len();
         match signature.variadic {
             Some(_) if count < fixed => {
-                let given = args.len();
-                return self.fail(format_args!(
-                    "wrong number of args for {name}: want at least {fixed} got {given}"
-                ));
+                self.fail(format_args!("wrong number of args for {name}: want at least {fixed} got {count}"))
             }
             None if count != fixed => {
-                return self.fail(format_args!("wrong number of args for {name}: want {fixed} got {count}"));
+                self.fail(format_args!("wrong number of args for {name}: want {fixed} got {count}"))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        if own.is_none() && matches!(name, "and" | "or") {
-            return self.short_circuit(dot, name == "or", args, last);
-        }
+    }
+
+    /// The arguments of a function or method, as its parameters want them.
+    fn arguments(
+        &mut self,
+        dot: &Value,
+        name: &str,
+        signature: Signature,
+        args: &'t [Expr],
+        last: Option<Value>,
+    ) -> Result<Vec<Value>, Error> {
+        let count = args.len() + usize::from(last.is_some());
+        self.check_count(name, signature, count)?;
         let mut values = Vec::with_capacity(count);
         for (i, arg) in args.iter().enumerate() {
             values.push(self.arg(dot, signature.param(i), arg)?);
@@ -587,18 +678,7 @@ impl<'t> Run<'t> {
         if let Some(last) = last {
             values.push(self.checked(last, signature.param(count - 1))?);
         }
-        let result = match own {
-            Some(_) => self.functions.call(name, &values),
-            None => builtin::call(name, &values),
-        };
-        self.at = Some(whole);
-        match result {
-            Ok(value) => {
-                self.charge(&value)?;
-                Ok(value)
-            }
-            Err(message) => self.fail(format_args!("error calling {name}: {message}")),
-        }
+        Ok(values)
     }
 
     /// `and` and `or` return the operand that decides and evaluate no further.
@@ -626,9 +706,22 @@ impl<'t> Run<'t> {
             ExprKind::Dot => dot.clone(),
             ExprKind::Nil if param.takes_nil() => return Ok(Value::Nil),
             ExprKind::Nil => return self.fail(format_args!("cannot assign nil to {}", param.type_name())),
-            ExprKind::Field(names) => self.fields(dot, dot.clone(), names, &[], None)?,
-            ExprKind::Variable(names) => self.variable_fields(dot, expr, names, &[], None)?,
-            ExprKind::Chain(base, names) => self.chain(dot, expr, base, names, &[], None)?,
+            ExprKind::Field(_) | ExprKind::Variable(_) | ExprKind::Chain(..) => {
+                let value = match &expr.kind {
+                    ExprKind::Field(names) => self.fields(dot, expr, dot.clone(), names, &[], None)?,
+                    ExprKind::Variable(names) => self.variable_fields(dot, expr, names, &[], None)?,
+                    ExprKind::Chain(base, names) => self.chain(dot, expr, base, names, &[], None)?,
+                    _ => Value::Nil,
+                };
+                // Nothing in a field of any type is no value of another type.
+                if matches!(value, Value::Nil) && param != Param::Any {
+                    return self.fail(format_args!(
+                        "wrong type for value; expected {}; got interface {{}}",
+                        param.type_name()
+                    ));
+                }
+                value
+            }
             ExprKind::Pipe(pipe) => self.pipeline(dot, pipe)?,
             ExprKind::Ident(name) => self.function(dot, expr, name, At::Expr(expr), &[], None)?,
             ExprKind::Bool(_) | ExprKind::Number { .. } | ExprKind::Str { .. } => {
@@ -637,8 +730,11 @@ impl<'t> Run<'t> {
                     (Param::Str, ExprKind::Str { value, .. }) => Ok(Value::Str(value.clone())),
                     (Param::Int, ExprKind::Number { int: Some(int), .. }) => Ok(Value::Int(*int)),
                     (Param::Float, ExprKind::Number { float: Some(float), .. }) => Ok(Value::Float(*float)),
+                    (Param::Duration, ExprKind::Number { int: Some(int), .. }) => Ok(Value::Duration(*int)),
                     (Param::Str, _) => self.fail(format_args!("expected string; found {expr}")),
-                    (Param::Int, _) => self.fail(format_args!("expected integer; found {expr}")),
+                    (Param::Int | Param::Duration, _) => {
+                        self.fail(format_args!("expected integer; found {expr}"))
+                    }
                     (Param::Float, _) => self.fail(format_args!("expected float; found {expr}")),
                     (param, _) => {
                         self.fail(format_args!("can't handle {expr} for arg of type {}", param.type_name()))
@@ -651,12 +747,20 @@ impl<'t> Run<'t> {
 
     /// Refuses a value of another type than the parameter's.
     fn checked(&self, value: Value, param: Param) -> Result<Value, Error> {
+        // What is passed by reference is followed where its type is wanted.
+        let value = match value {
+            Value::Ptr(inner) if param != Param::Any && inner.type_name() == param.type_name() => {
+                (*inner).clone()
+            }
+            value => value,
+        };
         let fits = match (param, &value) {
             (Param::Any, _)
-            | (Param::Str, Value::Str(_) | Value::Safe(..))
+            | (Param::Str, Value::Str(_))
             | (Param::Int, Value::Int(_))
             | (Param::Float, Value::Float(_))
-            | (Param::Time, Value::Time(_)) => true,
+            | (Param::Time, Value::Time(_))
+            | (Param::Duration, Value::Duration(_)) => true,
             (param, Value::Nil) if param.takes_nil() => true,
             (Param::Strings, Value::List(class, _)) => class.holds_strings,
             (Param::Class(name), value) => value.type_name() == name,
@@ -678,4 +782,24 @@ impl Signature {
     fn param(&self, i: usize) -> Param {
         self.params.get(i).copied().or(self.variadic).unwrap_or(Param::Any)
     }
+}
+
+/// Whether Go knows no type of the field: then messages do not name one either.
+fn holds_anything(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Map(class, _) => *class == &value::ANY_MAP,
+        Value::Struct(class, _) => name == "Value" && class.name != "template.Pair",
+        _ => false,
+    }
+}
+
+/// The escaper that ends `pipe` when it is one of Go's own.
+fn called_escaper(pipe: &Pipe, functions: &dyn Functions) -> Option<Called> {
+    let ExprKind::Ident(name) = &pipe.commands.last()?.args.first()?.kind else { return None };
+    let called = match name.as_str() {
+        "html" => Called::Html,
+        "urlquery" => Called::UrlQuery,
+        _ => return None,
+    };
+    functions.signature(name).is_none().then_some(called)
 }

@@ -3,6 +3,7 @@
 //! Compat: prometheus/common `helpers/templates`.
 
 use super::format::float;
+use super::parse::{hex_float, without_underscores};
 use super::value::Value;
 
 /// The number in a value, as the humanize family accepts it: numbers, durations (in seconds), text.
@@ -13,6 +14,7 @@ pub fn to_float(value: &Value) -> Result<f64, String> {
     match value {
         Value::Float(v) => Ok(*v),
         Value::Int(v) => Ok(*v as f64),
+        Value::Named(integer, v) if integer.name == "int64" => Ok(*v as f64),
         Value::Duration(nanos) => Ok(*nanos as f64 / 1e9),
         Value::Str(text) => parse_float(text),
         other => Err(format!("can't convert {} to float", other.type_name())),
@@ -22,20 +24,25 @@ pub fn to_float(value: &Value) -> Result<f64, String> {
 fn parse_float(text: &str) -> Result<f64, String> {
     let lower = text.to_ascii_lowercase();
     let unsigned = lower.strip_prefix(['+', '-']).unwrap_or(&lower);
-    let parsed = match unsigned {
-        "inf" | "infinity" => Some(f64::INFINITY),
-        "nan" if unsigned.len() == lower.len() => Some(f64::NAN),
-        digits if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') => digits.parse().ok(),
-        _ => None,
-    };
-    match parsed {
-        Some(v) if lower.starts_with('-') => Ok(-v),
-        Some(v) => Ok(v),
-        None => {
-            let text = model::quote::go_quote(text.as_bytes());
-            Err(format!("strconv.ParseFloat: parsing {text}: invalid syntax"))
+    let quoted = || model::quote::go_quote(text.as_bytes());
+    let digits = || {
+        let plain = without_underscores(unsigned)?;
+        match plain.strip_prefix("0x") {
+            Some(hex) => hex_float(hex),
+            None if plain.starts_with(|c: char| c.is_ascii_digit() || c == '.') => plain.parse().ok(),
+            None => None,
         }
-    }
+    };
+    let v = match unsigned {
+        "inf" | "infinity" => f64::INFINITY,
+        "nan" if unsigned.len() == lower.len() => f64::NAN,
+        _ => match digits() {
+            Some(v) if f64::is_finite(v) => v,
+            Some(_) => return Err(format!("strconv.ParseFloat: parsing {}: value out of range", quoted())),
+            None => return Err(format!("strconv.ParseFloat: parsing {}: invalid syntax", quoted())),
+        },
+    };
+    Ok(if lower.starts_with('-') { -v } else { v })
 }
 
 /// Four significant digits.

@@ -98,7 +98,7 @@ fn is_word(c: char) -> bool {
 /// Go's `%#U`: the code point, and the character itself when it can be printed.
 fn code_point(c: char) -> String {
     let number = format!("U+{:04X}", c as u32);
-    if c == ' ' || (!c.is_whitespace() && !c.is_control()) { format!("{number} '{c}'") } else { number }
+    if super::format::is_printed(c) { format!("{number} '{c}'") } else { number }
 }
 
 impl<'t> Lexer<'t> {
@@ -294,42 +294,52 @@ impl<'t> Lexer<'t> {
 
     fn number(&mut self) -> Result<(), String> {
         let rest = self.rest();
-        let signed = rest.strip_prefix(['+', '-']).unwrap_or(rest);
-        let (digits, body) = match signed.as_bytes() {
-            [b'0', b'x' | b'X', ..] => ("0123456789abcdefABCDEF_", &signed[2..]),
-            [b'0', b'o' | b'O', ..] => ("01234567_", &signed[2..]),
-            [b'0', b'b' | b'B', ..] => ("01_", &signed[2..]),
-            _ => ("0123456789_", signed),
-        };
-        let accept = |text: &mut &str, set: &str| {
-            let end = text.find(|c| !set.contains(c)).unwrap_or(text.len());
-            *text = &text[end..];
-        };
-        let mut tail = body;
-        accept(&mut tail, digits);
-        if let Some(fraction) = tail.strip_prefix('.') {
-            tail = fraction;
-            accept(&mut tail, digits);
-        }
-        let exponent: &[char] = match digits.len() {
-            11 => &['e', 'E'],
-            23 => &['p', 'P'],
-            _ => &[],
-        };
-        if let Some(after) = tail.strip_prefix(exponent) {
-            tail = after.strip_prefix(['+', '-']).unwrap_or(after);
-            accept(&mut tail, "0123456789_");
-        }
-        let len = rest.len() - tail.len();
-        match tail.chars().next() {
-            Some(c) if is_word(c) => {
-                let bad = &rest[..len + c.len_utf8()];
-                Err(format!("bad number syntax: {}", model::quote::go_quote(bad.as_bytes())))
+        let len = number_len(rest);
+        let tail = &rest[len..];
+        let bad_len = match tail.chars().next() {
+            Some(c) if is_word(c) => len + c.len_utf8(),
+            // A complex number is written so; there are none here.
+            Some('+' | '-') => {
+                let second = number_len(tail);
+                let next = tail[second..].chars().next().filter(|c| is_word(*c));
+                len + second + next.map_or(0, char::len_utf8)
             }
             _ => {
                 self.push(Kind::Number, len);
-                Ok(())
+                return Ok(());
             }
-        }
+        };
+        Err(format!("bad number syntax: {}", model::quote::go_quote(&rest.as_bytes()[..bad_len])))
     }
+}
+
+/// The length of what may be a number at the beginning of `rest`.
+fn number_len(rest: &str) -> usize {
+    let signed = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+    let (digits, body) = match signed.as_bytes() {
+        [b'0', b'x' | b'X', ..] => ("0123456789abcdefABCDEF_", &signed[2..]),
+        [b'0', b'o' | b'O', ..] => ("01234567_", &signed[2..]),
+        [b'0', b'b' | b'B', ..] => ("01_", &signed[2..]),
+        _ => ("0123456789_", signed),
+    };
+    let accept = |text: &mut &str, set: &str| {
+        let end = text.find(|c| !set.contains(c)).unwrap_or(text.len());
+        *text = &text[end..];
+    };
+    let mut tail = body;
+    accept(&mut tail, digits);
+    if let Some(fraction) = tail.strip_prefix('.') {
+        tail = fraction;
+        accept(&mut tail, digits);
+    }
+    let exponent: &[char] = match digits.len() {
+        11 => &['e', 'E'],
+        23 => &['p', 'P'],
+        _ => &[],
+    };
+    if let Some(after) = tail.strip_prefix(exponent) {
+        tail = after.strip_prefix(['+', '-']).unwrap_or(after);
+        accept(&mut tail, "0123456789_");
+    }
+    rest.len() - tail.len()
 }

@@ -9,33 +9,66 @@
 
 pub mod alert;
 mod builtin;
+pub mod console;
+mod escape;
 mod exec;
 mod format;
 mod html;
 pub mod humanize;
+mod json;
 mod lex;
 pub mod notification;
 mod parse;
+mod parse_time;
 pub mod time;
 pub mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use builtin::query_escape;
 use parse::Tree;
 pub use time::Time;
 pub use value::{Class, Trust, Value};
 
-/// What one execution may print, in bytes.
-pub const OUTPUT_MAX: usize = 4 << 20;
+/// What one execution may print, in bytes, unless its functions say otherwise.
+pub const OUTPUT_MAX: usize = 1 << 20;
 /// What one execution may do: nodes, commands and fields evaluated.
 pub const STEPS_MAX: usize = 5_000_000;
+/// How long one execution may take, without the queries it waits for.
+pub const TIME_MAX: Duration = Duration::from_secs(1);
+/// Templates, control structures and parentheses that may be open at once, in text and when executed.
+pub const DEPTH_MAX: usize = 1000;
 
 /// Why a template did not parse or execute; the text is Go's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(pub(crate) String);
+#[error("{text}")]
+pub struct Error {
+    text: String,
+    /// Line and column, counted from 1, and what is wrong there.
+    place: Option<(usize, usize, String)>,
+}
+
+impl Error {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), place: None }
+    }
+
+    /// The message as `context` wants it, for the same place.
+    #[must_use]
+    fn within(self, context: &str) -> Self {
+        Self { text: format!("{context}: {}", self.text), place: self.place }
+    }
+
+    /// The message for somebody who looks for `path`: `<path>:<line>:<column>: <reason>`.
+    pub fn in_file(&self, path: &str) -> String {
+        match &self.place {
+            Some((line, column, reason)) => format!("{path}:{line}:{column}: {reason}"),
+            None => format!("{path}: {}", self.text),
+        }
+    }
+}
 
 /// How values are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +88,21 @@ pub trait Functions {
     /// # Errors
     /// What went wrong; becomes `error calling <name>: <message>`.
     fn call(&self, name: &str, args: &[Value]) -> Result<Value, String>;
+
+    /// How long calls have waited for something else than the template.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// How long one execution may take, waits aside.
+    fn time_max(&self) -> Duration {
+        TIME_MAX
+    }
+
+    /// What one execution may print, in bytes.
+    fn output_max(&self) -> usize {
+        OUTPUT_MAX
+    }
 }
 
 /// What a function takes.
@@ -83,6 +131,7 @@ pub enum Param {
     Int,
     Float,
     Time,
+    Duration,
     /// A list of strings, whatever its class.
     Strings,
     /// Go's name of another type.
@@ -97,6 +146,7 @@ impl Param {
             Self::Int => "int",
             Self::Float => "float64",
             Self::Time => "time.Time",
+            Self::Duration => "time.Duration",
             Self::Strings => "[]string",
             Self::Class(name) => name,
         }

@@ -2,7 +2,8 @@
 //!
 //! Compat: alertmanager `template` (0.34).
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64_url::{decode as base64_decode, encode as base64_encode};
@@ -11,9 +12,9 @@ use jiff::tz::TimeZone;
 
 use super::alert::text_function;
 use super::humanize::{humanize_duration, to_float};
-use super::time::{RFC3339_NANO, Time};
-use super::value::{ANY_MAP, Class, Trust, Value, no_methods};
-use super::{Functions, Param, Signature};
+use super::time::Time;
+use super::value::{ANY_MAP, ANYTHINGS, Class, Trust, Value};
+use super::{Error, Functions, Mode, Param, Set, Signature, json};
 
 /// One alert of a message.
 #[derive(Clone, Debug)]
@@ -45,8 +46,9 @@ pub struct Data {
     pub group_labels: BTreeMap<String, String>,
     pub common_labels: BTreeMap<String, String>,
     pub common_annotations: BTreeMap<String, String>,
-    /// The labels of the route, already rendered.
+    /// Labels of the route: templates, unless they have been rendered.
     pub route_labels: BTreeMap<String, String>,
+    pub route_labels_rendered: bool,
     pub external_url: String,
 }
 
@@ -76,6 +78,7 @@ impl Data {
             common_labels,
             common_annotations,
             route_labels,
+            route_labels_rendered: false,
             external_url,
         }
     }
@@ -98,6 +101,7 @@ impl Data {
                 ("CommonAnnotations", Value::map_of(&KV, &self.common_annotations)),
                 ("RouteLabels", Value::map_of(&KV, &self.route_labels)),
                 ("ExternalURL", self.external_url.as_str().into()),
+                (RENDERED, self.route_labels_rendered.into()),
             ]),
         )
     }
@@ -134,29 +138,46 @@ pub fn quote_meta(text: &str) -> String {
 
 // === Classes ===
 
+/// A field that upstream's templates print but cannot name.
+pub(super) const RENDERED: &str = "routeLabelsRendered";
+
 static DATA: Class = Class::plain("*template.Data", false);
 static ALERT: Class = Class::plain("template.Alert", false);
-static ALERTS: Class =
-    Class { name: "template.Alerts", holds_strings: false, methods: alerts_methods, string: None };
+static ALERTS: Class = Class {
+    methods: |name| matches!(name, "Firing" | "Resolved").then(|| Signature::fixed(&[])),
+    call: alerts_call,
+    ..Class::plain("template.Alerts", false)
+};
 static ALERT_LIST: Class = Class::plain("[]template.Alert", false);
-static KV: Class =
-    Class { name: "template.KV", holds_strings: true, methods: kv_methods, string: Some(print_kv) };
-static PAIR: Class =
-    Class { name: "template.Pair", holds_strings: true, methods: no_methods, string: Some(print_pair) };
-static PAIRS: Class =
-    Class { name: "template.Pairs", holds_strings: false, methods: pairs_methods, string: Some(print_pairs) };
-static STRINGS: Class =
-    Class { name: "template.Strings", holds_strings: true, methods: strings_methods, string: None };
+static KV: Class = Class {
+    methods: |name| match name {
+        "SortedPairs" | "Names" | "Values" | "String" => Some(Signature::fixed(&[])),
+        "Remove" => Some(Signature::fixed(&[Param::Strings])),
+        _ => None,
+    },
+    call: kv_call,
+    string: Some(print_kv),
+    ..Class::plain("template.KV", true)
+};
+static PAIR: Class = Class::plain("template.Pair", true);
+static PAIRS: Class = Class {
+    methods: |name| matches!(name, "Names" | "Values" | "String").then(|| Signature::fixed(&[])),
+    call: pairs_call,
+    string: Some(print_pairs),
+    ..Class::plain("template.Pairs", false)
+};
+static STRINGS: Class = Class {
+    methods: |name| (name == "Join").then(|| Signature::fixed(&[Param::Str])),
+    call: |this, _, args| Ok(join(this, args.first().and_then(Value::as_str).unwrap_or_default()).into()),
+    ..Class::plain("template.Strings", true)
+};
 
-fn alerts_methods(this: &Value, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
-    let wanted = match (name, args) {
-        ("Firing", []) => "firing",
-        ("Resolved", []) => "resolved",
-        _ => return None,
-    };
+#[expect(clippy::unnecessary_wraps, reason = "methods of other classes fail")]
+fn alerts_call(this: &Value, name: &str, _: &[Value]) -> Result<Value, String> {
+    let wanted = if name == "Firing" { "firing" } else { "resolved" };
     let has_status = |alert: &&Value| alert.field("Status").and_then(Value::as_str) == Some(wanted);
-    let alerts = this.as_list()?.iter().filter(has_status).cloned().collect();
-    Some(Ok(Value::List(&ALERT_LIST, alerts)))
+    let alerts = this.as_list().unwrap_or_default().iter().filter(has_status).cloned().collect();
+    Ok(Value::List(&ALERT_LIST, alerts))
 }
 
 fn entries(kv: &Value) -> Vec<(&str, &str)> {
@@ -171,48 +192,40 @@ fn strings<'a>(items: impl Iterator<Item = &'a str>) -> Value {
     Value::List(&STRINGS, items.map(Value::from).collect())
 }
 
-fn kv_methods(this: &Value, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
+#[expect(clippy::unnecessary_wraps, reason = "methods of other classes fail")]
+fn kv_call(this: &Value, name: &str, args: &[Value]) -> Result<Value, String> {
     let pairs = entries(this);
-    match (name, args) {
-        ("SortedPairs", []) => {
+    Ok(match (name, args) {
+        ("SortedPairs", _) => {
             let pairs = pairs.into_iter().map(|(name, value)| {
                 Value::Struct(&PAIR, Arc::new([("Name", name.into()), ("Value", value.into())]))
             });
-            Some(Ok(Value::List(&PAIRS, pairs.collect())))
+            Value::List(&PAIRS, pairs.collect())
         }
-        ("Names", []) => Some(Ok(strings(pairs.into_iter().map(|(name, _)| name)))),
-        ("Values", []) => Some(Ok(strings(pairs.into_iter().map(|(_, value)| value)))),
-        ("Remove", [Value::List(_, drop)]) => {
-            let is_dropped = |name: &str| drop.iter().any(|item| item.as_str() == Some(name));
-            let kept = pairs.into_iter().filter(|(name, _)| !is_dropped(name));
+        ("Names", _) => strings(pairs.into_iter().map(|(name, _)| name)),
+        ("Values", _) => strings(pairs.into_iter().map(|(_, value)| value)),
+        ("Remove", [drop]) => {
+            let drop: BTreeSet<_> =
+                drop.as_list().unwrap_or_default().iter().filter_map(Value::as_str).collect();
+            let kept = pairs.into_iter().filter(|(name, _)| !drop.contains(name));
             let map = kept.map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
-            Some(Ok(Value::Map(&KV, Arc::new(map))))
+            Value::Map(&KV, Arc::new(map))
         }
-        ("Remove", _) => Some(Err("Remove takes a list of names".to_owned())),
-        ("String", []) => Some(Ok(print_kv(this).into())),
-        _ => None,
-    }
+        _ => print_kv(this).into(),
+    })
 }
 
-fn pairs_methods(this: &Value, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
+#[expect(clippy::unnecessary_wraps, reason = "methods of other classes fail")]
+fn pairs_call(this: &Value, name: &str, _: &[Value]) -> Result<Value, String> {
     let of = |field: &str| {
         let items = this.as_list().unwrap_or_default().iter();
         strings(items.filter_map(|pair| pair.field(field).and_then(Value::as_str)))
     };
-    match (name, args) {
-        ("Names", []) => Some(Ok(of("Name"))),
-        ("Values", []) => Some(Ok(of("Value"))),
-        ("String", []) => Some(Ok(print_pairs(this).into())),
-        _ => None,
-    }
-}
-
-fn strings_methods(this: &Value, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
-    match (name, args) {
-        ("Join", [separator]) => Some(Ok(join(this, separator.as_str().unwrap_or_default()).into())),
-        ("Join", _) => Some(Err("Join takes a separator".to_owned())),
-        _ => None,
-    }
+    Ok(match name {
+        "Names" => of("Name"),
+        "Values" => of("Value"),
+        _ => print_pairs(this).into(),
+    })
 }
 
 fn join(list: &Value, separator: &str) -> String {
@@ -234,6 +247,87 @@ fn print_pairs(this: &Value) -> String {
     this.as_list().unwrap_or_default().iter().map(print_pair).collect::<Vec<_>>().join(", ")
 }
 
+// === Execution ===
+
+/// Expands the fragment `text`, which may call any template of `set`.
+///
+/// # Errors
+/// It does not parse or does not execute.
+pub fn expand(set: &Set, text: &str, data: &Data, mode: Mode, now: Timestamp) -> Result<String, Error> {
+    if !text.contains("{{") {
+        return Ok(text.to_owned());
+    }
+    let root = data.to_value();
+    let base = NotificationFunctions { now };
+    let functions = WithRouteLabels { base, set, data, root: &root, mode, state: RefCell::default() };
+    functions.expand(text)
+}
+
+/// The functions of one message, where route labels are rendered when a template asks for them.
+struct WithRouteLabels<'d> {
+    base: NotificationFunctions,
+    set: &'d Set,
+    data: &'d Data,
+    root: &'d Value,
+    mode: Mode,
+    state: RefCell<Rendered>,
+}
+
+/// Route labels that are known, and those that are being rendered, outermost first.
+#[derive(Default)]
+struct Rendered {
+    done: BTreeMap<String, String>,
+    open: Vec<String>,
+}
+
+impl WithRouteLabels<'_> {
+    fn expand(&self, text: &str) -> Result<String, Error> {
+        let mut set = self.set.clone();
+        set.parse("", text, self)?;
+        set.execute("", self.root, self, self.mode)
+    }
+
+    fn route_label(&self, name: &str) -> Result<String, String> {
+        let Some(text) = self.data.route_labels.get(name) else { return Ok(String::new()) };
+        if self.data.route_labels_rendered {
+            return Ok(text.clone());
+        }
+        {
+            let mut state = self.state.borrow_mut();
+            if let Some(done) = state.done.get(name) {
+                return Ok(done.clone());
+            }
+            if state.open.iter().any(|open| open == name) {
+                return Err(format!("route label cycle detected: {} -> {name}", state.open.join(" -> ")));
+            }
+            state.open.push(name.to_owned());
+        }
+        let rendered = self.expand(text);
+        let mut state = self.state.borrow_mut();
+        state.open.pop();
+        let rendered = rendered.map_err(|e| e.to_string())?;
+        state.done.insert(name.to_owned(), rendered.clone());
+        Ok(rendered)
+    }
+}
+
+impl Functions for WithRouteLabels<'_> {
+    fn signature(&self, name: &str) -> Option<Signature> {
+        self.base.signature(name)
+    }
+
+    fn output_max(&self) -> usize {
+        self.base.output_max()
+    }
+
+    fn call(&self, name: &str, args: &[Value]) -> Result<Value, String> {
+        match (name, args) {
+            ("routeLabels", [label]) => self.route_label(label.as_str().unwrap_or_default()).map(Value::from),
+            _ => self.base.call(name, args),
+        }
+    }
+}
+
 // === Functions ===
 
 /// The functions of notifications.
@@ -242,7 +336,14 @@ pub struct NotificationFunctions {
     pub now: Timestamp,
 }
 
+/// A message of thousands of alerts must get through.
+const OUTPUT_MAX: usize = 16 << 20;
+
 impl Functions for NotificationFunctions {
+    fn output_max(&self) -> usize {
+        OUTPUT_MAX
+    }
+
     fn signature(&self, name: &str) -> Option<Signature> {
         const ANY: Param = Param::Any;
         const STR: Param = Param::Str;
@@ -258,7 +359,7 @@ impl Functions for NotificationFunctions {
             "now" => Signature::fixed(&[]),
             "humanizeDuration" | "toJson" => Signature::fixed(&[ANY]),
             "list" | "dict" => Signature::variadic(&[], ANY),
-            "append" => Signature::variadic(&[ANY], ANY),
+            "append" => Signature::variadic(&[Param::Class("[]interface {}")], ANY),
             _ => return None,
         })
     }
@@ -266,7 +367,7 @@ impl Functions for NotificationFunctions {
     fn call(&self, name: &str, args: &[Value]) -> Result<Value, String> {
         let text = |i: usize| args.get(i).and_then(Value::as_str).unwrap_or_default();
         match (name, args) {
-            ("title", _) => Ok(title(text(0)).into()),
+            ("title", _) => Ok(title(text(0), true).into()),
             ("trimSpace", _) => Ok(text(0).trim().into()),
             ("safeHtml", _) => Ok(Value::Safe(Trust::Html, text(0).into())),
             ("safeUrl", _) => Ok(Value::Safe(Trust::Url, text(0).into())),
@@ -278,27 +379,30 @@ impl Functions for NotificationFunctions {
                 let zone = match text(0) {
                     "" | "UTC" => TimeZone::UTC,
                     "Local" => TimeZone::system(),
+                    zone if zone.contains("..") || zone.starts_with(['/', '\\']) => {
+                        return Err("time: invalid location name".to_owned());
+                    }
                     zone => TimeZone::get(zone).map_err(|_| format!("unknown time zone {zone}"))?,
                 };
                 Ok(Value::Time(time.in_zone(zone)))
             }
             ("since", [Value::Time(time)]) => Ok(Value::Duration(Time::utc(self.now).since(time))),
             ("now", _) => Ok(Value::Time(Time::utc(self.now))),
-            ("toDate", _) => Ok(Value::Time(parse_date(text(0), text(1)).unwrap_or_else(Time::zero))),
-            ("mustToDate", _) => parse_date(text(0), text(1)).map(Value::Time).ok_or_else(|| {
-                let quote = |text: &str| model::quote::go_quote(text.as_bytes());
-                format!("parsing time {} as {}", quote(text(1)), quote(text(0)))
-            }),
+            ("toDate", _) => {
+                Ok(Value::Time(super::parse_time::parse(text(0), text(1)).unwrap_or_else(|_| Time::zero())))
+            }
+            ("mustToDate", _) => super::parse_time::parse(text(0), text(1)).map(Value::Time),
             ("humanizeDuration", [value]) => Ok(humanize_duration(to_float(value)?).into()),
-            ("toJson", [value]) => Ok(go_json(value).into()),
+            ("toJson", [value]) => json::encode(value).map(Value::from),
             ("base64encode", _) => Ok(base64_encode(text(0).as_bytes()).into()),
             ("base64decode", _) => base64_decode(text(0)).map(Value::from),
             ("list", args) => Ok(Value::list(args.iter().cloned())),
-            ("append", [Value::List(class, items), more @ ..]) => {
-                Ok(Value::List(class, items.iter().chain(more).cloned().collect()))
+            ("append", [list, more @ ..]) => {
+                let items = list.as_list().unwrap_or_default();
+                Ok(Value::List(&ANYTHINGS, items.iter().chain(more).cloned().collect()))
             }
-            ("append", [other, ..]) => Err(format!("cannot append to {}", other.type_name())),
             ("dict", args) => dict(args),
+            // Labels of routes belong to a message, see `expand`.
             ("routeLabels", _) => Ok(Value::str("")),
             _ => text_function(name, args),
         }
@@ -317,25 +421,10 @@ fn dict(args: &[Value]) -> Result<Value, String> {
     Ok(Value::Map(&ANY_MAP, Arc::new(map)))
 }
 
-/// JSON as Go's encoder writes it: characters that mean something in HTML as escapes.
-fn go_json(value: &Value) -> String {
-    let json = value.to_json().to_string();
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            '<' => out.push_str("\\u003c"),
-            '>' => out.push_str("\\u003e"),
-            '&' => out.push_str("\\u0026"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 /// Every word's first letter in upper case, the others in lower case. Compat: `golang.org/x/text/cases`, `Title`.
-fn title(text: &str) -> String {
+///
+/// `lowers` says what becomes of the others: rules leave them as they are.
+pub(super) fn title(text: &str, lowers: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_word = false;
     let mut chars = text.chars().peekable();
@@ -345,10 +434,14 @@ fn title(text: &str) -> String {
             continue;
         }
         if c.is_alphabetic() {
-            if in_word {
-                out.extend(c.to_lowercase());
-            } else {
-                out.extend(c.to_uppercase());
+            match (in_word, lowers) {
+                (true, false) => out.push(c),
+                // The sigma that ends a word has a form of its own.
+                (true, true) if c == 'Σ' && !chars.peek().is_some_and(|c| c.is_alphabetic()) => {
+                    out.push('ς');
+                }
+                (true, true) => out.push(super::alert::to_lower(c)),
+                (false, _) => push_title(&mut out, c),
             }
             in_word = true;
             continue;
@@ -359,6 +452,27 @@ fn title(text: &str) -> String {
         in_word = c == '_' || (in_word && joins && chars.peek().is_some_and(|c| c.is_alphabetic()));
     }
     out
+}
+
+/// The form of `c` that begins a word.
+fn push_title(out: &mut String, c: char) {
+    match c {
+        'Ǆ'..='ǆ' => out.push('ǅ'),
+        'Ǉ'..='ǉ' => out.push('ǈ'),
+        'Ǌ'..='ǌ' => out.push('ǋ'),
+        'Ǳ'..='ǳ' => out.push('ǲ'),
+        c => {
+            // Of a ligature only the first letter is large.
+            let mut upper = c.to_uppercase();
+            let first = upper.next().unwrap_or(c);
+            out.push(first);
+            if first.is_uppercase() {
+                out.extend(upper.flat_map(char::to_lowercase));
+            } else {
+                out.extend(upper);
+            }
+        }
+    }
 }
 
 fn query_unescape(text: &str) -> Result<String, String> {
@@ -385,25 +499,6 @@ fn query_unescape(text: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// Reads a date by the layouts that are written most: RFC 3339, date, date and time.
-fn parse_date(layout: &str, text: &str) -> Option<Time> {
-    if layout == RFC3339_NANO || layout == "2006-01-02T15:04:05Z07:00" {
-        return text.parse().ok().map(Time::utc);
-    }
-    let format = layout
-        .replace("2006", "%Y")
-        .replace("01", "%m")
-        .replace("02", "%d")
-        .replace("15", "%H")
-        .replace("04", "%M")
-        .replace("05", "%S");
-    let civil = jiff::fmt::strtime::parse(&format, text).ok()?;
-    let date = civil.to_date().ok()?;
-    let time = civil.to_time().unwrap_or_default();
-    let at = date.to_datetime(time).to_zoned(TimeZone::UTC).ok()?.timestamp();
-    Some(Time::utc(at))
-}
-
 /// Base64 of the URL-safe alphabet.
 mod base64_url {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -423,21 +518,51 @@ mod base64_url {
     }
 
     pub(super) fn decode(text: &str) -> Result<String, String> {
+        let bytes = text.as_bytes();
+        let bad = |at: usize| Err(format!("illegal base64 data at input byte {at}"));
         let mut out = Vec::with_capacity(text.len() / 4 * 3);
-        let body = text.trim_end_matches('=');
-        let bad = |at: usize| format!("illegal base64 data at input byte {at}");
-        if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
-            return Err(bad(body.len()));
-        }
-        let (mut group, mut bits) = (0_u32, 0);
-        for (at, b) in body.bytes().enumerate() {
-            let index = ALPHABET.iter().position(|known| *known == b).ok_or_else(|| bad(at))?;
-            group = group << 6 | u32::try_from(index).unwrap_or(0);
-            bits += 6;
-            if bits >= 8 {
-                bits -= 8;
-                out.push(u8::try_from(group >> bits & 0xff).unwrap_or(0));
+        let (mut group, mut count, mut at) = (0_u32, 0, 0);
+        let blank = |mut at: usize| {
+            while matches!(bytes.get(at), Some(b'\n' | b'\r')) {
+                at += 1;
             }
+            at
+        };
+        while let Some(&b) = bytes.get(at) {
+            at += 1;
+            if let Some(index) = ALPHABET.iter().position(|known| *known == b) {
+                group = group << 6 | u32::try_from(index).unwrap_or(0);
+                count += 1;
+                if count == 4 {
+                    out.extend_from_slice(&group.to_be_bytes()[1..]);
+                    (group, count) = (0, 0);
+                }
+                continue;
+            }
+            match (b, count) {
+                (b'\n' | b'\r', _) => {}
+                (b'=', 2 | 3) => {
+                    if count == 2 {
+                        at = blank(at);
+                        match bytes.get(at) {
+                            None => return bad(bytes.len()),
+                            Some(b'=') => at += 1,
+                            Some(_) => return bad(at - 1),
+                        }
+                    }
+                    at = blank(at);
+                    if at < bytes.len() {
+                        return bad(at);
+                    }
+                    let group = (group << (6 * (4 - count))).to_be_bytes();
+                    out.extend_from_slice(&group[1..count]);
+                    count = 0;
+                }
+                _ => return bad(at - 1),
+            }
+        }
+        if count > 0 {
+            return bad(at - count);
         }
         Ok(String::from_utf8_lossy(&out).into_owned())
     }

@@ -7,11 +7,9 @@ use std::sync::Arc;
 
 use model::quote::go_quote;
 
+use super::exec::grown;
 use super::lex::{Kind, Token, lex};
-use super::{Error, Functions};
-
-/// Parentheses and control structures within one another.
-const NESTING_MAX: usize = 100;
+use super::{DEPTH_MAX, Error, Functions};
 
 /// One template of a [`Set`](super::Set).
 #[derive(Debug)]
@@ -102,6 +100,12 @@ pub(super) enum ExprKind {
 
 impl fmt::Display for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        grown(|| self.print(f))
+    }
+}
+
+impl Pipe {
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.decl.is_empty() {
             write!(f, "{} {} ", self.decl.join(", "), if self.is_assign { "=" } else { ":=" })?;
         }
@@ -166,6 +170,7 @@ pub(super) fn parse(name: &str, text: &str, functions: &dyn Functions) -> Result
         tokens: lex(text),
         next: 0,
         last_line: 1,
+        last_pos: 0,
         action_line: None,
         vars: vec!["$".to_owned()],
         range_depth: 0,
@@ -221,6 +226,7 @@ struct Parser<'t> {
     tokens: Vec<Token<'t>>,
     next: usize,
     last_line: usize,
+    last_pos: usize,
     action_line: Option<usize>,
     vars: Vec<String>,
     range_depth: usize,
@@ -235,6 +241,7 @@ impl<'t> Parser<'t> {
     fn peek(&mut self) -> Token<'t> {
         let token = self.tokens[self.next.min(self.tokens.len() - 1)].clone();
         self.last_line = token.line;
+        self.last_pos = token.pos;
         token
     }
 
@@ -266,7 +273,13 @@ impl<'t> Parser<'t> {
     }
 
     fn fail<T>(&self, message: impl fmt::Display) -> Result<T, Error> {
-        Err(Error(format!("template: {}:{}: {message}", self.parse_name, self.last_line)))
+        let reason = message.to_string();
+        let place = &self.source.as_bytes()[..self.last_pos.min(self.source.len())];
+        let column = place.len() - memchr::memrchr(b'\n', place).map_or(0, |newline| newline + 1);
+        Err(Error {
+            text: format!("template: {}:{}: {reason}", self.parse_name, self.last_line),
+            place: Some((self.last_line, column + 1, reason)),
+        })
     }
 
     fn unexpected<T>(&self, token: &Token<'_>, context: &str) -> Result<T, Error> {
@@ -284,7 +297,7 @@ impl<'t> Parser<'t> {
 
     fn descend(&mut self, message: &str) -> Result<(), Error> {
         self.nesting += 1;
-        if self.nesting > NESTING_MAX { self.fail(message) } else { Ok(()) }
+        if self.nesting > DEPTH_MAX { self.fail(message) } else { Ok(()) }
     }
 
     // === Templates ===
@@ -350,6 +363,10 @@ impl<'t> Parser<'t> {
     }
 
     fn item_list(&mut self) -> Result<(Vec<Node>, Item), Error> {
+        grown(|| self.items())
+    }
+
+    fn items(&mut self) -> Result<(Vec<Node>, Item), Error> {
         self.descend("max nesting depth exceeded")?;
         let mut list = Vec::new();
         while self.peek_word().kind != Kind::Eof {
@@ -456,6 +473,10 @@ impl<'t> Parser<'t> {
     // === Pipelines ===
 
     fn pipeline(&mut self, context: &str, end: Kind) -> Result<Pipe, Error> {
+        grown(|| self.piped(context, end))
+    }
+
+    fn piped(&mut self, context: &str, end: Kind) -> Result<Pipe, Error> {
         let mut pipe =
             Pipe { pos: self.peek_word().pos, is_assign: false, decl: Vec::new(), commands: Vec::new() };
         self.declarations(&mut pipe, context)?;
@@ -609,18 +630,8 @@ impl<'t> Parser<'t> {
             Kind::Field => ExprKind::Field(vec![token.text[1..].to_owned()]),
             Kind::Bool => ExprKind::Bool(token.text == "true"),
             Kind::CharConstant | Kind::Number => match number(&token.text) {
-                Some((int, float)) => ExprKind::Number { int, float, text: token.text.into_owned() },
-                None if token.text.bytes().all(|b| b.is_ascii_digit() || b == b'_') => {
-                    let text = go_quote(token.text.as_bytes());
-                    return self.fail(format_args!("integer overflow: {text}"));
-                }
-                None if token.kind == Kind::CharConstant => {
-                    return self.fail(format_args!("malformed character constant: {}", token.text));
-                }
-                None => {
-                    let text = go_quote(token.text.as_bytes());
-                    return self.fail(format_args!("illegal number syntax: {text}"));
-                }
+                Ok((int, float)) => ExprKind::Number { int, float, text: token.text.into_owned() },
+                Err(message) => return self.fail(message),
             },
             Kind::LeftParen => {
                 self.descend("max expression depth exceeded")?;
@@ -642,19 +653,28 @@ impl<'t> Parser<'t> {
 }
 
 /// The value of a Go number or character constant, as an integer and as a float where it is one.
-fn number(text: &str) -> Option<(Option<i64>, Option<f64>)> {
+/// Neither for whole numbers beyond an `int` that are within an unsigned one.
+fn number(text: &str) -> Result<(Option<i64>, Option<f64>), String> {
+    let illegal = || format!("illegal number syntax: {}", go_quote(text.as_bytes()));
     if text.starts_with('\'') {
-        let body = unquote(&format!("\"{}\"", text[1..text.len() - 1].replace("\\'", "'")))?;
-        let mut chars = body.chars();
-        let (c, None) = (chars.next()?, chars.next()) else { return None };
-        return Some((Some(i64::from(u32::from(c))), Some(f64::from(u32::from(c)))));
+        let body = &text[1..text.len() - 1];
+        let c = match body {
+            "\\'" => Some("'".to_owned()),
+            "\\\"" => None,
+            body => unquote(&format!("\"{}\"", body.replace('"', "\\\""))),
+        };
+        let c = c.filter(|c| !c.is_empty()).ok_or_else(|| "invalid syntax".to_owned())?;
+        let mut chars = c.chars();
+        return match (chars.next(), chars.next()) {
+            (Some(c), None) => Ok((Some(i64::from(u32::from(c))), Some(f64::from(u32::from(c))))),
+            _ => Err(format!("malformed character constant: {text}")),
+        };
     }
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let plain = digits.replace('_', "");
+    let plain = without_underscores(digits).ok_or_else(illegal)?;
     let radix = match plain.as_bytes() {
         [b'0', b'x' | b'X', ..] => Some((16, 2)),
         [b'0', b'o' | b'O', ..] => Some((8, 2)),
@@ -662,25 +682,79 @@ fn number(text: &str) -> Option<(Option<i64>, Option<f64>)> {
         [b'0', rest @ ..] if !rest.is_empty() && rest.iter().all(u8::is_ascii_digit) => Some((8, 1)),
         _ => None,
     };
-    let sign = |v: i128| i64::try_from(if negative { -v } else { v }).ok();
+    let signed = |v: f64| if negative { -v } else { v };
+    let whole = |v: u64| {
+        let v = if negative { -i128::from(v) } else { i128::from(v) };
+        match i64::try_from(v) {
+            Ok(int) => Ok((Some(int), Some(int as f64))),
+            // It is a number, but none of the type that constants have.
+            Err(_) if v > 0 => Ok((None, None)),
+            Err(_) => Err(format!("integer overflow: {}", go_quote(text.as_bytes()))),
+        }
+    };
     if let Some((radix, prefix)) = radix {
-        let v = i128::from_str_radix(&plain[prefix..], radix).ok()?;
-        let int = sign(v)?;
-        return Some((Some(int), Some(int as f64)));
+        if radix == 16 && plain.contains(['p', 'P']) {
+            let v = signed(hex_float(&plain[2..]).ok_or_else(illegal)?);
+            return Ok((exact(v), Some(v)));
+        }
+        return match u64::from_str_radix(&plain[prefix..], radix) {
+            Ok(v) => whole(v),
+            Err(_) if radix == 8 && prefix == 1 => {
+                Err(format!("integer overflow: {}", go_quote(text.as_bytes())))
+            }
+            Err(_) => Err(illegal()),
+        };
     }
-    let is_whole = plain.bytes().all(|b| b.is_ascii_digit());
-    let float: f64 =
-        plain.parse().ok().filter(|_| plain.starts_with(|c: char| c.is_ascii_digit() || c == '.'))?;
-    let float = if negative { -float } else { float };
-    if is_whole {
-        let v: i128 = plain.parse().ok()?;
-        return Some((Some(sign(v)?), Some(float)));
+    if plain.bytes().all(|b| b.is_ascii_digit()) && !plain.is_empty() {
+        let v = plain.parse().map_err(|_| format!("integer overflow: {}", go_quote(text.as_bytes())))?;
+        return whole(v);
     }
-    // A broken literal with a whole value fits an integer parameter too.
-    let is_exact = float.trunc() == float && float.abs() < 9e15;
-    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
-    let int = is_exact.then_some(float as i64);
-    Some((int, Some(float)))
+    let starts = plain.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let v: f64 = plain.parse().ok().filter(|v: &f64| starts && v.is_finite()).ok_or_else(illegal)?;
+    let v = signed(v);
+    Ok((exact(v), Some(v)))
+}
+
+/// A broken literal with a whole value fits an integer parameter too.
+fn exact(v: f64) -> Option<i64> {
+    let is_exact = v.trunc() == v && v.abs() < 9.2e18;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and within the range")]
+    is_exact.then_some(v as i64)
+}
+
+/// The digits alone; underscores stand between digits or behind the prefix of a base.
+pub(super) fn without_underscores(digits: &str) -> Option<String> {
+    if !digits.contains('_') {
+        return Some(digits.to_owned());
+    }
+    let has_base = matches!(digits.as_bytes(), [b'0', b'x' | b'X' | b'o' | b'O' | b'b' | b'B', ..]);
+    let is_octal = digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    if !has_base && !is_octal && digits.contains('_') && !digits.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let bytes = digits.as_bytes();
+    let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_hexdigit);
+    let fits = digits.match_indices('_').all(|(at, _)| {
+        let after_base = has_base && at == 2;
+        (after_base || is_digit(at.checked_sub(1))) && is_digit(Some(at + 1))
+    });
+    fits.then(|| digits.replace('_', ""))
+}
+
+/// The digits of a hexadecimal float, behind `0x`.
+pub(super) fn hex_float(text: &str) -> Option<f64> {
+    let (mantissa, exponent) = text.split_once(['p', 'P'])?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut v = 0.0_f64;
+    for c in whole.chars().chain(fraction.chars()).take(300) {
+        v = v * 16.0 + f64::from(c.to_digit(16)?);
+    }
+    let scale = exponent.checked_sub(4 * i32::try_from(fraction.len()).ok()?)?;
+    Some(v * 2.0_f64.powi(scale)).filter(|v| v.is_finite())
 }
 
 /// A Go string literal's value; `None` when an escape is wrong.

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use model::Labels;
 
 use super::alert::{self, AlertData, SampleValue};
-use super::notification::{Alert, Data, NotificationFunctions};
+use super::console::Console;
+use super::notification::{self, Alert, Data, NotificationFunctions};
 use super::value::{ANY_MAP, Value};
-use super::{Error, Mode, Set};
+use super::{Error, Functions, Mode, Set, Signature};
 
 /// One line of the golden files, which a Go program wrote from our inputs with prometheus'
 /// `template` package and with `text/template` and `html/template`.
@@ -17,6 +18,9 @@ use super::{Error, Mode, Set};
 struct Case {
     kind: String,
     text: String,
+    /// Files parsed before the text.
+    #[serde(default)]
+    libs: BTreeMap<String, String>,
     #[serde(default)]
     out: String,
     #[serde(default)]
@@ -24,30 +28,127 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    include_str!("testdata/golden.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let path = std::env::var("TEMPLATE_CASES").unwrap_or_else(|_| {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/src/template/testdata/golden.jsonl").to_owned()
+    });
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn expand_alert(text: &str) -> Result<String, Error> {
+fn expand_alert(text: &str, value: SampleValue) -> Result<String, Error> {
     let labels =
         Labels::from_pairs([("alertname", "High"), ("instance", "web-1.example.org:9100"), ("job", "node")]);
     let external = Labels::from_pairs([("region", "eu")]);
     let data = AlertData {
         labels: &labels,
-        value: SampleValue::Float(1_234_567.891),
+        value,
         external_labels: &external,
         external_url: "http://prom.example:9090/base",
         t: 1_700_000_000_123,
     };
-    alert::expand("__alert_High", text, &data, &|expr| match expr {
+    alert::expand("__alert_High", text, &data, &query)
+}
+
+fn query(expr: &str) -> Result<Vec<(Labels, SampleValue)>, String> {
+    match expr {
         "up" => Ok([("b:2", 1.0), ("a:1", 11.0)]
             .map(|(instance, v)| {
                 let labels = Labels::from_pairs([("__name__", "up"), ("instance", instance)]);
                 (labels, SampleValue::Float(v))
             })
             .to_vec()),
+        "str" => Ok(vec![(Labels::from_pairs([("__value__", "a string")]), SampleValue::Float(0.0))]),
         "empty" => Ok(Vec::new()),
         _ => Err("parse error: bad query".to_owned()),
-    })
+    }
+}
+
+fn expand_console(case: &Case) -> Result<String, Error> {
+    let external = Labels::from_pairs([("region", "eu")]);
+    let console = Console {
+        raw_params: &[("q", vec!["a<b", "c"])],
+        path: "index.html",
+        external_labels: &external,
+        external_url: "http://prom.example:9090/base",
+        t: 1_700_000_000_123,
+    };
+    let libraries: Vec<_> = case.libs.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    console.expand("__console_/index.html", &case.text, &libraries, &query)
+}
+
+fn histogram() -> SampleValue {
+    SampleValue::Histogram(Arc::new(model::FloatHistogram {
+        count: 3.0,
+        sum: 2.5,
+        positive_spans: vec![model::histogram::Span { offset: 0, length: 2 }],
+        positive_buckets: vec![1.0, 2.0],
+        ..model::FloatHistogram::default()
+    }))
+}
+
+fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// A message of three alerts.
+fn message() -> Data {
+    let start = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
+    let alert = |name: &str, instance: &str, severity: &str| Alert {
+        is_resolved: false,
+        labels: map([("alertname", name), ("instance", instance), ("severity", severity)]),
+        annotations: BTreeMap::new(),
+        starts_at: start,
+        ends_at: None,
+        generator_url: String::new(),
+        fingerprint: "00000000000000ff".to_owned(),
+    };
+    let alerts = vec![
+        Alert {
+            annotations: map([
+                ("summary", "disk <full> & \"hot\""),
+                ("runbook", "https://r.example/x?a=1&b=2"),
+            ]),
+            generator_url: "http://prom/graph?g0.expr=up&g0.tab=1".to_owned(),
+            fingerprint: "0123456789abcdef".to_owned(),
+            ..alert("Disk", "a:9100", "page")
+        },
+        Alert {
+            is_resolved: true,
+            annotations: map([("summary", "it's gone")]),
+            ends_at: Some(start + jiff::SignedDuration::from_mins(90)),
+            generator_url: "javascript:alert(1)".to_owned(),
+            fingerprint: "fedcba9876543210".to_owned(),
+            ..alert("Disk", "b:9100", "page")
+        },
+        Alert { starts_at: start - jiff::SignedDuration::from_hours(26), ..alert("Net", "c", "warn") },
+    ];
+    Data {
+        receiver: "team.a".to_owned(),
+        alerts,
+        reason: "first notification".to_owned(),
+        group_labels: map([("alertname", "Disk"), ("cluster", "eu<1>")]),
+        common_labels: map([("job", "node"), ("alertname", "Disk"), ("zone", "z&1")]),
+        common_annotations: map([("summary", "s")]),
+        route_labels: map([
+            ("team", "storage"),
+            ("chan", "#{{ .GroupLabels.cluster }}"),
+            ("deep", "{{ routeLabels \"chan\" }}-{{ routeLabels \"team\" }}"),
+            ("loop", "{{ routeLabels \"pool\" }}"),
+            ("pool", "{{ routeLabels \"loop\" }}"),
+            ("bad", "{{ .Nope }}"),
+            ("broken", "{{ if }}"),
+        ]),
+        route_labels_rendered: false,
+        external_url: "http://am.example:9093/alertmanager".to_owned(),
+    }
+}
+
+fn expand_message(case: &Case, mode: Mode) -> Result<String, Error> {
+    let mut set = Set::default();
+    for text in case.libs.values() {
+        set.parse("", text, &functions())?;
+    }
+    notification::expand(&set, &case.text, &message(), mode, functions().now)
 }
 
 fn functions() -> NotificationFunctions {
@@ -67,7 +168,17 @@ fn sample_data() -> Value {
         ])),
     );
     let time = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
-    let entries: [(&str, Value); 11] = [
+    let message = message().to_value();
+    let alert = message.field("Alerts").and_then(Value::as_list).unwrap()[0].clone();
+    let any = Value::list([
+        Value::Int(1),
+        "two".into(),
+        Value::Float(3.5),
+        Value::Nil,
+        true.into(),
+        Value::list([]),
+    ]);
+    let entries: [(&str, Value); 35] = [
         ("evil", "<script>alert(\"x\")</script>' onload=y & +`\n".into()),
         ("plain", "red".into()),
         ("url", "http://h:9090/graph?g0.expr=up{a=\"b\"}&g0.tab=1".into()),
@@ -79,6 +190,30 @@ fn sample_data() -> Value {
         ("time", Value::Time(super::Time::utc(time))),
         ("kv", data.field("GroupLabels").unwrap().clone()),
         ("uni", "ü日/\u{a0} x".into()),
+        ("neg", Value::Int(-7)),
+        ("zero", Value::Int(0)),
+        ("empty", "".into()),
+        ("yes", true.into()),
+        ("no", false.into()),
+        ("half", Value::Float(0.5)),
+        ("nothing", Value::Nil),
+        ("none", Value::strings::<&str>([])),
+        ("any", any),
+        ("dur", Value::Duration(90_500_000_000)),
+        ("sm", Value::string_map(&self::map([("x", "1"), ("y", "")]))),
+        ("alert", alert),
+        ("data", message),
+        ("digits", "42".into()),
+        ("zt", Value::Time(super::Time::zero())),
+        ("big", Value::Float(1e21)),
+        ("small", Value::Float(1e-7)),
+        ("json", "{\"a\":[1,2]}".into()),
+        ("path", "/a b/c?d=e#f".into()),
+        ("css", "expression(alert(1))".into()),
+        ("js", "'\"\\/</script>\u{2028}".into()),
+        ("num", "12px".into()),
+        ("name", "title".into()),
+        ("onx", "onclick".into()),
     ];
     Value::Map(&ANY_MAP, Arc::new(entries.map(|(k, v)| (k.to_owned(), v)).into()))
 }
@@ -89,16 +224,32 @@ fn expand(text: &str, mode: Mode) -> Result<String, Error> {
     set.execute("t", &sample_data(), &functions(), mode)
 }
 
+fn run(case: &Case) -> Result<String, Error> {
+    match case.kind.as_str() {
+        "alert" => expand_alert(&case.text, SampleValue::Float(1_234_567.891)),
+        "hist" => expand_alert(&case.text, histogram()),
+        "console" => expand_console(case),
+        "text" => expand(&case.text, Mode::Text),
+        "html" => expand(&case.text, Mode::Html),
+        "amtext" => expand_message(case, Mode::Text),
+        "amhtml" => expand_message(case, Mode::Html),
+        kind => panic!("no kind {kind}"),
+    }
+}
+
 #[test]
 fn agrees_with_go() {
     let mut wrong = Vec::new();
     let cases = cases();
+    let mut refused = 0;
     for case in &cases {
-        let got = match case.kind.as_str() {
-            "alert" => expand_alert(&case.text),
-            "text" => expand(&case.text, Mode::Text),
-            _ => expand(&case.text, Mode::Html),
-        };
+        let got = run(case);
+        // Upstream refuses at parse time what it cannot reason about; here the place is known when it is
+        // reached, see `html`.
+        if case.err.contains("html/template:") {
+            refused += 1;
+            continue;
+        }
         let (out, err) = match &got {
             Ok(out) => (out.as_str(), String::new()),
             Err(e) => ("", e.to_string()),
@@ -113,6 +264,7 @@ fn agrees_with_go() {
         }
     }
     assert!(cases.len() > 150, "only {} cases", cases.len());
+    assert!(refused < cases.len() / 10, "{refused} of {} cases say nothing", cases.len());
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
@@ -133,12 +285,14 @@ fn bounds_hold() {
             "exceeded maximum template depth",
         ),
     ] {
-        let error = expand(text, Mode::Text).unwrap_err().to_string();
+        let mut set = Set::default();
+        set.parse("t", text, &Patient).unwrap();
+        let error = set.execute("t", &sample_data(), &Patient, Mode::Text).unwrap_err().to_string();
         assert!(error.contains(message), "{text}: {error}");
     }
-    let deep = format!("{}1{}", "{{ if true }}".repeat(500), "{{ end }}".repeat(500));
+    let deep = format!("{}1{}", "{{ if true }}".repeat(1500), "{{ end }}".repeat(1500));
     assert!(expand(&deep, Mode::Text).unwrap_err().to_string().contains("nesting depth"));
-    let deep = format!("{{{{ {}1{} }}}}", "(".repeat(500), ")".repeat(500));
+    let deep = format!("{{{{ {}1{} }}}}", "(".repeat(1500), ")".repeat(1500));
     assert!(expand(&deep, Mode::Text).unwrap_err().to_string().contains("expression depth"));
     assert!(alert::check("x", "{{ nofunc }}").unwrap_err().to_string().starts_with("template: x:1: "));
     assert!(alert::check("x", "{{ $labels.a }}").is_ok());
@@ -197,6 +351,59 @@ fn values_stay_in_their_place() {
             }
         }
     }
+}
+
+/// Notifications on a machine of any speed.
+struct Patient;
+
+impl Functions for Patient {
+    fn signature(&self, name: &str) -> Option<Signature> {
+        functions().signature(name)
+    }
+
+    fn call(&self, name: &str, args: &[Value]) -> Result<Value, String> {
+        functions().call(name, args)
+    }
+
+    fn time_max(&self) -> std::time::Duration {
+        std::time::Duration::MAX
+    }
+}
+
+/// Functions that leave no time.
+struct Hurried;
+
+impl Functions for Hurried {
+    fn signature(&self, _: &str) -> Option<Signature> {
+        None
+    }
+
+    fn call(&self, _: &str, _: &[Value]) -> Result<Value, String> {
+        Err("none".to_owned())
+    }
+
+    fn time_max(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
+#[test]
+fn time_is_bounded() {
+    let mut set = Set::default();
+    set.parse("t", "{{ range 100000 }}{{ . }}{{ end }}", &Hurried).unwrap();
+    let error = set.execute("t", &Value::Nil, &Hurried, Mode::Text).unwrap_err().to_string();
+    assert!(error.ends_with("exceeded maximum execution time (0ns)"), "{error}");
+}
+
+#[test]
+fn errors_name_file_line_and_column() {
+    let mut set = Set::default();
+    let error = set.parse("a.tmpl", "x\n  {{ define \"a\" }}{{ nope }}{{ end }}", &functions()).unwrap_err();
+    assert_eq!(error.to_string(), "template: a.tmpl:2: function \"nope\" not defined");
+    assert_eq!(error.in_file("dir/a.tmpl"), "dir/a.tmpl:2:22: function \"nope\" not defined");
+    set.parse("a.tmpl", "x\n  {{ .a.b.c }}", &functions()).unwrap();
+    let error = set.execute("a.tmpl", &sample_data(), &functions(), Mode::Text).unwrap_err();
+    assert!(error.in_file("dir/a.tmpl").starts_with("dir/a.tmpl:2:"), "{}", error.in_file("dir/a.tmpl"));
 }
 
 #[test]
@@ -260,10 +467,10 @@ fn a_histogram_is_a_value_with_fields() {
         ("{{ if $value }}yes{{ end }}", "yes"),
         ("{{ (query \"h\" | first | value).Count }}", "3"),
     ] {
-        assert_eq!(expand(text).map_err(|e| e.0), Ok(expected.to_owned()), "{text}");
+        assert_eq!(expand(text).map_err(|e| e.to_string()), Ok(expected.to_owned()), "{text}");
     }
-    let e = expand("{{ humanize $value }}").expect_err("a histogram is no number").0;
+    let e = expand("{{ humanize $value }}").expect_err("a histogram is no number").to_string();
     assert!(e.ends_with("can't convert *histogram.FloatHistogram to float"), "{e}");
-    let e = expand("{{ if gt $value 1.0 }}{{ end }}").expect_err("nor does it compare").0;
+    let e = expand("{{ if gt $value 1.0 }}{{ end }}").expect_err("nor does it compare").to_string();
     assert!(e.ends_with("invalid type for comparison"), "{e}");
 }

@@ -7,17 +7,20 @@ use std::fmt::Write;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
-use super::value::Value;
+use super::value::{INT64, Integer, Value};
+use super::{Param, Signature};
 
 pub const RFC3339_NANO: &str = "2006-01-02T15:04:05.999999999Z07:00";
 
 /// A point in time and the zone it is shown in.
+///
+/// The name is that of a zone that is an offset alone; empty when it has none.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Time(Zoned);
+pub struct Time(Zoned, Option<std::sync::Arc<str>>);
 
 impl Time {
     pub fn utc(at: Timestamp) -> Self {
-        Self(at.to_zoned(TimeZone::UTC))
+        Self(at.to_zoned(TimeZone::UTC), None)
     }
 
     /// Go's zero time, the first second of year 1.
@@ -35,7 +38,13 @@ impl Time {
 
     #[must_use]
     pub fn in_zone(&self, zone: TimeZone) -> Self {
-        Self(self.0.with_time_zone(zone))
+        Self(self.0.with_time_zone(zone), None)
+    }
+
+    /// With `name` for its zone.
+    #[must_use]
+    pub(super) fn named(self, name: &str) -> Self {
+        Self(self.0, Some(name.into()))
     }
 
     /// Formats by Go's layout language.
@@ -94,6 +103,11 @@ impl Time {
     }
 
     fn abbreviation(&self) -> String {
+        match &self.1 {
+            Some(name) if !name.is_empty() => return name.to_string(),
+            Some(_) => return self.offset(false, "-0700"),
+            None => {}
+        }
         let info = self.0.time_zone().to_offset_info(self.0.timestamp());
         info.abbreviation().to_owned()
     }
@@ -124,54 +138,108 @@ impl Time {
 
     fn plus(&self, nanos: i64) -> Result<Self, String> {
         let at = self.0.timestamp().checked_add(SignedDuration::from_nanos(nanos));
-        at.map(|at| Self(at.to_zoned(self.0.time_zone().clone()))).map_err(|e| e.to_string())
+        at.map(|at| Self(at.to_zoned(self.0.time_zone().clone()), self.1.clone())).map_err(|e| e.to_string())
     }
 
-    /// The methods templates may call.
-    pub(super) fn method(&self, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
+    /// What the methods take that templates may call.
+    pub(super) fn signature(name: &str) -> Option<Signature> {
+        const INT: Param = Param::Int;
+        Some(match name {
+            "Unix" | "UnixMilli" | "UnixMicro" | "UnixNano" | "Year" | "Month" | "Weekday" | "Day"
+            | "YearDay" | "Hour" | "Minute" | "Second" | "Nanosecond" | "IsZero" | "IsDST" | "UTC"
+            | "Local" | "String" | "Location" | "Clock" | "Date" | "ISOWeek" | "Zone" | "ZoneBounds" => {
+                Signature::fixed(&[])
+            }
+            "Format" => Signature::fixed(&[Param::Str]),
+            "In" => Signature::fixed(&[Param::Class("*time.Location")]),
+            "Add" | "Truncate" | "Round" => Signature::fixed(&[Param::Duration]),
+            "AddDate" => Signature::fixed(&[INT, INT, INT]),
+            "Sub" | "Before" | "After" | "Equal" | "Compare" => Signature::fixed(&[Param::Time]),
+            _ => return None,
+        })
+    }
+
+    /// Why templates cannot call a method: of its results Go takes one, and an error.
+    pub(super) fn misfit(name: &str) -> Option<String> {
+        let second = match name {
+            "Zone" | "ISOWeek" => "int",
+            "ZoneBounds" => "time.Time",
+            "Clock" | "Date" => {
+                return Some(format!("function {name} has 3 return values; should be 1 or 2"));
+            }
+            _ => return None,
+        };
+        Some(format!(
+            "invalid function signature for {name}: second return value should be error; is {second}"
+        ))
+    }
+
+    /// Calls a method; the arguments fit its signature.
+    pub(super) fn call(&self, name: &str, args: &[Value]) -> Result<Value, String> {
         let z = &self.0;
         let at = z.timestamp();
-        let int = |v: i64| Some(Ok(Value::Int(v)));
+        let int = |v: i64| Ok(Value::Int(v));
+        let long = |v: i128| Ok(Value::Named(&INT64, i64::try_from(v).unwrap_or(i64::MIN)));
         match (name, args) {
-            ("Format", [Value::Str(layout)]) => Some(Ok(self.format(layout).into())),
-            ("String", []) => Some(Ok(self.to_string().into())),
-            ("Unix", []) => int(at.as_nanosecond().div_euclid(1_000_000_000).try_into().unwrap_or(i64::MAX)),
-            ("UnixMilli", []) => int(at.as_nanosecond().div_euclid(1_000_000).try_into().unwrap_or(i64::MAX)),
-            ("UnixNano", []) => int(at.as_nanosecond().try_into().unwrap_or(i64::MIN)),
+            ("Format", [Value::Str(layout) | Value::Safe(_, layout)]) => Ok(self.format(layout).into()),
+            ("String", []) => Ok(self.to_string().into()),
+            ("Unix", []) => long(at.as_nanosecond().div_euclid(1_000_000_000)),
+            ("UnixMilli", []) => long(at.as_nanosecond().div_euclid(1_000_000)),
+            ("UnixMicro", []) => long(at.as_nanosecond().div_euclid(1_000)),
+            // Go's wraps around outside the years that nanoseconds reach.
+            #[expect(clippy::cast_possible_truncation, reason = "as Go's")]
+            ("UnixNano", []) => Ok(Value::Named(&INT64, at.as_nanosecond() as i64)),
             ("Year", []) => int(z.year().into()),
-            ("Month", []) => Some(Ok(MONTHS[month_index(z)].into())),
-            ("Weekday", []) => Some(Ok(DAYS[day_index(z)].into())),
+            ("Month", []) => Ok(Value::Named(&MONTH, z.month().into())),
+            ("Weekday", []) => Ok(Value::Named(&WEEKDAY, z.weekday().to_sunday_zero_offset().into())),
             ("Day", []) => int(z.day().into()),
             ("YearDay", []) => int(z.day_of_year().into()),
             ("Hour", []) => int(z.hour().into()),
             ("Minute", []) => int(z.minute().into()),
             ("Second", []) => int(z.second().into()),
             ("Nanosecond", []) => int(z.subsec_nanosecond().into()),
-            ("IsZero", []) => Some(Ok(self.is_zero().into())),
-            ("UTC", []) => Some(Ok(Value::Time(self.in_zone(TimeZone::UTC)))),
-            ("Local", []) => Some(Ok(Value::Time(self.in_zone(TimeZone::system())))),
-            ("Add", [Value::Duration(d) | Value::Int(d)]) => Some(self.plus(*d).map(Value::Time)),
-            ("AddDate", [Value::Int(y), Value::Int(m), Value::Int(d)]) => {
-                let fits = |v: &i64| i32::try_from(*v).ok().filter(|v| v.abs() < 20_000);
-                let (Some(y), Some(m), Some(d)) = (fits(y), fits(m), fits(d)) else {
-                    return Some(Err("date out of range".to_owned()));
+            ("IsZero", []) => Ok(self.is_zero().into()),
+            ("IsDST", []) => Ok(z.time_zone().to_offset_info(at).dst().is_dst().into()),
+            ("UTC", []) => Ok(Value::Time(self.in_zone(TimeZone::UTC))),
+            ("Local", []) => Ok(Value::Time(self.in_zone(TimeZone::system()))),
+            ("Location", []) => {
+                let name = match &self.1 {
+                    Some(name) => name.to_string(),
+                    None => z.time_zone().iana_name().unwrap_or("UTC").to_owned(),
                 };
-                let moved = z.checked_add(y.years().months(m).days(d));
-                Some(moved.map(|z| Value::Time(Self(z))).map_err(|e| e.to_string()))
+                Ok(Value::Struct(&LOCATION, std::sync::Arc::new([("", name.into())])))
             }
-            ("Sub", [Value::Time(other)]) => Some(Ok(Value::Duration(self.since(other)))),
-            ("Before", [Value::Time(other)]) => Some(Ok((at < other.timestamp()).into())),
-            ("After", [Value::Time(other)]) => Some(Ok((at > other.timestamp()).into())),
-            ("Equal", [Value::Time(other)]) => Some(Ok((at == other.timestamp()).into())),
-            ("Truncate", [Value::Duration(step) | Value::Int(step)]) => Some(self.rounded(*step, false)),
-            ("Round", [Value::Duration(step) | Value::Int(step)]) => Some(self.rounded(*step, true)),
-            (
-                "Format" | "String" | "Unix" | "Add" | "AddDate" | "Sub" | "Before" | "After" | "Equal"
-                | "Truncate" | "Round",
-                _,
-            ) => Some(Err(format!("wrong arguments for {name}"))),
-            _ => None,
+            ("In", [location]) => {
+                let name = location_name(location);
+                let zone = TimeZone::get(&name).map_err(|_| format!("unknown time zone {name}"))?;
+                Ok(Value::Time(self.in_zone(zone)))
+            }
+            ("Add", [Value::Duration(d)]) => self.plus(*d).map(Value::Time),
+            ("AddDate", [Value::Int(y), Value::Int(m), Value::Int(d)]) => {
+                self.add_date(*y, *m, *d).map(Value::Time).ok_or_else(|| "date out of range".to_owned())
+            }
+            ("Sub", [Value::Time(other)]) => Ok(Value::Duration(self.since(other))),
+            ("Before", [Value::Time(other)]) => Ok((at < other.timestamp()).into()),
+            ("After", [Value::Time(other)]) => Ok((at > other.timestamp()).into()),
+            ("Equal", [Value::Time(other)]) => Ok((at == other.timestamp()).into()),
+            ("Compare", [Value::Time(other)]) => int(at.cmp(&other.timestamp()) as i64),
+            ("Truncate", [Value::Duration(step)]) => self.rounded(*step, false),
+            ("Round", [Value::Duration(step)]) => self.rounded(*step, true),
+            _ => Err(format!("wrong arguments for {name}")),
         }
+    }
+
+    /// Days beyond the end of a month run over into the next, as in Go.
+    fn add_date(&self, years: i64, months: i64, days: i64) -> Option<Self> {
+        let z = &self.0;
+        let month = i64::from(z.month()) - 1 + months;
+        let year = i64::from(z.year()).checked_add(years)?.checked_add(month.div_euclid(12))?;
+        let month = i8::try_from(month.rem_euclid(12) + 1).ok()?;
+        let first = jiff::civil::Date::new(i16::try_from(year).ok()?, month, 1).ok()?;
+        let days = (i64::from(z.day()) - 1).checked_add(days).filter(|days| days.abs() < 8_000_000)?;
+        let date = first.checked_add(days.days()).ok()?;
+        let moved = date.to_datetime(z.time()).to_zoned(z.time_zone().clone()).ok()?;
+        Some(Self(moved, self.1.clone()))
     }
 
     /// Down, or to the nearest, multiple of `step` since the zero time.
@@ -195,7 +263,22 @@ impl std::fmt::Display for Time {
 
 const ZERO_SECONDS: i64 = -62_135_596_800;
 
-const MONTHS: [&str; 12] = [
+static MONTH: Integer =
+    Integer { name: "time.Month", string: Some(|v| usize::try_from(v - 1).map_or("", |i| MONTHS[i % 12])) };
+static WEEKDAY: Integer =
+    Integer { name: "time.Weekday", string: Some(|v| usize::try_from(v).map_or("", |i| DAYS[i % 7])) };
+
+/// A zone, whose name is a field that no template can write.
+static LOCATION: super::value::Class = super::value::Class {
+    string: Some(location_name),
+    ..super::value::Class::plain("*time.Location", false)
+};
+
+fn location_name(location: &Value) -> String {
+    location.field("").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -209,7 +292,8 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+pub(super) const DAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 fn month_index(z: &Zoned) -> usize {
     usize::try_from(z.month() - 1).unwrap_or(0)
@@ -220,7 +304,7 @@ fn day_index(z: &Zoned) -> usize {
 }
 
 #[derive(Clone, Copy)]
-enum Field<'l> {
+pub(super) enum Field<'l> {
     Month,
     Mon,
     Month1,
@@ -257,7 +341,7 @@ enum Field<'l> {
 }
 
 /// The longest field that `layout` begins with, or how many bytes are literal.
-fn next_field(layout: &str) -> (usize, Option<Field<'_>>) {
+pub(super) fn next_field(layout: &str) -> (usize, Option<Field<'_>>) {
     // Longer names stand before their prefixes.
     let fields: [(&str, Field<'_>); 33] = [
         ("January", Field::Month),
@@ -356,28 +440,38 @@ pub fn duration_string(nanos: i64) -> String {
     out
 }
 
-/// The methods of durations.
-pub(super) fn duration_method(nanos: i64, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
-    let float = |unit: f64| Some(Ok(Value::Float(nanos as f64 / unit)));
+/// What the methods of durations take.
+pub(super) fn duration_signature(name: &str) -> Option<Signature> {
+    Some(match name {
+        "Seconds" | "Minutes" | "Hours" | "Milliseconds" | "Microseconds" | "Nanoseconds" | "Abs"
+        | "String" => Signature::fixed(&[]),
+        "Truncate" | "Round" => Signature::fixed(&[Param::Duration]),
+        _ => return None,
+    })
+}
+
+/// Calls a method of a duration.
+pub(super) fn duration_call(nanos: i64, name: &str, args: &[Value]) -> Result<Value, String> {
+    // Whole units and the rest apart, as Go adds them up.
+    let float = |unit: i64| Ok(Value::Float((nanos / unit) as f64 + (nanos % unit) as f64 / unit as f64));
+    let int = |v: i64| Ok(Value::Named(&INT64, v));
     match (name, args) {
-        ("Seconds", []) => float(1e9),
-        ("Minutes", []) => float(60e9),
-        ("Hours", []) => float(3600e9),
-        ("Milliseconds", []) => Some(Ok(Value::Int(nanos / 1_000_000))),
-        ("Microseconds", []) => Some(Ok(Value::Int(nanos / 1_000))),
-        ("Nanoseconds", []) => Some(Ok(Value::Int(nanos))),
-        ("Abs", []) => Some(Ok(Value::Duration(nanos.saturating_abs()))),
-        ("String", []) => Some(Ok(duration_string(nanos).into())),
-        ("Truncate", [Value::Duration(step) | Value::Int(step)]) if *step > 0 => {
-            Some(Ok(Value::Duration(nanos - nanos % step)))
+        ("Seconds", []) => float(1_000_000_000),
+        ("Minutes", []) => float(60_000_000_000),
+        ("Hours", []) => float(3_600_000_000_000),
+        ("Milliseconds", []) => int(nanos / 1_000_000),
+        ("Microseconds", []) => int(nanos / 1_000),
+        ("Nanoseconds", []) => int(nanos),
+        ("Abs", []) => Ok(Value::Duration(nanos.saturating_abs())),
+        ("String", []) => Ok(duration_string(nanos).into()),
+        ("Truncate", [Value::Duration(step)]) if *step > 0 => Ok(Value::Duration(nanos - nanos % step)),
+        ("Round", [Value::Duration(step)]) if *step > 0 => {
+            let rest = (nanos % step).unsigned_abs();
+            let down = nanos - nanos % step;
+            let up = rest >= step.unsigned_abs() - rest;
+            Ok(Value::Duration(if up { down.saturating_add(step * nanos.signum()) } else { down }))
         }
-        ("Round", [Value::Duration(step) | Value::Int(step)]) if *step > 0 => {
-            let rest = (nanos % step).abs();
-            let down = nanos.abs() - rest;
-            let abs = if rest >= step - rest { down.saturating_add(*step) } else { down };
-            Some(Ok(Value::Duration(abs * nanos.signum())))
-        }
-        ("Truncate" | "Round", [_]) => Some(Ok(Value::Duration(nanos))),
-        _ => None,
+        ("Truncate" | "Round", [_]) => Ok(Value::Duration(nanos)),
+        _ => Err(format!("wrong arguments for {name}")),
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Signature;
 use super::time::Time;
 
 /// A value of a template.
@@ -25,7 +26,23 @@ pub enum Value {
     Time(Time),
     /// Nanoseconds.
     Duration(i64),
+    /// A whole number of another type than `int`.
+    Named(&'static Integer, i64),
+    /// What a function returned by reference: prints and answers as what it refers to.
+    Ptr(Arc<Value>),
 }
+
+/// A type of whole numbers.
+#[derive(Debug)]
+pub struct Integer {
+    pub name: &'static str,
+    /// Prints instead of the digits.
+    pub string: Option<fn(i64) -> &'static str>,
+}
+
+pub static INT64: Integer = Integer { name: "int64", string: None };
+pub static BYTE: Integer = Integer { name: "uint8", string: None };
+pub static RUNE: Integer = Integer { name: "int32", string: None };
 
 /// Where a [`Value::Safe`] may stand as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +51,10 @@ pub enum Trust {
     Url,
 }
 
-/// The methods of a class: `None` when there is none of that name.
-pub type Methods = fn(&Value, &str, &[Value]) -> Option<Result<Value, String>>;
+/// What a class's methods take: `None` when there is none of that name.
+pub type Methods = fn(&str) -> Option<Signature>;
+/// Calls a method; the arguments fit its signature.
+pub type Call = fn(&Value, &str, &[Value]) -> Result<Value, String>;
 
 /// The Go type behind a list, map or struct.
 #[derive(Debug)]
@@ -44,6 +63,7 @@ pub struct Class {
     /// Whether missing keys are empty strings instead of nothing.
     pub holds_strings: bool,
     pub methods: Methods,
+    pub call: Call,
     /// Prints instead of the generic form.
     pub string: Option<fn(&Value) -> String>,
 }
@@ -56,12 +76,16 @@ impl PartialEq for Class {
 
 impl Class {
     pub const fn plain(name: &'static str, holds_strings: bool) -> Self {
-        Self { name, holds_strings, methods: no_methods, string: None }
+        Self { name, holds_strings, methods: no_methods, call: no_call, string: None }
     }
 }
 
-pub fn no_methods(_: &Value, _: &str, _: &[Value]) -> Option<Result<Value, String>> {
+fn no_methods(_: &str) -> Option<Signature> {
     None
+}
+
+fn no_call(_: &Value, name: &str, _: &[Value]) -> Result<Value, String> {
+    Err(format!("no method {name}"))
 }
 
 pub static STRINGS: Class = Class::plain("[]string", true);
@@ -134,6 +158,12 @@ impl Value {
             Self::List(class, _) | Self::Map(class, _) | Self::Struct(class, _) => class.name,
             Self::Time(_) => "time.Time",
             Self::Duration(_) => "time.Duration",
+            Self::Named(integer, _) => integer.name,
+            Self::Ptr(inner) => match &**inner {
+                Self::Time(_) => "*time.Time",
+                Self::Duration(_) => "*time.Duration",
+                other => other.type_name(),
+            },
         }
     }
 
@@ -142,41 +172,14 @@ impl Value {
         match self {
             Self::Nil => false,
             Self::Bool(value) => *value,
-            Self::Int(value) | Self::Duration(value) => *value != 0,
+            Self::Int(value) | Self::Duration(value) | Self::Named(_, value) => *value != 0,
             Self::Float(value) => *value != 0.0,
             Self::Str(text) | Self::Safe(_, text) => !text.is_empty(),
             Self::List(_, items) => !items.is_empty(),
             Self::Map(_, map) => !map.is_empty(),
-            Self::Struct(..) | Self::Time(_) => true,
+            Self::Struct(..) | Self::Time(_) | Self::Ptr(_) => true,
         }
     }
-
-    /// The value as JSON, keys of structs in lower camel case.
-    pub fn to_json(&self) -> serde_json::Value {
-        use serde_json::Value as Json;
-        match self {
-            Self::Nil => Json::Null,
-            Self::Bool(value) => (*value).into(),
-            Self::Int(value) | Self::Duration(value) => (*value).into(),
-            Self::Float(value) => (*value).into(),
-            Self::Str(text) | Self::Safe(_, text) => Json::String(text.to_string()),
-            Self::List(_, items) => items.iter().map(Self::to_json).collect(),
-            Self::Map(_, map) => map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect(),
-            Self::Struct(_, fields) => {
-                fields.iter().map(|(name, v)| (json_name(name), v.to_json())).collect()
-            }
-            Self::Time(time) => Json::String(time.format(super::time::RFC3339_NANO)),
-        }
-    }
-}
-
-/// `GeneratorURL` is `generatorURL` in JSON.
-fn json_name(field: &str) -> String {
-    if field == "NotificationReason" {
-        return "notification_reason".to_owned();
-    }
-    let mut chars = field.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 impl From<&str> for Value {
@@ -214,5 +217,35 @@ impl Class {
     /// What a map of this class gives for a key it lacks.
     pub(super) fn missing(&self) -> Value {
         if self.holds_strings { Value::str("") } else { Value::Nil }
+    }
+}
+
+impl Value {
+    /// What the method `name` takes.
+    pub(super) fn method(&self, name: &str) -> Option<Signature> {
+        match self {
+            Self::Time(_) => Time::signature(name),
+            Self::Duration(_) => super::time::duration_signature(name),
+            Self::Named(integer, _) if integer.string.is_some() && name == "String" => {
+                Some(Signature::fixed(&[]))
+            }
+            Self::Ptr(inner) => inner.method(name),
+            Self::List(class, _) | Self::Map(class, _) | Self::Struct(class, _) => (class.methods)(name),
+            _ => None,
+        }
+    }
+
+    /// Calls that method.
+    pub(super) fn call_method(&self, name: &str, args: &[Self]) -> Result<Self, String> {
+        match self {
+            Self::Time(time) => time.call(name, args),
+            Self::Duration(nanos) => super::time::duration_call(*nanos, name, args),
+            Self::Named(integer, v) => Ok(integer.string.map_or("", |of| of(*v)).into()),
+            Self::Ptr(inner) => inner.call_method(name, args),
+            Self::List(class, _) | Self::Map(class, _) | Self::Struct(class, _) => {
+                (class.call)(self, name, args)
+            }
+            _ => Err(format!("no method {name}")),
+        }
     }
 }

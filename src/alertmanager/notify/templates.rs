@@ -2,7 +2,7 @@
 //!
 //! Compat: alertmanager `template` (names that configurations refer to; the words are ours).
 
-use config::template::notification::{Data, NotificationFunctions};
+use config::template::notification::{self, Data, NotificationFunctions};
 use config::template::{Error, Mode, Set, Value};
 use jiff::Timestamp;
 
@@ -44,10 +44,7 @@ impl Templates {
     /// # Errors
     /// It does not parse or does not execute.
     pub fn expand(&self, text: &str, data: &Data, mode: Mode, now: Timestamp) -> Result<String, Error> {
-        if !text.contains("{{") {
-            return Ok(text.to_owned());
-        }
-        self.expand_value(text, &data.to_value(), mode, now)
+        notification::expand(&self.set, text, data, mode, now)
     }
 
     /// As [`Self::expand`], on data that may have any shape.
