@@ -349,8 +349,11 @@ fn refusal(operation: &Operation, status: StatusCode, body: &[u8]) -> Error {
         StatusCode::NOT_FOUND => (404, "NotFound"),
         StatusCode::INTERNAL_SERVER_ERROR => (500, "InternalServerError"),
         _ => {
-            let text = String::from_utf8_lossy(body);
-            return Error::Other(format!("unknown error (status {}): {}", status.as_u16(), text.trim()));
+            let Operation { method, path, name } = operation;
+            let code = status.as_u16();
+            let said: Option<Said> = serde_json::from_slice(body).ok();
+            let said = said.map_or_else(|| "{}".to_owned(), |said| said.message);
+            return Error::Other(format!("[{method} {path}] {name} (status {code}): {said}"));
         }
     };
     let Operation { method, path, name } = operation;
@@ -361,6 +364,12 @@ fn refusal(operation: &Operation, status: StatusCode, body: &[u8]) -> Error {
     };
     let text = format!("[{method} {path}][{code}] {name}{kind}{shown}");
     if code == 404 { Error::NotFound(text) } else { Error::Other(text) }
+}
+
+/// What answers that are not of the operation's own say; upstream's client does not show it.
+#[derive(Deserialize)]
+struct Said {
+    message: String,
 }
 
 fn body<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {

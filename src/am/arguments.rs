@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches};
 
 /// The command that a group stands for when none of it is named.
@@ -29,14 +30,51 @@ pub(super) fn files() -> Vec<PathBuf> {
 
 /// Reads the arguments, the first of which is the program's name.
 pub(super) fn parse<T: CommandFactory + FromArgMatches>(
-    args: Vec<OsString>,
+    mut args: Vec<OsString>,
     files: &[PathBuf],
 ) -> Result<T, Error> {
     let command = T::command();
+    // The word `am`, where we are not called by another name.
+    if let Some(first) = args.first_mut()
+        && *first == "am"
+    {
+        *first = command.get_name().into();
+    }
     let (args, path) = complete(args, &command);
     let command = with_defaults(command, &path, &read(files).map_err(Error::File)?);
     let mut matches = command.try_get_matches_from(args).map_err(Error::Usage)?;
     T::from_arg_matches_mut(&mut matches).map_err(Error::Usage)
+}
+
+/// What is wrong with the arguments, in a line and in amtool's words where it has some.
+pub(super) fn complaint(e: &clap::Error) -> String {
+    let one = |kind: ContextKind| match e.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join("', '")),
+        _ => None,
+    };
+    let shown = match e.kind() {
+        ErrorKind::InvalidSubcommand => {
+            one(ContextKind::InvalidSubcommand).map(|name| format!("expected command but got {name:?}"))
+        }
+        ErrorKind::UnknownArgument => one(ContextKind::InvalidArg).map(|flag| {
+            let size = if flag.starts_with("--") { "long" } else { "short" };
+            format!("unknown {size} flag '{flag}'")
+        }),
+        ErrorKind::InvalidValue => {
+            one(ContextKind::ValidValue).zip(one(ContextKind::InvalidValue)).map(|(valid, value)| {
+                format!("enum value must be one of {}, got '{value}'", valid.replace("', '", ","))
+            })
+        }
+        ErrorKind::ValueValidation => std::error::Error::source(e).map(ToString::to_string),
+        ErrorKind::MissingRequiredArgument => one(ContextKind::InvalidArg).map(|flags| {
+            let names: Vec<&str> = flags.split("', '").filter_map(|flag| flag.split(' ').next()).collect();
+            format!("required flag(s) '{}' not provided", names.join("', '"))
+        }),
+        _ => None,
+    };
+    let rendered = || e.render().to_string().trim_start_matches("error: ").trim_end().to_owned();
+    shown.unwrap_or_else(rendered)
 }
 
 /// The arguments with default commands put in, and the names of the commands.

@@ -159,8 +159,11 @@ fn run_with(args: Vec<OsString>, files: &[PathBuf], streams: &mut Streams<'_>) -
         Ok(parsed) => parsed,
         Err(arguments::Error::Usage(e)) => {
             // Help and version arrive here, too.
-            let to: &mut dyn Write = if e.use_stderr() { streams.err } else { streams.out };
-            let _ = write!(to, "{}", e.render());
+            let _ = if e.use_stderr() {
+                writeln!(streams.err, "amtool: error: {}", arguments::complaint(&e))
+            } else {
+                write!(streams.out, "{}", e.render())
+            };
             return u8::from(e.use_stderr());
         }
         Err(arguments::Error::File(text)) => {
@@ -229,7 +232,9 @@ fn features(text: &str) -> Result<Mode, String> {
             | "auto-gomemlimit"
             | "event-recorder" => {}
             other => {
-                return Err(format!("unknown option '{other}' for --enable-feature"));
+                return Err(format!(
+                    "error parsing the feature flag list: unknown option '{other}' for --enable-feature"
+                ));
             }
         }
     }
