@@ -171,13 +171,15 @@ impl Metrics {
         *self.suppressed.lock().entry(why).or_default() += n as u64;
     }
 
-    pub(super) fn note_outcome(&self, integration: &'static str, outcome: &Outcome, span: Duration) {
+    pub(super) fn note_outcome(&self, integration: &'static str, outcome: &Outcome) {
         let Some(i) = INTEGRATIONS.iter().position(|known| *known == integration) else { return };
         let of = &self.integrations[i];
         of.sent.inc();
         of.requests.add(outcome.requests);
         of.failed_requests.add(outcome.failed_requests);
-        of.latency.observe(span.as_secs_f64());
+        for latency in &outcome.latencies {
+            of.latency.observe(latency.as_secs_f64());
+        }
         if let Err(failure) = &outcome.result {
             let reason = FAILURES.iter().position(|known| *known == failure.reason);
             let other = FAILURES.iter().position(|known| *known == "other");

@@ -126,9 +126,8 @@ impl Alertmanager {
             };
             let surroundings = (batch.templates, self.options.external_url.as_str(), self.clock.now());
             let message = Message::new(origin, &alerts, reason, surroundings, memory);
-            let began = Instant::now();
             let outcome = notify::deliver_through(&self.outbox, integration, &message, flush.timeout).await;
-            self.metrics.note_outcome(kind, &outcome, began.elapsed());
+            self.metrics.note_outcome(kind, &outcome);
             let receiver = &flush.receiver.name;
             match outcome.result {
                 Ok(sent) => {

@@ -282,7 +282,8 @@ pub struct Outcome {
 
 /// Sends `message`, with pauses and again, until it succeeds, fails for good or `timeout` has passed.
 pub async fn deliver(integration: &Integration, message: &Message<'_>, timeout: Duration) -> Outcome {
-    retry(timeout, || send(integration, message)).await
+    let name = format!("{}/{}[{}]", message.data.receiver, integration.notifier.name(), integration.index);
+    retry(&name, timeout, || send(integration, message)).await
 }
 
 /// The same, with e-mails going through the outbox, which has its own way of coming back.
@@ -298,7 +299,8 @@ pub(super) async fn deliver_through(
     }
 }
 
-async fn retry<F>(timeout: Duration, mut attempt: impl FnMut() -> F) -> Outcome
+/// `name` is who is told, for the log.
+async fn retry<F>(name: &str, timeout: Duration, mut attempt: impl FnMut() -> F) -> Outcome
 where
     F: Future<Output = Result<Sent, Failure>>,
 {
@@ -330,7 +332,12 @@ where
             return Outcome { result: Err(failure), requests, failed_requests: requests, latencies };
         }
         if last.as_ref().is_none_or(|last| last.message != failure.message) {
-            tracing::warn!(attempts = requests, error = %failure, "notify attempt failed, will retry later");
+            tracing::warn!(
+                integration = name,
+                attempts = requests,
+                error = %failure,
+                "notify attempt failed, will retry later"
+            );
         }
         last = Some(failure);
         tokio::time::sleep(wait).await;

@@ -448,12 +448,12 @@ async fn attempts_end_with_the_deadline() {
     // The first pause alone is longer than the deadline.
     let no = |retry| move || async move { Err(Failure { message: "no".to_owned(), retry, reason: "other" }) };
     for may_retry in [true, false] {
-        let outcome = retry(Duration::from_millis(50), no(may_retry)).await;
+        let outcome = retry("r/x[0]", Duration::from_millis(50), no(may_retry)).await;
         assert_eq!((outcome.requests, outcome.failed_requests), (1, 1));
         assert_eq!(outcome.result.unwrap_err().message, "no");
     }
     let hangs = || std::future::pending::<Result<Sent, Failure>>();
-    let outcome = retry(Duration::from_millis(50), hangs).await;
+    let outcome = retry("r/x[0]", Duration::from_millis(50), hangs).await;
     assert_eq!(outcome.result.unwrap_err().reason, "contextDeadlineExceeded");
 }
 

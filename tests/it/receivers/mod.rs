@@ -246,8 +246,8 @@ fn shown(seen: &Seen) -> String {
     for name in HEADERS {
         let Some(value) = seen.headers.get(name) else { continue };
         match name {
-            // The libraries that upstream uses for some have a name of their own.
-            "user-agent" if !value.starts_with("Alertmanager/") => {}
+            // The libraries that upstream uses for these have names of their own.
+            "user-agent" if ["jira", "sns", "telegram"].contains(&kind(seen)) => {}
             "user-agent" => text.push_str("  user-agent: Alertmanager/VERSION\n"),
             // The signature depends on the time and on what is signed.
             "authorization" if value.starts_with("AWS4") => {
@@ -390,10 +390,21 @@ fn every_kind_of_receiver_is_told_what_upstream_tells_it() {
         std::fs::write(dir.join("theirs.txt"), sorted(&upstream.seen()).join("\n")).unwrap();
         std::fs::write(dir.join("ours.log"), ours.server.process.log()).unwrap();
         std::fs::write(dir.join("theirs.log"), upstream.server.process.log()).unwrap();
+        std::fs::write(dir.join("ours.metrics"), counts(&ours.server).join("\n")).unwrap();
+        std::fs::write(dir.join("theirs.metrics"), counts(&upstream.server).join("\n")).unwrap();
         std::fs::write(dir.join("ours.counts"), format!("{:#?}", attempts(&ours))).unwrap();
         std::fs::write(dir.join("theirs.counts"), format!("{:#?}", attempts(&upstream))).unwrap();
     }
     let (mine, theirs) = (sorted(&ours.seen()), sorted(&upstream.seen()));
+    assert_same("requests", &mine, &theirs);
+    assert_eq!(attempts(&ours), attempts(&upstream), "attempts by path, ours and upstream's");
+    let of_log = |side: &Side, key| errors(&side.server.process.log(), key);
+    assert_same("errors", &of_log(&ours, " error="), &of_log(&upstream, " err="));
+    assert_same("counts", &counts(&ours.server), &counts(&upstream.server));
+}
+
+/// Each of ours has one of theirs that is the same.
+fn assert_same(what: &str, ours: &[String], theirs: &[String]) {
     let differing = |all: &[String], others: &[String]| -> Vec<String> {
         let mut rest = others.to_vec();
         let is_new = |text: &&String| match rest.iter().position(|other| known::same(text, other)) {
@@ -405,18 +416,63 @@ fn every_kind_of_receiver_is_told_what_upstream_tells_it() {
         };
         all.iter().filter(is_new).map(|text| elided(text)).collect()
     };
-    let (only_ours, only_theirs) = (differing(&mine, &theirs), differing(&theirs, &mine));
+    let (only_ours, only_theirs) = (differing(ours, theirs), differing(theirs, ours));
     assert!(
         only_ours.is_empty() && only_theirs.is_empty(),
-        "{} of {} requests are only ours:\n{}\n\n{} of {} only upstream's:\n{}",
+        "{} of {} {what} are only ours:\n{}\n\n{} of {} only upstream's:\n{}",
         only_ours.len(),
-        mine.len(),
-        only_ours.join("\n\n"),
+        ours.len(),
+        only_ours.join("\n"),
         only_theirs.len(),
         theirs.len(),
-        only_theirs.join("\n\n"),
+        only_theirs.join("\n"),
     );
-    assert_eq!(attempts(&ours), attempts(&upstream));
+}
+
+/// What a log says of messages that failed, each error by itself and as often as it is told.
+fn errors(log: &str, key: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    for line in log.lines() {
+        let line_key = ["otify attempt failed", "msg=\"notify failed\"", "Notify for alerts failed"];
+        let Some((_, error)) = line.split_once(key).filter(|_| line_key.iter().any(|key| line.contains(key)))
+        else {
+            continue;
+        };
+        // It is the last thing on its line, quoted where it has blanks.
+        let error =
+            if error.starts_with('"') { serde_json::from_str(error).unwrap() } else { error.to_owned() };
+        // Upstream tells of all receivers of a group at once.
+        for error in error.split('\n') {
+            let error = match error.split_once(" attempts: ") {
+                Some((before, after)) if before.contains("notify retry canceled") => after,
+                _ => error,
+            };
+            // What the libraries say of bad JSON is their own.
+            let error = match error.find("could not unmarshal JSON response") {
+                Some(at) => error[..at + error[at..].find("\": ").unwrap()].to_owned(),
+                None => error.to_owned(),
+            };
+            errors.push(error);
+        }
+    }
+    errors.sort();
+    errors
+}
+
+/// What is counted of messages, by kind.
+fn counts(server: &Server) -> Vec<String> {
+    let (_, metrics) = server.get("/metrics");
+    let names = [
+        "alertmanager_notifications_total{",
+        "alertmanager_notifications_failed_total{",
+        "alertmanager_notification_requests_total{",
+        "alertmanager_notification_requests_failed_total{",
+        "alertmanager_notification_latency_seconds_count{",
+    ];
+    let is_counted = |line: &&str| names.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+    let mut lines: Vec<_> = metrics.lines().filter(is_counted).map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 fn group_hash(key: &str) -> String {
