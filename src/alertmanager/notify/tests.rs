@@ -648,3 +648,5 @@ async fn from_a_configuration_file_to_the_mailbox() {
     assert_eq!(seen.lock().messages.len(), 4);
     assert!(dir.path().join("am/nflog").exists());
 }
+
+mod services;
