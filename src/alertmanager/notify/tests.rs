@@ -404,8 +404,9 @@ async fn a_broken_template_does_not_lose_the_alert() {
     let mut config = config("localhost:25");
     config.html = "{{ template \"mine\" . }}".to_owned();
     config.headers.insert("X-Mine".to_owned(), "{{ .Nope }}".to_owned());
-    let composed =
-        email::compose(&config, &message(&templates, &alerts, Memory::new()), email::Form::Full).unwrap();
+    let composed = email::compose(&config, &message(&templates, &alerts, Memory::new()), email::Form::Full)
+        .await
+        .unwrap();
     let mail = parse(&String::from_utf8(composed.bytes).unwrap());
     let text = mail.part("text/plain");
     assert!(text.contains("can't evaluate field Nope") && text.contains("job = x"), "{text}");
@@ -413,7 +414,7 @@ async fn a_broken_template_does_not_lose_the_alert() {
     assert!(Templates::new([("bad.tmpl", "{{ end }}")]).is_err());
     let own = Templates::new([("own.tmpl", "{{ define \"email.default.subject\" }}mine{{ end }}")]).unwrap();
     let composed =
-        email::compose(&config, &message(&own, &alerts, Memory::new()), email::Form::Full).unwrap();
+        email::compose(&config, &message(&own, &alerts, Memory::new()), email::Form::Full).await.unwrap();
     assert_eq!(parse(&String::from_utf8(composed.bytes).unwrap()).header("Subject"), Some("mine"));
 }
 
@@ -497,99 +498,6 @@ async fn webhook_answers_decide_whether_to_come_back() {
     };
     let failure = webhook::send(&config, &message).await.unwrap_err();
     assert!(failure.retry && !failure.message.contains("secret-token"), "{failure}");
-}
-
-/// A real server that demands STARTTLS and AUTH. It needs Python with aiosmtpd: `FERULA_VENV` names
-/// the environment that has it, else `python3` is tried.
-#[tokio::test]
-async fn starttls_against_aiosmtpd() {
-    use std::io::BufRead;
-    use std::io::Write;
-    use std::process::{Command, Stdio};
-    // Not `println!`: what that says of a test that passes nobody gets to see.
-    let skipped =
-        |why: &str| writeln!(std::io::stderr(), "SKIPPED starttls_against_aiosmtpd: {why}").unwrap();
-    let python = std::env::var("FERULA_VENV")
-        .map_or_else(|_| "python3".to_owned(), |venv| format!("{venv}/bin/python"));
-    let has = Command::new(&python).args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
-    if !has.is_ok_and(|status| status.success()) {
-        skipped(&format!("{python} has no aiosmtpd (set FERULA_VENV)"));
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .stderr(Stdio::null())
-        .status();
-    if !made.is_ok_and(|status| status.success()) {
-        skipped("no openssl to make a certificate with");
-        return;
-    }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/alertmanager/notify/starttls_server.py");
-    let mut server = Command::new(&python)
-        .arg(script)
-        .args([&cert, &key])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = std::io::BufReader::new(server.stdout.take().unwrap()).lines();
-    let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-    let mut config = config(&format!("127.0.0.1:{}", next()["port"]));
-    config.require_tls = true;
-    config.auth_username = "me".to_owned();
-    config.tls.server_name = Some("localhost".to_owned());
-    let templates = defaults();
-    let message = message(&templates, &[flushed(&[("alertname", "Dówn")], &[], false)], Memory::new());
-
-    // A certificate that nobody vouches for is refused where TLS is demanded.
-    let failure = email::send(&config, &message).await.unwrap_err();
-    assert!(
-        failure.retry
-            && failure.message.starts_with("send STARTTLS command: tls: failed to verify certificate: "),
-        "{failure}"
-    );
-    config.tls.insecure_skip_verify = true;
-    email::send(&config, &message).await.unwrap();
-    let got = next();
-    assert_eq!(got["tls"], true);
-    assert_eq!(got["user"], "me");
-    assert_eq!(got["to"], serde_json::json!(["ops@example.org", "other@example.org"]));
-    let mail = parse(got["message"].as_str().unwrap());
-    assert!(
-        mail.header("Subject") == Some("=?utf-8?q?[FIRING:1]_D=C3=B3wn?="),
-        "{:?}",
-        mail.header("Subject")
-    );
-    assert!(mail.part("text/html").contains("Dówn"));
-
-    // Where it is not demanded it is not used; a wrong password is final.
-    config.require_tls = false;
-    let failure = email::send(&config, &message).await.unwrap_err();
-    assert!(failure.message.starts_with("send MAIL command: 530 "), "{failure}");
-    config.require_tls = true;
-    config.auth_password = SecretSource::Inline(Secret::new("wrong"));
-    let failure = email::send(&config, &message).await.unwrap_err();
-    assert_eq!((failure.retry, failure.reason), (false, "authError"), "{failure}");
-    drop(server.stdin.take());
-    server.wait().unwrap();
 }
 
 /// A configuration as users write it, to one e-mail per group, and the resolved one in the same thread.

@@ -99,7 +99,7 @@ async fn secret(source: &SecretSource, what: &str, mechanism: &str) -> Result<St
 }
 
 /// The secret itself; a file is read at each use, so that it may be changed.
-pub(in crate::alertmanager::notify) async fn read_secret(source: &SecretSource) -> Result<String, Failure> {
+async fn read_secret(source: &SecretSource) -> Result<String, Failure> {
     match source {
         SecretSource::Inline(secret) => Ok(secret.expose().to_owned()),
         SecretSource::File(path) => {

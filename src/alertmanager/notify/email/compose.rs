@@ -63,10 +63,23 @@ pub(in crate::alertmanager::notify) enum Form {
 ///
 /// # Errors
 /// The addresses cannot be made out.
-pub(in crate::alertmanager::notify) fn compose(
+pub(in crate::alertmanager::notify) async fn compose(
     config: &Email,
     message: &Message<'_>,
     form: Form,
+) -> Result<Composed, Failure> {
+    let content = match form {
+        Form::Full => content(config, message).await,
+        Form::Small => fallback::content("the mail server refused the message for its size", message),
+    };
+    assemble(config, message, &content)
+}
+
+/// Makes an e-mail that says `content`.
+pub(super) fn assemble(
+    config: &Email,
+    message: &Message<'_>,
+    content: &Content,
 ) -> Result<Composed, Failure> {
     let address = |template: &str, what: &str| {
         let expanded = message.templates.expand(template, &message.data, Mode::Text, message.now);
@@ -78,10 +91,6 @@ pub(in crate::alertmanager::notify) fn compose(
         return Err(Failure::last(format!("must be exactly one 'from' address (got: {})", from.len())));
     };
     let to = address(&config.to, "to")?;
-    let content = match form {
-        Form::Full => content(config, message),
-        Form::Small => fallback::content("the mail server refused the message for its size", message),
-    };
     let envelope_from = address::of_envelope(from);
     let domain = domain(&envelope_from);
     let mut headers = Headers::new(config, message);
@@ -91,11 +100,11 @@ pub(in crate::alertmanager::notify) fn compose(
     let before = Thread::from_memory(&message.memory);
     let own_subject = headers.subject(content.subject.as_deref(), before.as_ref());
     let thread = headers.thread(before.as_ref(), own_subject, &domain);
-    let body = body(&content, &domain);
+    let body = body(content, &domain);
     headers.out.push_str("MIME-Version: 1.0\r\n");
     // Writing to a string cannot fail.
     let _ = write!(headers.out, "Content-Type: {}\r\n", body.kind);
-    headers.extras(&content, &domain);
+    headers.extras(content, &domain);
     headers.others();
 
     let mut bytes = headers.out.into_bytes();
@@ -130,9 +139,9 @@ fn domain(address: &str) -> String {
 // === Content ===
 
 /// What the mail says, from whoever has a say in it.
-fn content(config: &Email, message: &Message<'_>) -> Content {
+async fn content(config: &Email, message: &Message<'_>) -> Content {
     let mut content =
-        if is_ours(config, message) { layout(config, message) } else { templates(config, message) };
+        if is_ours(config, message) { layout(config, message).await } else { templates(config, message) };
     let size = |part: &Option<String>| part.as_ref().map_or(0, String::len);
     let bytes = size(&content.text) + size(&content.html);
     if bytes > TEXT_BYTES_MAX {
@@ -160,7 +169,7 @@ fn has_default_html(config: &Email, message: &Message<'_>) -> bool {
 }
 
 /// Our own layout.
-fn layout(config: &Email, message: &Message<'_>) -> Content {
+async fn layout(config: &Email, message: &Message<'_>) -> Content {
     templates(config, message)
 }
 

@@ -35,10 +35,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Composes and sends `message` at once; what it leaves behind is the thread it now belongs to.
 pub(super) async fn send(config: &Email, message: &Message<'_>) -> Result<Sent, Failure> {
-    let composed = compose(config, message, Form::Full)?;
+    let composed = compose(config, message, Form::Full).await?;
     let composed = match transmit(config, &composed).await {
         Err(fault) if fault.is_size() => {
-            let small = compose(config, message, Form::Small)?;
+            let small = compose(config, message, Form::Small).await?;
             transmit(config, &small).await?;
             small
         }
@@ -67,3 +67,6 @@ async fn transmit(config: &Email, mail: &Composed) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,7 @@ struct Job {
     to: Vec<String>,
     body: Body,
     config: Option<Arc<Email>>,
+    began: Instant,
 }
 
 fn pause(first: Duration, max: Duration, failures: u32) -> Duration {
@@ -210,7 +211,7 @@ impl Outbox {
             return Next::Wait(now, Arc::default());
         };
         slot.is_in_flight = true;
-        slot.attempts += 1;
+        slot.tries.n += 1;
         let letter = Arc::clone(&slot.letter);
         let job = Job {
             number: number.unwrap_or_default(),
@@ -218,6 +219,7 @@ impl Outbox {
             body: slot.body.clone(),
             config: state.configs.get(&(letter.receiver.clone(), letter.index)).cloned(),
             letter,
+            began: now,
         };
         Next::Send(Box::new(job))
     }
@@ -327,8 +329,9 @@ impl Outbox {
         if left.is_empty() {
             self.metrics.sent.inc();
             let mut state = self.state.lock();
-            let Some(slot) = state.remove(job.number) else { return };
-            answer(slot.waiter, Verdict::Accepted { attempts: slot.attempts });
+            let Some(mut slot) = state.remove(job.number) else { return };
+            slot.tries.end(job.began.elapsed());
+            answer(slot.waiter, Verdict::Accepted(slot.tries));
             if let Body::Disk(path) = slot.body {
                 state.delivered.push_back((Instant::now() + KEEP_DELIVERED, path));
             }
@@ -338,7 +341,9 @@ impl Outbox {
         if let Some(slot) = self.state.lock().letters.get_mut(&job.number) {
             slot.to = left;
             if accepted > 0 {
-                answer(slot.waiter.take(), Verdict::Accepted { attempts: slot.attempts });
+                let mut tries = slot.tries.clone();
+                tries.end(job.began.elapsed());
+                answer(slot.waiter.take(), Verdict::Accepted(tries));
             }
         }
         if let Some(fault) = later {
@@ -364,8 +369,7 @@ impl Outbox {
                         continue;
                     }
                     if let Some(slot) = self.forget(&mut state, number) {
-                        let attempts = slot.attempts;
-                        answer(slot.waiter, Verdict::Refused { fault: fault.clone(), attempts });
+                        answer(slot.waiter, Verdict::Refused(fault.clone(), slot.tries));
                     }
                 }
                 let is_awaited = state.letters.get(&job.number).is_some_and(|slot| slot.waiter.is_some());
@@ -382,6 +386,7 @@ impl Outbox {
                 let mut state = self.state.lock();
                 if let Some(slot) = state.letters.get_mut(&job.number) {
                     slot.is_in_flight = false;
+                    slot.tries.end(job.began.elapsed());
                     slot.last = Some(fault.clone());
                 }
                 // It is the server's fault: the letter keeps its place.
@@ -420,8 +425,9 @@ impl Outbox {
         let mut state = self.state.lock();
         let Some(slot) = state.letters.get_mut(&job.number) else { return };
         slot.is_in_flight = false;
+        slot.tries.end(job.began.elapsed());
         slot.last = Some(fault.clone());
-        let attempts = u32::try_from(slot.attempts).unwrap_or(u32::MAX);
+        let attempts = u32::try_from(slot.tries.n).unwrap_or(u32::MAX);
         let at = Instant::now() + pause(LETTER_PAUSE, LETTER_PAUSE_MAX, attempts);
         if let Some(lane) = state.lanes.get_mut(lane) {
             lane.deferred.insert((at, job.number));
@@ -435,11 +441,12 @@ impl Outbox {
     /// Nobody will get the letter.
     fn give_up(&self, job: &Job, fault: &Fault, class: &'static str) {
         let mut state = self.state.lock();
-        let Some(slot) = self.forget(&mut state, job.number) else { return };
-        let attempts = slot.attempts;
+        let Some(mut slot) = self.forget(&mut state, job.number) else { return };
+        slot.tries.end(job.began.elapsed());
+        let attempts = slot.tries.n;
         let message = fault.message.clone();
         let is_retold = fault.is_size() && slot.waiter.is_some();
-        if !answer(slot.waiter, Verdict::Refused { fault: fault.clone(), attempts }) {
+        if !answer(slot.waiter, Verdict::Refused(fault.clone(), slot.tries)) {
             let Letter { log_key, id, .. } = &*slot.letter;
             tracing::error!(group = log_key, id, attempts, error = message, "e-mail is lost");
             state.lost.push(Lost { log_key: log_key.clone(), id: id.clone(), message });

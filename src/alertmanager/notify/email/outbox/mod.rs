@@ -54,7 +54,7 @@ use super::compose::{Composed, Form, compose};
 use super::session::{Cause, Fault};
 use super::thread;
 use crate::alertmanager::clock::{self, Clock};
-use crate::alertmanager::nflog::Memory;
+use crate::alertmanager::nflog::{Log, Memory};
 use crate::alertmanager::notify::{Failure, Message, Outcome, Sent};
 use lane::Lane;
 use store::{Found, Letter, Store};
@@ -78,6 +78,8 @@ const RECOGNISE: Duration = Duration::from_mins(10);
 const MARGIN: Duration = Duration::from_millis(100);
 /// How often a flush that is late looks after an attempt that runs.
 const POLL: Duration = Duration::from_millis(50);
+/// Attempts of which the time is kept for the metric.
+const LATENCIES_MAX: usize = 100;
 /// How long the sessions may take to end when the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -119,7 +121,7 @@ struct Slot {
     body: Body,
     bytes: u64,
     lane: String,
-    attempts: u64,
+    tries: Tries,
     is_in_flight: bool,
     /// Why the last attempt failed.
     last: Option<Fault>,
@@ -133,13 +135,38 @@ enum Body {
     Memory(Arc<[u8]>),
 }
 
+/// Attempts, and how long the first of them took.
+#[derive(Clone, Debug, Default)]
+struct Tries {
+    n: u64,
+    latencies: Vec<Duration>,
+}
+
+impl Tries {
+    fn end(&mut self, took: Duration) {
+        if self.latencies.len() < LATENCIES_MAX {
+            self.latencies.push(took);
+        }
+    }
+
+    /// For what never became a letter.
+    fn one() -> Self {
+        Self { n: 1, latencies: Vec::new() }
+    }
+
+    fn into_outcome(self, result: Result<Sent, Failure>, is_accepted: bool) -> Outcome {
+        let failed_requests = if is_accepted { self.n.saturating_sub(1) } else { self.n };
+        Outcome { result, requests: self.n, failed_requests, latencies: self.latencies }
+    }
+}
+
 /// What a flush hears of its letter.
 #[derive(Debug)]
 enum Verdict {
     /// Somebody got it.
-    Accepted { attempts: u64 },
+    Accepted(Tries),
     /// Nobody will.
-    Refused { fault: Fault, attempts: u64 },
+    Refused(Fault, Tries),
 }
 
 struct Known {
@@ -266,35 +293,32 @@ impl Outbox {
     ) -> Outcome {
         let deadline = Instant::now() + timeout.saturating_sub(MARGIN);
         let origin = &message.origin;
-        let log_key = origin.log_key().to_string();
+        let log_key = Log::key(message.group_key, &origin.receiver.name, origin.integration, origin.index);
         let identity = identity(message);
         if let Some(sent) = self.recognise(&log_key, &identity) {
             tracing::info!(group = message.group_key, "an e-mail of the process before tells this already");
-            return outcome(Ok(sent), 1, 0);
+            return Tries::one().into_outcome(Ok(sent), true);
         }
         if let Some(failure) = self.barred(config) {
-            return outcome(Err(failure), 1, 1);
+            return Tries::one().into_outcome(Err(failure), false);
         }
         let mut form = Form::Full;
         loop {
             let Ok(permit) = tokio::time::timeout_at(deadline, self.composers.acquire()).await else {
-                return outcome(Err(too_late("waiting to be composed")), 1, 1);
+                let failure = too_late("waiting to be composed");
+                return Tries::one().into_outcome(Err(failure), false);
             };
             let posted = self.post(config, message, &log_key, &identity, (form, timeout)).await;
             drop(permit);
             let (number, sent, heard) = match posted {
                 Ok(posted) => posted,
-                Err(failure) => return outcome(Err(failure), 1, 1),
+                Err(failure) => return Tries::one().into_outcome(Err(failure), false),
             };
-            let verdict = self.hear(number, heard, deadline).await;
-            match verdict {
-                Ok((true, attempts)) => return outcome(Ok(sent), attempts, attempts.saturating_sub(1)),
-                // It is safe, and not yet accepted.
-                Ok((false, attempts)) => return outcome(Ok(sent), attempts.max(1), attempts),
+            match self.hear(number, heard, deadline).await {
+                // Where it is not accepted yet it is safe.
+                Ok((is_accepted, tries)) => return tries.into_outcome(Ok(sent), is_accepted),
                 Err((fault, _)) if fault.is_size() && form == Form::Full => form = Form::Small,
-                Err((fault, attempts)) => {
-                    return outcome(Err(fault.into()), attempts.max(1), attempts.max(1));
-                }
+                Err((fault, tries)) => return tries.into_outcome(Err(fault.into()), false),
             }
         }
     }
@@ -319,7 +343,7 @@ impl Outbox {
         identity: &str,
         (form, timeout): (Form, Duration),
     ) -> Result<(u64, Sent, oneshot::Receiver<Verdict>), Failure> {
-        let composed = blocking(|| compose(config, message, form))?;
+        let composed = compose(config, message, form).await?;
         let Composed { from, to, bytes, thread } = composed;
         let id = thread.last.clone();
         let memory = thread.into_memory();
@@ -343,7 +367,7 @@ impl Outbox {
             body,
             bytes,
             lane: String::new(),
-            attempts: 0,
+            tries: Tries::default(),
             is_in_flight: false,
             last: None,
             waiter: Some(waiter),
@@ -423,12 +447,12 @@ impl Outbox {
         number: u64,
         mut heard: oneshot::Receiver<Verdict>,
         deadline: Instant,
-    ) -> Result<(bool, u64), (Fault, u64)> {
+    ) -> Result<(bool, Tries), (Fault, Tries)> {
         let judge = |verdict: Result<Verdict, _>| match verdict {
-            Ok(Verdict::Accepted { attempts }) => Ok((true, attempts)),
-            Ok(Verdict::Refused { fault, attempts }) => Err((fault, attempts)),
+            Ok(Verdict::Accepted(tries)) => Ok((true, tries)),
+            Ok(Verdict::Refused(fault, tries)) => Err((fault, tries)),
             Err(oneshot::error::RecvError { .. }) => {
-                Err((Fault::new(Cause::Network, "the outbox let go of the e-mail"), 0))
+                Err((Fault::new(Cause::Network, "the outbox let go of the e-mail"), Tries::default()))
             }
         };
         tokio::select! {
@@ -444,18 +468,18 @@ impl Outbox {
                     Some(slot) if matches!(slot.body, Body::Disk(_)) => {
                         slot.waiter = None;
                         let why = slot.last.as_ref().map(|fault| fault.message.as_str());
-                        let (group, attempts) = (&slot.letter.log_key, slot.attempts);
+                        let (group, attempts) = (&slot.letter.log_key, slot.tries.n);
                         tracing::warn!(group, attempts, error = why, "e-mail waits in the outbox");
-                        return Ok((false, attempts));
+                        return Ok((false, slot.tries.clone()));
                     }
                     Some(slot) if !slot.is_in_flight => {
-                        let attempts = slot.attempts;
+                        let tries = slot.tries.clone();
                         let fault = slot.last.clone().unwrap_or_else(|| {
                             let message = "context deadline exceeded before the first attempt";
                             Fault::new(Cause::Network, message)
                         });
                         self.forget(state, number);
-                        return Err((fault, attempts));
+                        return Err((fault, tries));
                     }
                     // Whether it is accepted is not known yet and will be soon, or is known just now.
                     _ => {}
@@ -572,7 +596,7 @@ impl State {
                 body: Body::Disk(path),
                 bytes,
                 lane: String::new(),
-                attempts: 0,
+                tries: Tries::default(),
                 is_in_flight: false,
                 last: None,
                 waiter: None,
@@ -644,21 +668,8 @@ fn identity(message: &Message<'_>) -> String {
     hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn outcome(result: Result<Sent, Failure>, requests: u64, failed_requests: u64) -> Outcome {
-    Outcome { result, requests, failed_requests, latencies: Vec::new() }
-}
-
 fn too_late(what: &str) -> Failure {
     Failure::last(format!("notify deadline exceeded while {what}")).because("contextDeadlineExceeded")
-}
-
-/// Runs what takes long without keeping others from this thread, where the runtime has others.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
-    match flavor {
-        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }
 
 #[cfg(test)]
