@@ -23,7 +23,7 @@ use super::content::{Content, Image};
 use super::mime::{self, Part};
 use super::thread::{self, Thread};
 use super::{address, fallback};
-use crate::alertmanager::notify::{Failure, Message};
+use crate::alertmanager::notify::{Failure, Message, layout};
 
 /// Upstream's defaults; what a user has left alone is ours to choose.
 const DEFAULT_HTML: &str = "{{ template \"email.default.html\" . }}";
@@ -140,8 +140,11 @@ fn domain(address: &str) -> String {
 
 /// What the mail says, from whoever has a say in it.
 async fn content(config: &Email, message: &Message<'_>) -> Content {
-    let mut content =
-        if is_ours(config, message) { layout(config, message).await } else { templates(config, message) };
+    let mut content = if is_ours(config, message) {
+        layout::render(config, message).await
+    } else {
+        templates(config, message)
+    };
     let size = |part: &Option<String>| part.as_ref().map_or(0, String::len);
     let bytes = size(&content.text) + size(&content.html);
     if bytes > TEXT_BYTES_MAX {
@@ -152,6 +155,13 @@ async fn content(config: &Email, message: &Message<'_>) -> Content {
     if images > IMAGES_BYTES_MAX {
         content.images.clear();
         content.note.push(format!("images of {images} bytes are too large for an e-mail"));
+    }
+    if !content.note.is_empty() {
+        tracing::info!(
+            group = message.group_key,
+            left_out = content.note.join("; "),
+            "an e-mail goes without"
+        );
     }
     if content.html.is_none() && content.text.is_none() {
         return Content { headers: content.headers, ..fallback::content("it has no text", message) };
@@ -166,11 +176,6 @@ fn is_ours(config: &Email, message: &Message<'_>) -> bool {
 
 fn has_default_html(config: &Email, message: &Message<'_>) -> bool {
     config.html.trim() == DEFAULT_HTML && !message.templates.is_redefined("email.default.html")
-}
-
-/// Our own layout.
-async fn layout(config: &Email, message: &Message<'_>) -> Content {
-    templates(config, message)
 }
 
 /// The templates of the file, which a user's files may have redefined.

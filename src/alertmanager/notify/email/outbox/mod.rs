@@ -54,7 +54,7 @@ use super::compose::{Composed, Form, compose};
 use super::session::{Cause, Fault};
 use super::thread;
 use crate::alertmanager::clock::{self, Clock};
-use crate::alertmanager::nflog::{Log, Memory};
+use crate::alertmanager::nflog::Memory;
 use crate::alertmanager::notify::{Failure, Message, Outcome, Sent};
 use lane::Lane;
 use store::{Found, Letter, Store};
@@ -293,7 +293,7 @@ impl Outbox {
     ) -> Outcome {
         let deadline = Instant::now() + timeout.saturating_sub(MARGIN);
         let origin = &message.origin;
-        let log_key = Log::key(message.group_key, &origin.receiver.name, origin.integration, origin.index);
+        let log_key = origin.log_key().to_string();
         let identity = identity(message);
         if let Some(sent) = self.recognise(&log_key, &identity) {
             tracing::info!(group = message.group_key, "an e-mail of the process before tells this already");
