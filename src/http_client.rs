@@ -11,6 +11,7 @@ mod headers;
 mod oauth2;
 mod proxy;
 mod redirect;
+pub mod sigv4;
 mod tls;
 
 pub use headers::Headers;

@@ -254,7 +254,6 @@ pub struct Alertmanager {
     pub path_prefix: String,
     pub timeout: Duration,
     pub http: HttpClient,
-    /// Without effect yet.
     pub sigv4: Option<Sigv4>,
     /// Applied to the discovered targets.
     pub relabel: Vec<relabel::Rule>,

@@ -18,9 +18,8 @@ use url::Url;
 
 use super::Alert;
 use super::chronicle::Handover;
-use super::sender::{BatchSize, Metrics, Sender};
+use super::sender::{BatchSize, Client, Metrics, Sender};
 use crate::discovery::TargetSets;
-use crate::http_client;
 use crate::story::Journal;
 
 /// The `--alertmanager.*` flags.
@@ -56,7 +55,7 @@ struct Rules {
 /// The Alertmanagers of one section.
 struct Set {
     config: Alertmanager,
-    client: Arc<http_client::Client>,
+    client: Arc<Client>,
     senders: BTreeMap<String, Sender>,
     dropped: Vec<String>,
 }
@@ -96,8 +95,8 @@ impl Manager {
     pub fn apply(&self, config: &config::Config) -> anyhow::Result<()> {
         let mut fresh = Vec::new();
         for (key, section) in sections(config) {
-            let client = http_client::Client::new(&section.http, section.timeout)
-                .with_context(|| format!("set up the Alertmanagers of {key}"))?;
+            let client =
+                Client::new(section).with_context(|| format!("set up the Alertmanagers of {key}"))?;
             let set = Set {
                 config: section.clone(),
                 client: Arc::new(client),

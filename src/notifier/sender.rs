@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, StatusCode};
+use config::prometheus::Alertmanager;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use model::wire::expose::{Counter, Histogram, Summary};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use url::Url;
 use super::queue::{Entry, Queue};
 use super::{Alert, chronicle};
 use crate::http_client;
+use crate::http_client::sigv4::Signer;
 use crate::story::{Code, Journal};
 
 /// How long a batch waits before it is sent a second time.
@@ -57,13 +59,45 @@ impl Default for Metrics {
     }
 }
 
+/// How the requests of one section are made.
+pub struct Client {
+    http: http_client::Client,
+    signer: Option<Signer>,
+}
+
+impl Client {
+    /// # Errors
+    /// A file of certificates cannot be used, or no keys to sign with are found.
+    pub fn new(section: &Alertmanager) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: http_client::Client::new(&section.http, section.timeout)?,
+            signer: section.sigv4.as_ref().map(Signer::new).transpose()?,
+        })
+    }
+
+    /// The status of the answer to a body of alerts.
+    async fn post(&self, url: &Url, body: Vec<u8>) -> Result<StatusCode, Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(signer) = &self.signer {
+            let now = jiff::Timestamp::now();
+            signer
+                .sign(&http::Method::POST, url, &mut headers, &body, now)
+                .map_err(|e| Failure { text: e.to_string(), is_final: true })?;
+        }
+        let fail = |e: http_client::Error| Failure { is_final: e.is_final(), text: e.to_string() };
+        let request = self.http.request(http::Method::POST, url.clone()).map_err(fail)?;
+        Ok(request.headers(headers).body(body).send().await.map_err(fail)?.status())
+    }
+}
+
 /// A running loop.
 pub struct Sender {
     pub url: String,
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
     story: Option<Arc<Journal>>,
-    client: Arc<ArcSwap<http_client::Client>>,
+    client: Arc<ArcSwap<Client>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -72,7 +106,7 @@ impl Sender {
     /// Begins to post what arrives in a new queue of `capacity` to `url`.
     pub fn start(
         url: Url,
-        client: Arc<http_client::Client>,
+        client: Arc<Client>,
         metrics: Arc<Metrics>,
         story: Option<Arc<Journal>>,
         capacity: usize,
@@ -95,7 +129,7 @@ impl Sender {
     }
 
     /// Lets `client` make the requests from now on.
-    pub fn set_client(&self, client: Arc<http_client::Client>) {
+    pub fn set_client(&self, client: Arc<Client>) {
         self.client.store(client);
     }
 
@@ -135,7 +169,7 @@ impl Sender {
 
 struct Loop {
     url: Url,
-    client: Arc<ArcSwap<http_client::Client>>,
+    client: Arc<ArcSwap<Client>>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     story: Option<Arc<Journal>>,
@@ -201,15 +235,9 @@ impl Loop {
 
     async fn post(&self, batch: &[Entry]) -> Result<(), Failure> {
         let alerts: Vec<&Alert> = batch.iter().map(|entry| &*entry.alert).collect();
-        let fail = |e: &dyn std::fmt::Display, is_final| Failure { text: e.to_string(), is_final };
-        let body = serde_json::to_vec(&alerts).map_err(|e| fail(&e, true))?;
-        let client = self.client.load_full();
-        let send = async {
-            let json = HeaderValue::from_static("application/json");
-            let request = client.request(http::Method::POST, self.url.clone())?;
-            request.header(http::header::CONTENT_TYPE, json).body(body).send().await
-        };
-        let status = send.await.map_err(|e| fail(&e, e.is_final()))?.status();
+        let fail = |e: serde_json::Error| Failure { text: e.to_string(), is_final: true };
+        let body = serde_json::to_vec(&alerts).map_err(fail)?;
+        let status = self.client.load_full().post(&self.url, body).await?;
         if status.is_success() {
             return Ok(());
         }

@@ -19,7 +19,7 @@ use crate::process::{Home, Server, now, peer, until, until_true};
 use crate::scripted::{Scripted, answer};
 
 /// How long the script is, in seconds.
-const SCRIPT: i64 = 15;
+const SCRIPT: i64 = 13;
 
 /// A program to compare with: the model if it is there, else the reference.
 fn reference(test: &str) -> Option<PathBuf> {
@@ -253,6 +253,8 @@ fn strip(data: &mut Value) {
             for key in ["evaluationTime", "lastEvaluation"] {
                 assert!(rule.remove(key).is_some(), "{key}");
             }
+            // 3.5 leaves the labels of recording rules out where there are none.
+            rule.entry("labels").or_insert_with(|| json!({}));
             if let Some(error) = rule.get_mut("lastError") {
                 // Which of two series is named first is chance.
                 *error = json!(error.as_str().unwrap().split(": [").next().unwrap());
@@ -305,6 +307,10 @@ fn compare_told(ours: &Side, theirs: &Side) -> usize {
         assert_eq!(kinds(&our_runs), kinds(&their_runs), "{labels}: {our_told:?} {their_told:?}");
         for ((our_first, our_n), (their_first, their_n)) in our_runs.iter().zip(&their_runs) {
             n_runs += 1;
+            if labels.contains("Absent") {
+                // It fires since each of the two has begun.
+                continue;
+            }
             near(our_first.at, their_first.at, labels);
             near(our_first.starts_at, their_first.starts_at, labels);
             near(our_first.ends_at, their_first.ends_at, labels);

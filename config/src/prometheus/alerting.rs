@@ -95,12 +95,7 @@ impl RawAlertmanager {
                         return Err(Issue::new(value.pos, text));
                     }
                 },
-                "sigv4" => {
-                    config.sigv4 = decode_sigv4(decoder, value)?;
-                    if config.sigv4.is_some() {
-                        decoder.warn(value.pos, "sigv4 has no effect yet: requests are not signed");
-                    }
-                }
+                "sigv4" => config.sigv4 = decode_sigv4(decoder, value)?,
                 "relabel_configs" => relabel = decode_list(decoder, value)?.unwrap_or_default(),
                 "alert_relabel_configs" => alert_relabel = decode_list(decoder, value)?.unwrap_or_default(),
                 _ => {
