@@ -443,7 +443,8 @@ fn compare_requests(ours: &Side, theirs: &Side) -> usize {
             strip(&mut body["data"]);
         }
         if let Some(token) = body["data"].get_mut("groupNextToken") {
-            assert_eq!(token.as_str().unwrap().len(), 64);
+            // A longer hash in 3.14 than in 3.5.
+            assert!([40, 64].contains(&token.as_str().unwrap().len()), "{token}");
             *token = json!("a token");
         }
         (status, body)
