@@ -170,6 +170,16 @@ impl Dispatcher {
         }
     }
 
+    /// The groups that `alert` belongs to, whether they are there or not.
+    pub fn places(&self, alert: &Alert) -> Vec<GroupId> {
+        let routes = self.routes.find(&alert.labels).into_iter();
+        routes.map(|route| self.group_of(route, alert).0).collect()
+    }
+
+    pub fn group(&self, id: &GroupId) -> Option<&Group> {
+        self.groups.get(id)
+    }
+
     fn group_of(&self, route: usize, alert: &Alert) -> (GroupId, LabelSet) {
         let node = self.routes.node(route);
         let labels = node.group_labels(&alert.labels);

@@ -9,6 +9,7 @@
 
 pub mod alert;
 pub mod api;
+mod chronicle;
 pub mod clock;
 pub mod dispatch;
 pub mod inhibit;
@@ -59,6 +60,8 @@ pub use silence::SilenceError;
 use silence::{PostedSilence, Silences};
 use store::{Put, Store};
 
+use crate::story;
+
 /// How long a change may wait to be written to the journal.
 const SAVE_DELAY: Duration = Duration::from_millis(200);
 /// How long messages on their way may take when the server stops.
@@ -92,6 +95,8 @@ pub struct Options {
     /// Nothing is told in the first moments after a start.
     pub start_delay: Duration,
     pub version: api::VersionInfo,
+    /// Hears what becomes of every alert.
+    pub story: Option<Arc<story::Journal>>,
 }
 
 impl Default for Options {
@@ -109,6 +114,7 @@ impl Default for Options {
             logs_silences: false,
             start_delay: Duration::ZERO,
             version: api::VersionInfo::default(),
+            story: None,
         }
     }
 }
@@ -273,7 +279,10 @@ impl Alertmanager {
         };
         state.unsaved.note(&record);
         state.inhibitor.put(&alert);
+        let story = self.options.story.as_deref();
+        let arrival = chronicle::Arrival::of(story, &state.dispatcher, &alert);
         state.dispatcher.insert(&alert, now);
+        arrival.tell(story, &state.dispatcher, &alert, now);
         self.metrics.dispatched.observe(began.elapsed());
     }
 

@@ -13,11 +13,12 @@ use config::alertmanager::Integration;
 use futures_util::future::join_all;
 
 use super::alert::{Fingerprint, LabelSet};
+use super::chronicle::Telegram;
 use super::dispatch::{Flush, Flushed};
 use super::nflog::{Entry, Key, Log, Reason, decide, hash};
 use super::notify::templates::Templates;
-use super::notify::{self, Message, Origin};
-use super::{Alertmanager, State, stage};
+use super::notify::{self, Failure, Message, Origin};
+use super::{Alertmanager, State, chronicle, stage};
 
 /// What of a group goes on, and what waits.
 struct Passed {
@@ -47,6 +48,7 @@ impl Alertmanager {
             (&state.inhibitor, &state.silences),
             (flush.at, now),
         );
+        chronicle::flushed(self.options.story.as_deref(), flush, &outcome, state, now);
         if let Some(names) = outcome.muted_by {
             state.dispatcher.set_muted_by(&flush.id, names);
         }
@@ -83,6 +85,7 @@ impl Alertmanager {
         let kind = integration.notifier.name();
         let key = key_of(flush, integration);
         let (mut firing, resolved) = stage::split(batch.kept);
+        let telegram = Telegram::new(self.options.story.as_deref(), flush, integration);
         let (reason, memory) = {
             let began = Instant::now();
             let state = self.state.lock();
@@ -95,7 +98,10 @@ impl Alertmanager {
             let send_resolved = integration.send_resolved;
             let reason =
                 decide(entry.as_ref(), &firing, &resolved, send_resolved, flush.repeat_interval, flush.at);
-            let Some(reason) = reason else { return true };
+            let Some(reason) = reason else {
+                telegram.not_due(batch.kept, entry.as_ref(), self.clock.now());
+                return true;
+            };
             // A new life of the group begins without memories.
             let entry = entry.filter(|_| reason != Reason::First);
             // What is not told now remains to be told.
@@ -108,6 +114,7 @@ impl Alertmanager {
         if !integration.send_resolved {
             alerts.retain(|flushed| !flushed.is_resolved);
         }
+        telegram.unwanted(batch.kept, self.clock.now());
         let mut left = memory.clone();
         // Where only ends are to be told and the receiver does not care, it counts as told.
         if !alerts.is_empty() {
@@ -126,7 +133,11 @@ impl Alertmanager {
             };
             let surroundings = (batch.templates, self.options.external_url.as_str(), self.clock.now());
             let message = Message::new(origin, &alerts, reason, surroundings, memory);
-            let outcome = notify::deliver_through(&self.outbox, integration, &message, flush.timeout).await;
+            let failed =
+                |n: u64, failure: &Failure| telegram.failed_once(&alerts, n, failure, self.clock.now());
+            let outcome =
+                notify::deliver_through(&self.outbox, integration, &message, flush.timeout, &failed).await;
+            telegram.done(&alerts, reason, &outcome, self.clock.now());
             self.metrics.note_outcome(kind, &outcome);
             let receiver = &flush.receiver.name;
             match outcome.result {

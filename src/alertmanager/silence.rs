@@ -160,7 +160,8 @@ impl Silence {
         }
     }
 
-    fn mutes(&self, labels: &LabelSet, now: Timestamp) -> bool {
+    /// Whether it is active and covers `labels`.
+    pub fn mutes(&self, labels: &LabelSet, now: Timestamp) -> bool {
         self.state(now) == SilenceState::Active && self.compiled.iter().any(|set| matches(set, labels))
     }
 

@@ -79,6 +79,10 @@ impl Store {
         self.alerts.insert(alert.fingerprint, alert);
     }
 
+    pub fn get(&self, fingerprint: Fingerprint) -> Option<&Arc<Alert>> {
+        self.alerts.get(&fingerprint)
+    }
+
     /// Every alert, by fingerprint.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Alert>> {
         self.alerts.values()

@@ -212,7 +212,7 @@ impl App {
         let engine = Arc::new(engine(&flags));
         let queries = Arc::new(queries::Watch::default());
         engine.observe(Arc::clone(&queries) as Arc<dyn promql::Observer>);
-        let story = journal(&flags.storage.path.join("stories"));
+        let story = journal(&flags.storage.path.join("ferula").join("stories"));
         let alertmanager = match &files.alertmanager {
             Some(config) => {
                 let options = alertmanager::Options {
@@ -234,6 +234,7 @@ impl App {
                     groups_max: flags.alertmanager.groups_max,
                     logs_silences: flags.alertmanager.logs_silences,
                     version: views::alertmanager_version(),
+                    story: Some(Arc::clone(&story)),
                 };
                 let clock = Arc::new(alertmanager::SystemClock);
                 Some(

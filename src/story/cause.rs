@@ -299,17 +299,23 @@ struct Flush<'e> {
 
 fn told(alert: &[Entry], newest: &BTreeMap<u64, &Entry>, flush: &Flush<'_>, t: Timestamp) -> Vec<Delivery> {
     let of_group = newest.values().filter_map(|entry| match &entry.event {
-        Event::Told { group, integration, telling, .. } if group == flush.group => {
+        Event::Told { group, receiver, integration, telling }
+            if group == flush.group && receiver == flush.receiver =>
+        {
             Some((entry, integration, telling))
         }
         _ => None,
     });
-    let mut found: Vec<_> = of_group
+    // What was said after an earlier flush says nothing of this one.
+    let of_flush =
+        of_group.filter(|(entry, ..)| entry.last >= flush.entry.last.min(t) || flush.entry.last > t);
+    let mut found: Vec<_> = of_flush
         .map(|(entry, integration, telling)| {
             let sent = alert.iter().rev().find_map(|e| match &e.event {
-                Event::Told { group, integration: i, telling, .. }
+                Event::Told { group, receiver, integration: i, telling }
                     if e.first <= t
                         && group == flush.group
+                        && receiver == flush.receiver
                         && i == integration
                         && matches!(telling.code, Code::Delivered | Code::TemplateError) =>
                 {
@@ -317,14 +323,17 @@ fn told(alert: &[Entry], newest: &BTreeMap<u64, &Entry>, flush: &Flush<'_>, t: T
                 }
                 _ => None,
             });
-            let mut text = format!("{} at {}", tell::telling(telling), tell::time(entry.last.min(t)));
+            let mut text = format!("at {}: {}", tell::time(entry.last.min(t)), tell::telling(telling));
+            let mut code = telling.code;
             if let (Code::AlreadyTold, Some((at, message))) = (telling.code, &sent) {
                 text = format!("{text}; last sent at {} {message}", tell::time(*at)).trim_end().to_owned();
+                // An end is told once.
+                code = if telling.next == 0 { Code::Delivered } else { code };
             }
             Delivery {
                 to: format!("{}/{integration}", flush.receiver),
                 group: flush.group.to_string(),
-                cause: Cause::new(telling.code, text).since(entry.first).until(telling.next),
+                cause: Cause::new(code, text).since(entry.first).until(telling.next),
                 message: sent.map(|(_, message)| message).unwrap_or_default(),
             }
         })

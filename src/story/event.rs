@@ -277,8 +277,9 @@ pub enum Track {
     Hand,
     Post(Text),
     Received,
-    Group(Text),
-    Tell(Text, Text),
+    /// By group and receiver: siblings among routes may have groups of one key.
+    Group(Text, Text),
+    Tell(Text, Text, Text),
     Server,
 }
 
@@ -292,8 +293,12 @@ impl Event {
             Self::Stopped { .. } => Track::Hand,
             Self::Posted { to, .. } => Track::Post(Arc::clone(to)),
             Self::Received { .. } => Track::Received,
-            Self::Grouped { group, .. } | Self::Flushed { group, .. } => Track::Group(Arc::clone(group)),
-            Self::Told { group, integration, .. } => Track::Tell(Arc::clone(group), Arc::clone(integration)),
+            Self::Grouped { group, receiver, .. } | Self::Flushed { group, receiver, .. } => {
+                Track::Group(Arc::clone(group), Arc::clone(receiver))
+            }
+            Self::Told { group, receiver, integration, .. } => {
+                Track::Tell(Arc::clone(group), Arc::clone(receiver), Arc::clone(integration))
+            }
             Self::Server { .. } => Track::Server,
         }
     }

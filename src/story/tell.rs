@@ -82,6 +82,7 @@ pub fn telling(told: &Telling) -> String {
     let id = if message.is_empty() { String::new() } else { format!(", message {message}") };
     match told.code {
         Code::Delivered => format!("sent ({reason}, {tries}{id})"),
+        Code::TemplateError if *next != 0 => format!("not sent: {error}"),
         Code::TemplateError => format!("sent ({reason}, {tries}{id}), but not as configured: {error}"),
         Code::AlreadyTold if *next == 0 => "not sent: it has been told already".to_owned(),
         Code::AlreadyTold => {

@@ -34,6 +34,7 @@ mod wechat;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use config::alertmanager::{Integration, Notifier, Receiver};
@@ -282,8 +283,30 @@ pub struct Outcome {
 
 /// Sends `message`, with pauses and again, until it succeeds, fails for good or `timeout` has passed.
 pub async fn deliver(integration: &Integration, message: &Message<'_>, timeout: Duration) -> Outcome {
+    deliver_heard(integration, message, timeout, &|_, _| {}).await
+}
+
+/// As [`deliver`]; `failed` hears of every attempt after which there may be another.
+pub async fn deliver_heard(
+    integration: &Integration,
+    message: &Message<'_>,
+    timeout: Duration,
+    failed: &(dyn Fn(u64, &Failure) + Send + Sync),
+) -> Outcome {
+    let attempts = AtomicU64::new(0);
+    let attempts = &attempts;
+    let attempt = || async move {
+        let outcome = send(integration, message).await;
+        let n = attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Err(failure) = &outcome
+            && failure.retry
+        {
+            failed(n, failure);
+        }
+        outcome
+    };
     let name = format!("{}/{}[{}]", message.data.receiver, integration.notifier.name(), integration.index);
-    retry(&name, timeout, || send(integration, message)).await
+    retry(&name, timeout, attempt).await
 }
 
 /// The same, with e-mails going through the outbox, which has its own way of coming back.
@@ -292,10 +315,11 @@ pub(super) async fn deliver_through(
     integration: &Integration,
     message: &Message<'_>,
     timeout: Duration,
+    failed: &(dyn Fn(u64, &Failure) + Send + Sync),
 ) -> Outcome {
     match &integration.notifier {
         Notifier::Email(config) => outbox.send(config, message, timeout).await,
-        _ => deliver(integration, message, timeout).await,
+        _ => deliver_heard(integration, message, timeout, failed).await,
     }
 }
 
