@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui peers smtp dns kubectl compat differential mutated-configs exposition faults fuzz generated bench compare numbers clean
+.PHONY: help run build ui check test test-ui mails peers smtp dns kubectl compat differential mutated-configs exposition faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -48,6 +48,14 @@ test: ui test-ui check peers smtp dns kubectl ## everything that CI runs; T=name
 
 test-ui: ui
 	@if command -v npm >/dev/null; then cd $(UI) && npm run check && npm test; else echo "test-ui: SKIPPED, npm is not installed"; fi
+
+mails: ## render mails of all situations as HTML, text and screenshots into target/mails
+	FERULA_MAILS=$(TARGET)/mails cargo test -p ferula --lib --locked layout::tests::mails_are_written
+	@for html in $(TARGET)/mails/*.html; do for width in 640 360; do for scheme in light dark; do \
+	  if [ $$scheme = dark ]; then preferred=0; else preferred=1; fi; \
+	  chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --blink-settings=preferredColorScheme=$$preferred \
+	    --window-size=$$width,1900 --screenshot=$${html%.html}-$$width-$$scheme.shot.png file://$$html >/dev/null 2>&1 \
+	    || { echo "mails: no screenshots without chromium"; exit 0; }; done; done; done; echo "mails: look at $(TARGET)/mails"
 
 peers: ## bring the reference servers that tests compare with
 	@if [ -n "$(PEERS_SCRIPT)" ]; then $(PEERS_SCRIPT) $(FERULA_PEERS) || echo "peers: could not be had, the tests that need them will say so"; \

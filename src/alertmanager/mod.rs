@@ -7,6 +7,7 @@
 //!
 //! Compat: alertmanager 0.34.
 
+pub mod actions;
 pub mod alert;
 pub mod api;
 mod chronicle;
@@ -32,8 +33,8 @@ pub mod store;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use config::alertmanager::Config;
@@ -50,7 +51,9 @@ use clock::until;
 pub use clock::{Clock, SystemClock};
 use dispatch::Dispatcher;
 use inhibit::Inhibitor;
+use insight::Insight;
 use journal::{Journal, Record};
+use links::Signer;
 use metrics::Metrics;
 use nflog::{Entry, Log, Memory};
 use notify::email::outbox::Outbox;
@@ -131,6 +134,8 @@ pub enum Error {
     Snapshot(#[from] snapshot::Error),
     #[error("load silences: {0}")]
     Silences(#[from] SilenceError),
+    #[error("read the keys of links: {0}")]
+    Links(std::io::Error),
 }
 
 /// The refused ones of a batch, one message a line; the others were taken.
@@ -152,6 +157,9 @@ pub struct Alertmanager {
     journal: Mutex<Option<Journal>>,
     /// Changes wait to be written.
     is_dirty: AtomicBool,
+    signer: Arc<Signer>,
+    /// What knows more of alerts; set once the rest of the server is there.
+    insight: OnceLock<Arc<dyn Insight>>,
 }
 
 struct State {
@@ -190,6 +198,7 @@ impl Alertmanager {
         let outbox_dir = options.data_dir.as_ref().map(|dir| dir.join(OUTBOX_DIR));
         let outbox = Outbox::open(outbox_dir.as_deref(), Arc::clone(&clock));
         outbox.apply(state.config.receivers.iter().map(AsRef::as_ref));
+        let signer = Arc::new(Signer::open(options.data_dir.as_deref()).map_err(Error::Links)?);
         let manager = Arc::new(Self {
             started_at: now,
             clock,
@@ -200,9 +209,17 @@ impl Alertmanager {
             outbox,
             journal: Mutex::new(None),
             is_dirty: AtomicBool::new(false),
+            signer,
+            insight: OnceLock::new(),
         });
         manager.begin_journal()?;
         Ok(manager)
+    }
+
+    /// Lets messages ask what the server knows of their alerts; the first who answers stays.
+    pub fn connect(&self, insight: Arc<dyn Insight>) {
+        // A second one has nobody to answer.
+        let _ = self.insight.set(insight);
     }
 
     /// Goes over to another configuration. Alerts find their routes anew; groups whose routes remain keep

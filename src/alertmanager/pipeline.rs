@@ -17,8 +17,9 @@ use super::chronicle::Telegram;
 use super::dispatch::{Flush, Flushed};
 use super::nflog::{Entry, Key, Log, Reason, decide, hash};
 use super::notify::templates::Templates;
-use super::notify::{self, Failure, Message, Origin};
+use super::notify::{self, Extras, Failure, Message, Origin};
 use super::{Alertmanager, State, chronicle, stage};
+use crate::telemetry;
 
 /// What of a group goes on, and what waits.
 struct Passed {
@@ -132,7 +133,12 @@ impl Alertmanager {
                 repeat_at: is_firing.then(|| flush.repeat_at()),
             };
             let surroundings = (batch.templates, self.options.external_url.as_str(), self.clock.now());
-            let message = Message::new(origin, &alerts, reason, surroundings, memory);
+            let mut message = Message::new(origin, &alerts, reason, surroundings, memory);
+            message.extras = Extras {
+                insight: self.insight.get().cloned(),
+                signer: Some(Arc::clone(&self.signer)),
+                version: telemetry::VERSION.to_owned(),
+            };
             let failed =
                 |n: u64, failure: &Failure| telegram.failed_once(&alerts, n, failure, self.clock.now());
             let outcome =

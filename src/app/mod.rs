@@ -7,6 +7,7 @@
 
 mod explain;
 mod files;
+mod insight;
 mod reload;
 mod store;
 mod views;
@@ -101,6 +102,9 @@ async fn serve(flags: Flags, files: Files) -> anyhow::Result<()> {
     let port = listeners[0].local_addr().context("read the bound address")?.port();
     let stop_sources = CancellationToken::new();
     let app = Arc::new(App::build(flags, &files, port, &stop_sources)?);
+    if let Some(alertmanager) = &app.alertmanager {
+        alertmanager.connect(Arc::new(insight::Insight::new(&app)));
+    }
     let stop_web = CancellationToken::new();
     let web = app.start_web(listeners, &stop_web);
 

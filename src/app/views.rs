@@ -57,10 +57,10 @@ pub(super) fn router(app: &Arc<App>) -> Router {
             now,
         },
     };
-    let alertmanager = app
-        .alertmanager
-        .as_ref()
-        .map(|alertmanager| web::api::v2::router(Arc::new(AlertmanagerView(Arc::clone(alertmanager)))));
+    let alertmanager = app.alertmanager.as_ref().map(|alertmanager| {
+        let view = Arc::new(AlertmanagerView(Arc::clone(alertmanager)));
+        web::api::v2::router(Arc::clone(&view) as _).merge(web::actions::router(view))
+    });
     web::router(Arc::new(api), alertmanager)
 }
 
@@ -465,6 +465,34 @@ pub(super) fn posted(alert: notifier::Alert) -> PostedAlert {
 }
 
 struct AlertmanagerView(Arc<Alertmanager>);
+
+impl web::actions::Actions for AlertmanagerView {
+    fn offer(&self, token: &str) -> Result<web::actions::Offer, web::actions::Refused> {
+        let offer = self.0.offer(token).map_err(denied)?;
+        Ok(web::actions::Offer {
+            labels: offer.labels.into_iter().collect(),
+            length: offer.length,
+            n_alerts: offer.n_alerts,
+            examples: offer.examples,
+            author: offer.author,
+        })
+    }
+
+    fn act(&self, token: &str) -> Result<web::actions::Done, web::actions::Refused> {
+        let done = self.0.act(token).map_err(denied)?;
+        Ok(web::actions::Done { silence: done.silence, until: done.until, is_old: done.is_old })
+    }
+}
+
+fn denied(denied: alertmanager::actions::Denied) -> web::actions::Refused {
+    use alertmanager::actions::Denied;
+    use alertmanager::links::Refused;
+    match denied {
+        Denied::Token(Refused::Forged) => web::actions::Refused::Forged,
+        Denied::Token(Refused::Expired) => web::actions::Refused::Expired,
+        Denied::Impossible(text) => web::actions::Refused::Impossible(text),
+    }
+}
 
 impl AlertmanagerView {
     fn filter(query: AlertQuery) -> alertmanager::api::AlertFilter {

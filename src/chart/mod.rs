@@ -201,9 +201,10 @@ impl Chart {
     fn frame(&self, values: &Values) -> Frame {
         let widest = values.ticks.iter().map(|tick| text::width(&values.label(*tick), TEXT, false));
         let left = widest.fold(0.0, f32::max) + 30.0;
+        let now = text::width(&self.now(), TEXT, true) / 2.0;
         let labels = self.edge_labels();
         let right =
-            labels.iter().map(|(_, label, _)| text::width(label, LABEL, true)).fold(40.0, f32::max) + 26.0;
+            labels.iter().map(|(_, label, _)| text::width(label, LABEL, true)).fold(now, f32::max) + 26.0;
         Frame {
             left,
             right: f32::from(WIDTH) - right.min(300.0),
@@ -252,7 +253,7 @@ impl Chart {
                 Anchor::End,
             );
         }
-        let now = format!("now {}", self.clock(self.to, "%H:%M"));
+        let now = self.now();
         let now_begins = frame.right - text::width(&now, TEXT, true) / 2.0;
         for (t, label) in scale::times(self.from, self.to, &self.zone) {
             let x = frame.x(t);
@@ -421,6 +422,10 @@ impl Chart {
             before = t;
         }
         largest
+    }
+
+    fn now(&self) -> String {
+        format!("now {}", self.clock(self.to, "%H:%M"))
     }
 
     fn clock(&self, t: i64, format: &str) -> String {

@@ -53,7 +53,7 @@ receivers:
 ";
 
 /// The Python that has aiosmtpd, or word that the test is skipped.
-fn python(test: &str) -> Option<PathBuf> {
+pub(crate) fn python(test: &str) -> Option<PathBuf> {
     let target = || Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("venv");
     let venv = std::env::var_os("FERULA_VENV").map_or_else(target, PathBuf::from);
     let python = venv.join("bin/python");
@@ -66,18 +66,18 @@ fn python(test: &str) -> Option<PathBuf> {
 }
 
 /// The mails that have arrived, in order.
-fn mails(folder: &Path) -> Vec<Value> {
+pub(crate) fn mails(folder: &Path) -> Vec<Value> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
     paths.sort();
     paths.iter().map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()).collect()
 }
 
-fn header<'a>(mail: &'a Value, name: &str) -> &'a str {
+pub(crate) fn header<'a>(mail: &'a Value, name: &str) -> &'a str {
     mail["headers"][name].as_str().unwrap_or_else(|| panic!("no header {name} in {mail:#}"))
 }
 
-fn part<'a>(mail: &'a Value, kind: &str) -> &'a str {
+pub(crate) fn part<'a>(mail: &'a Value, kind: &str) -> &'a str {
     let parts = mail["parts"].as_array().unwrap();
     let found = parts.iter().find(|part| part["type"] == kind);
     found.unwrap_or_else(|| panic!("no part {kind} in {mail:#}"))["text"].as_str().unwrap()

@@ -20,6 +20,7 @@ mod extras;
 mod kill;
 mod kubernetes;
 mod late;
+mod looks;
 mod mail;
 mod notify;
 mod pingpong;

@@ -511,7 +511,7 @@ async fn from_a_configuration_file_to_the_mailbox() {
         "global:\n  smtp_smarthost: '{address}'\n  smtp_from: ferula@example.org\n  smtp_require_tls: false\n\
          templates: ['*.tmpl']\n\
          route:\n  receiver: ops\n  group_by: [alertname]\n  group_wait: 20ms\n  group_interval: 50ms\n\
-         receivers:\n- name: ops\n  email_configs:\n  - to: ops@example.org\n    send_resolved: true\n"
+         receivers:\n- name: ops\n  email_configs:\n  - to: ops@example.org\n    send_resolved: true\n    layout: alertmanager\n"
     );
     let path = dir.path().join("alertmanager.yml");
     std::fs::write(&path, yaml).unwrap();

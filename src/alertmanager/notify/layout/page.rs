@@ -712,13 +712,9 @@ impl Maker<'_> {
             footer.push(("Rule", words::line(rule, 300)));
         }
         footer.push(("Group", group_key_hash(origin.group_key)[..12].to_owned()));
-        footer.push((
-            "Too many of these?",
-            format!(
-                "Silence the alert above, or change the receiver {} of alertmanager.yml.",
-                words::line(&data.receiver, 80)
-            ),
-        ));
+        let receiver = words::line(&data.receiver, 80);
+        let stop = format!("silence the alert, or change receiver {receiver} in alertmanager.yml");
+        footer.push(("To stop these mails", stop));
         footer
     }
 
@@ -735,7 +731,7 @@ impl Maker<'_> {
 }
 
 fn to(data: &config::template::notification::Data) -> String {
-    format!("you are behind receiver {}", words::line(&data.receiver, 80))
+    format!("it goes to receiver {}", words::line(&data.receiver, 80))
 }
 
 fn fact(name: &'static str, value: String, note: String) -> Fact {
