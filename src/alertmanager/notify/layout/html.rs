@@ -172,7 +172,7 @@ fn texts(html: &mut Html, page: &Page) {
         return;
     }
     band(html, "18px 20px 0 20px", |html| {
-        if page.tone == Tone::Resolved && !page.summary.is_empty() {
+        if page.is_over && !page.summary.is_empty() {
             let style = format!("margin:0 0 2px 0;{FAINT}font-size:13px;");
             html.leaf("div", &[("class", "faint"), ("style", &style)], "What it said while it fired:");
         }

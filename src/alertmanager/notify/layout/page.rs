@@ -47,6 +47,8 @@ pub(super) struct Page {
     pub(super) subject: String,
     pub(super) preheader: String,
     pub(super) tone: Tone,
+    /// Nothing fires any more.
+    pub(super) is_over: bool,
     /// `3 firing, 1 resolved`.
     pub(super) status: String,
     pub(super) severity: Option<String>,
@@ -181,7 +183,10 @@ impl Maker<'_> {
         let (firing, resolved): (Vec<usize>, Vec<usize>) =
             self.order.iter().partition(|&&i| !data.alerts[i].is_resolved);
         let tones = firing.iter().map(|&i| tone_of(data.alerts[i].labels.get("severity")));
-        let status = status(firing.len(), resolved.len());
+        let is_lost = firing.is_empty() && resolved.iter().all(|i| self.lost(*i).is_some());
+        let status = if is_lost { "Over, no data".to_owned() } else { status(firing.len(), resolved.len()) };
+        // Nobody knows whether it is well: that is no reason for green.
+        let calm = if is_lost { Tone::Warning } else { Tone::Resolved };
         let name = self.name();
         let is_single = data.alerts.len() == 1;
         let table = |alerts: &[usize]| if is_single { Table::default() } else { self.table(alerts, n_rows) };
@@ -189,7 +194,8 @@ impl Maker<'_> {
         Page {
             subject: self.subject(&name),
             preheader: self.preheader(&firing, &resolved),
-            tone: tones.max().unwrap_or(Tone::Resolved),
+            tone: tones.max().unwrap_or(calm),
+            is_over: firing.is_empty(),
             status,
             severity: self.severity(),
             scope: self.scope(),
@@ -271,7 +277,10 @@ impl Maker<'_> {
         let mut parts = Vec::new();
         if firing.is_empty() {
             let ended = resolved.iter().filter_map(|&i| alerts[i].ends_at).max();
-            parts.push(if resolved.len() == 1 {
+            let is_lost = !resolved.is_empty() && resolved.iter().all(|i| self.lost(*i).is_some());
+            parts.push(if is_lost {
+                "NO DATA".to_owned()
+            } else if resolved.len() == 1 {
                 "RESOLVED".to_owned()
             } else {
                 format!("RESOLVED {}", resolved.len())
@@ -312,16 +321,17 @@ impl Maker<'_> {
             .then(|| format!("and {} below", words::count(data.alerts.len() - 1, "more alert")))
     }
 
+    /// Since when an alert that is over has had no data.
+    fn lost(&self, i: usize) -> Option<Timestamp> {
+        let facts = self.findings.alerts.get(&i)?;
+        let is_over = self.message.data.alerts.get(i)?.is_resolved;
+        facts.lost_since.filter(|_| is_over && !facts.is_absence)
+    }
+
     fn notices(&self) -> Vec<String> {
         let mut notices = Vec::new();
         let alerts = &self.message.data.alerts;
-        let lost: Vec<_> = self
-            .findings
-            .alerts
-            .iter()
-            .filter(|(i, facts)| alerts.get(**i).is_some_and(|alert| alert.is_resolved) && !facts.is_absence)
-            .filter_map(|(_, facts)| facts.lost_since)
-            .collect();
+        let lost: Vec<_> = (0..alerts.len()).filter_map(|i| self.lost(i)).collect();
         if let Some(since) = lost.iter().min() {
             let which = if alerts.len() == 1 { "This alert is" } else { "Some alerts are" };
             notices.push(format!(
@@ -449,7 +459,7 @@ impl Maker<'_> {
         .into_iter()
         .filter_map(|(text, length)| Some(Link { text, url: self.signed(&labels, length?)? }))
         .collect();
-        links.extend(self.form(&labels).map(|url| Link { text: "other…", url }));
+        links.extend(self.form(&labels).map(|url| Link { text: "choose…", url }));
         links
     }
 

@@ -1,7 +1,7 @@
 //! The mail as plain text, at most 78 columns wide but for links, which must not be broken.
 
 use super::markup::{self, Line};
-use super::page::{Link, Page, Row, Table, Tone};
+use super::page::{Link, Page, Row, Table};
 
 pub(super) const WIDTH: usize = 78;
 const NAME_WIDTH: usize = 15;
@@ -13,7 +13,7 @@ pub(super) fn write(page: &Page) -> String {
     out.wrapped("", "", &format!("{}: {}{severity}", page.status.to_uppercase(), page.name));
     out.wrapped("", "", &page.scope.iter().map(pair).collect::<Vec<_>>().join(" "));
     out.line(&"=".repeat(WIDTH));
-    if page.tone == Tone::Resolved && !page.summary.is_empty() {
+    if page.is_over && !page.summary.is_empty() {
         out.line("What it said while it fired:");
     }
     out.lines(&page.summary);
