@@ -10,6 +10,7 @@ pub mod check;
 pub mod cli;
 pub mod container;
 pub mod telemetry;
+pub mod test_rules;
 pub mod unit;
 
 pub mod discovery;

@@ -17,25 +17,8 @@ use tracing::level_filters::LevelFilter;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1).peekable();
-    if args.peek().is_some_and(|word| word == "tsdb") {
-        telemetry::init(Log { level: LevelFilter::WARN, json: false });
-        return ferula::cli::tsdb::run(args);
-    }
-    if args.peek().is_some_and(|word| word == "check") {
-        telemetry::init(Log { level: LevelFilter::WARN, json: false });
-        return ferula::check::run(args);
-    }
-    let is_amtool = std::env::args_os()
-        .next()
-        .is_some_and(|program| Path::new(&program).file_stem().is_some_and(|name| name == "amtool"));
-    if is_amtool {
-        telemetry::init(Log { level: LevelFilter::WARN, json: false });
-        return ferula::am::run(std::env::args_os());
-    }
-    if args.peek().is_some_and(|word| word == "am") {
-        telemetry::init(Log { level: LevelFilter::WARN, json: false });
-        return ferula::am::run(args);
+    if let Some(code) = tool() {
+        return code;
     }
     let values = match Values::parse(std::env::args_os()) {
         Ok(values) => values,
@@ -70,4 +53,28 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the command that the first argument names, or the name by which the program was called; `None` for the server.
+fn tool() -> Option<ExitCode> {
+    let mut args = std::env::args_os().peekable();
+    let program = args.peek().map(|program| Path::new(program).file_stem().unwrap_or_default().to_owned());
+    let is = |name: &str| program.as_ref().is_some_and(|program| program == name);
+    if is("amtool") {
+        telemetry::init(Log { level: LevelFilter::WARN, json: false });
+        return Some(ferula::am::run(args));
+    }
+    args.next();
+    let word = args.peek().map(|word| word.to_string_lossy().into_owned());
+    let run: fn(_) -> ExitCode = match word.as_deref() {
+        Some("tsdb") => ferula::cli::tsdb::run,
+        Some("check") => ferula::check::run,
+        Some("am") => ferula::am::run,
+        Some("test") => ferula::test_rules::run,
+        // A server is nothing that promtool starts.
+        _ if is("promtool") => ferula::check::run,
+        _ => return None,
+    };
+    telemetry::init(Log { level: LevelFilter::WARN, json: false });
+    Some(run(args))
 }

@@ -28,6 +28,7 @@ pub mod matchers;
 pub mod paths;
 pub mod prometheus;
 pub mod relabel;
+pub mod rule_tests;
 pub mod rules;
 pub mod secret;
 pub mod span;

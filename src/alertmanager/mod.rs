@@ -128,7 +128,7 @@ impl Default for Options {
 pub enum Error {
     #[error("read template file {}: {source}", path.display())]
     TemplateFile { path: PathBuf, source: std::io::Error },
-    #[error("parse templates: {0}")]
+    #[error("parse templates: {}", .0.placed())]
     Template(#[from] config::template::Error),
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),

@@ -164,44 +164,18 @@ impl Node {
 }
 
 /// The labels of a route, their templates executed for the data of a group. A label may refer to others by
-/// `{{ routeLabels "x" }}`: those come first. One that cannot be rendered is left out, and the log says why.
+/// `{{ routeLabels "x" }}`. One that cannot be rendered, as when two refer to each other, is left out, and the log says
+/// why.
 ///
 /// Compat: alertmanager `dispatch`, `aggrGroup.renderRouteLabels`.
 pub fn render_labels(labels: &LabelSet, mut data: Data, templates: &Templates, now: Timestamp) -> LabelSet {
     let mut rendered = LabelSet::new();
-    let mut waiting: Vec<_> = labels.iter().collect();
     data.route_labels.clone_from(labels);
-    while !waiting.is_empty() {
-        let count = waiting.len();
-        let names: Vec<_> = waiting.iter().map(|(name, _)| name.as_str()).collect();
-        let (later, ready): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(_, text)| names.iter().any(|name| refers_to(text, name)));
-        for (name, text) in ready {
-            match templates.expand(text, &data, Mode::Text, now) {
-                Ok(value) => {
-                    data.route_labels.insert(name.clone(), value.clone());
-                    rendered.insert(name.clone(), value);
-                }
-                Err(error) => tracing::error!(label = name, %error, "render a label of a route"),
-            }
+    for (name, text) in labels {
+        match templates.expand(text, &data, Mode::Text, now) {
+            Ok(value) => drop(rendered.insert(name.clone(), value)),
+            Err(error) => tracing::error!(label = name, %error, "render a label of a route"),
         }
-        if later.len() == count {
-            let labels: Vec<_> = later.iter().map(|(name, _)| name.as_str()).collect();
-            tracing::error!(labels = labels.join(", "), "route label cycle detected");
-            break;
-        }
-        waiting = later;
     }
     rendered
-}
-
-/// Whether a template asks for the route label `name`.
-fn refers_to(text: &str, name: &str) -> bool {
-    text.match_indices("routeLabels").any(|(at, word)| {
-        let argument = text[at + word.len()..].trim_start();
-        ['"', '`'].iter().any(|quote| {
-            let quoted = argument.strip_prefix(*quote).and_then(|rest| rest.strip_prefix(name));
-            quoted.is_some_and(|rest| rest.starts_with(*quote))
-        })
-    })
 }

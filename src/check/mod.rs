@@ -114,7 +114,7 @@ fn run_with(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>)
 }
 
 fn execute(check: &Check, streams: &mut Streams<'_>) -> io::Result<Outcome> {
-    let parser = parser_options(&check.features, streams)?;
+    let parser = parser_options(&check.features, streams.out)?;
     match &check.command {
         Command::Config(options) => config::run(options, check.lookback_delta, parser, streams),
         Command::Rules(options) => rules::run(options, parser, streams),
@@ -126,7 +126,8 @@ fn execute(check: &Check, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     }
 }
 
-fn parser_options(features: &[String], streams: &mut Streams<'_>) -> io::Result<promql::parse::Options> {
+/// The switches of the language; unknown ones are told.
+pub(crate) fn parser_options(features: &[String], out: &mut dyn Write) -> io::Result<promql::parse::Options> {
     let mut options = promql::parse::Options::default();
     for feature in features.iter().flat_map(|list| list.split(',')) {
         match feature {
@@ -135,14 +136,14 @@ fn parser_options(features: &[String], streams: &mut Streams<'_>) -> io::Result<
             "promql-binop-fill-modifiers" => options.binop_fill = true,
             // These decide about evaluation only, or are always on.
             "" | "promql-delayed-name-removal" | "promql-duration-expr" => {}
-            other => write!(streams.out, "  WARNING: Unknown feature passed to --enable-feature: {other}")?,
+            other => write!(out, "  WARNING: Unknown feature passed to --enable-feature: {other}")?,
         }
     }
     Ok(options)
 }
 
 /// A path that must lead to a file.
-fn existing_file(text: &str) -> Result<PathBuf, String> {
+pub(crate) fn existing_file(text: &str) -> Result<PathBuf, String> {
     match std::fs::metadata(text) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err(format!("path '{text}' does not exist")),
         Err(e) => Err(e.to_string()),

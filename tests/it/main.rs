@@ -28,6 +28,7 @@ mod process;
 mod queries;
 mod receivers;
 mod reload;
+mod rule_tests;
 mod scrape_errors;
 mod scrape_security;
 mod scripted;

@@ -8,6 +8,7 @@
 //! Compat: Go `text/template` and, with [`Mode::Html`], `html/template`.
 
 pub mod alert;
+mod arithmetic;
 mod builtin;
 pub mod console;
 mod escape;
@@ -59,6 +60,16 @@ impl Error {
     #[must_use]
     fn within(self, context: &str) -> Self {
         Self { text: format!("{context}: {}", self.text), place: self.place }
+    }
+
+    /// The message with the column as well, which Go's lacks when it parses.
+    pub fn placed(&self) -> String {
+        match &self.place {
+            Some((line, column, _)) if !self.text.contains(": executing ") => {
+                self.text.replacen(&format!(":{line}: "), &format!(":{line}:{column}: "), 1)
+            }
+            _ => self.text.clone(),
+        }
     }
 
     /// The message for somebody who looks for `path`: `<path>:<line>:<column>: <reason>`.

@@ -14,7 +14,7 @@ use super::alert::text_function;
 use super::humanize::{humanize_duration, to_float};
 use super::time::Time;
 use super::value::{ANY_MAP, ANYTHINGS, Class, Trust, Value};
-use super::{Error, Functions, Mode, Param, Set, Signature, json};
+use super::{Error, Functions, Mode, Param, Set, Signature, arithmetic, json};
 
 /// One alert of a message.
 #[derive(Clone, Debug)]
@@ -359,6 +359,9 @@ impl Functions for NotificationFunctions {
             "now" => Signature::fixed(&[]),
             "humanizeDuration" | "toJson" => Signature::fixed(&[ANY]),
             "list" | "dict" => Signature::variadic(&[], ANY),
+            // These are not of upstream.
+            "add" | "sub" | "mul" | "div" | "default" => Signature::fixed(&[ANY, ANY]),
+            "truncate" => Signature::fixed(&[Param::Int, STR]),
             "append" => Signature::variadic(&[Param::Class("[]interface {}")], ANY),
             _ => return None,
         })
@@ -402,6 +405,11 @@ impl Functions for NotificationFunctions {
                 Ok(Value::List(&ANYTHINGS, items.iter().chain(more).cloned().collect()))
             }
             ("dict", args) => dict(args),
+            ("add" | "sub" | "mul" | "div", [a, b]) => arithmetic::compute(name, a, b),
+            ("truncate", [Value::Int(len), _]) => Ok(arithmetic::truncate(*len, text(1)).into()),
+            ("default", [default, value]) => {
+                Ok(if value.is_true() { value.clone() } else { default.clone() })
+            }
             // Labels of routes belong to a message, see `expand`.
             ("routeLabels", _) => Ok(Value::str("")),
             _ => text_function(name, args),

@@ -396,10 +396,42 @@ fn time_is_bounded() {
 }
 
 #[test]
+fn functions_of_our_own() {
+    for (text, expected) in [
+        (
+            "{{ add 1 2 }} {{ sub 1 2.5 }} {{ mul 3 -2 }} {{ div 7 2 }} {{ div 7.0 2 }} {{ add \"1.5\" 1 }}",
+            "3 -1.5 -6 3 3.5 2.5",
+        ),
+        (
+            "{{ truncate 4 \"abcdef\" }} {{ truncate 3 \"äöü\" }} {{ \"äöüß\" | truncate 3 }}|{{ truncate 0 \"a\" }}",
+            "abc… äöü äö…|",
+        ),
+        (
+            "{{ .sm.zz | default \"none\" }} {{ .sm.x | default \"none\" }} {{ default 1 .nothing }}",
+            "none 1 1",
+        ),
+    ] {
+        assert_eq!(expand(text, Mode::Text).unwrap(), expected);
+    }
+    for (text, reason) in [
+        ("{{ div 1 0 }}", "error calling div: division by zero"),
+        (
+            "{{ add 9223372036854775807 1 }}",
+            "error calling add: add 9223372036854775807 1: the result is too large",
+        ),
+        ("{{ add .list 1 }}", "error calling add: can't convert []string to float"),
+    ] {
+        let error = expand(text, Mode::Text).unwrap_err().to_string();
+        assert!(error.ends_with(reason), "{error}");
+    }
+}
+
+#[test]
 fn errors_name_file_line_and_column() {
     let mut set = Set::default();
     let error = set.parse("a.tmpl", "x\n  {{ define \"a\" }}{{ nope }}{{ end }}", &functions()).unwrap_err();
     assert_eq!(error.to_string(), "template: a.tmpl:2: function \"nope\" not defined");
+    assert_eq!(error.placed(), "template: a.tmpl:2:22: function \"nope\" not defined");
     assert_eq!(error.in_file("dir/a.tmpl"), "dir/a.tmpl:2:22: function \"nope\" not defined");
     set.parse("a.tmpl", "x\n  {{ .a.b.c }}", &functions()).unwrap();
     let error = set.execute("a.tmpl", &sample_data(), &functions(), Mode::Text).unwrap_err();

@@ -177,6 +177,7 @@ impl<'m> Message<'m> {
         let mut data =
             data(&origin.receiver.name, origin.group_labels, alerts, reason.as_str(), external_url);
         data.route_labels.clone_from(origin.route_labels);
+        data.route_labels_rendered = true;
         Self {
             data,
             group_key: origin.group_key,
