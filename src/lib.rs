@@ -9,6 +9,7 @@ pub mod app;
 pub mod check;
 pub mod cli;
 pub mod container;
+pub mod explain;
 pub mod telemetry;
 pub mod test_rules;
 pub mod unit;

@@ -70,6 +70,7 @@ fn tool() -> Option<ExitCode> {
         Some("tsdb") => ferula::cli::tsdb::run,
         Some("check") => ferula::check::run,
         Some("am") => ferula::am::run,
+        Some("explain") => ferula::explain::run,
         Some("test") => ferula::test_rules::run,
         // A server is nothing that promtool starts.
         _ if is("promtool") => ferula::check::run,

@@ -231,7 +231,7 @@ pub struct Delivery {
 pub fn deliveries(alert: &[Entry], t: Timestamp) -> Vec<Delivery> {
     let newest = newest(alert, t);
     let mut found = Vec::new();
-    for entry in newest.values() {
+    for entry in newest.values().map(|entry| settled(alert, entry)) {
         match &entry.event {
             Event::Posted { to, code, .. } => found.push(Delivery {
                 to: to.to_string(),
@@ -286,6 +286,19 @@ pub fn deliveries(alert: &[Entry], t: Timestamp) -> Vec<Delivery> {
         }
     }
     found
+}
+
+/// Instead of an alert's coming back into a group after its end was told, which only says once more that it ended,
+/// the flush before it.
+fn settled<'e>(alert: &'e [Entry], entry: &'e Entry) -> &'e Entry {
+    let Event::Grouped { group, receiver, .. } = &entry.event else { return entry };
+    let is_over = newest_of(alert, &Track::Received, entry.first)
+        .is_some_and(|received| matches!(received.event, Event::Received { code: Code::Resolved, .. }));
+    let before = alert.iter().rev().find(|e| {
+        e.number < entry.number
+            && matches!(&e.event, Event::Flushed { group: g, receiver: r, .. } if g == group && r == receiver)
+    });
+    before.filter(|_| is_over).unwrap_or(entry)
 }
 
 /// The last flush of a group that let the alert through.

@@ -243,11 +243,14 @@ impl Encoder {
     }
 
     fn varint(&mut self, mut v: u64) {
-        while v >= 0x80 {
-            self.out.push((v & 0x7f) as u8 | 0x80);
+        loop {
+            let [low, ..] = v.to_le_bytes();
             v >>= 7;
+            if v == 0 {
+                return self.out.push(low);
+            }
+            self.out.push(low | 0x80);
         }
-        self.out.push(v as u8);
     }
 
     fn signed(&mut self, v: i64) {

@@ -130,6 +130,7 @@ fn told(at: i64, code: Code) -> Note {
         reason: "first notification".into(),
         attempts: 1,
         message: "<id@h>".into(),
+        next: if code == Code::AlreadyTold { at + 60 * MINUTE } else { 0 },
         ..Telling::new(code)
     };
     Note::Told {
