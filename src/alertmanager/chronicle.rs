@@ -12,8 +12,9 @@ use model::Labels;
 use super::State;
 use super::alert::{Alert, LabelSet, display};
 use super::clock::after;
-use super::dispatch::{Dispatcher, Flush, Flushed, GroupId};
-use super::nflog::{Entry, Reason};
+use super::dispatch::{Dispatcher, Flush, Flushed, Group, GroupId};
+use super::nflog::{Entry, Key, Reason};
+use super::notify::email::outbox::Lost;
 use super::notify::{self, Failure};
 use super::stage::{Outcome, Suppression};
 use crate::story::{self, Code, Id, Journal, Note, Telling, Text, Verdict};
@@ -229,6 +230,36 @@ impl<'f> Telegram<'f> {
             }
         }
         self.tell(alerts, telling, now);
+    }
+}
+
+/// A mail that counted as sent was refused in the end: who is in its group now will be told anew.
+pub(super) fn lost(
+    journal: Option<&Journal>,
+    dispatcher: &Dispatcher,
+    key: &Key,
+    lost: &Lost,
+    now: Timestamp,
+) {
+    let Some(journal) = journal else { return };
+    let is_it = |group: &&Group| {
+        group.key == key.group && dispatcher.routes().node(group.route).receiver.name == key.receiver
+    };
+    for group in dispatcher.groups().filter(is_it) {
+        let telling = Telling {
+            error: lost.message.as_str().into(),
+            message: lost.id.as_str().into(),
+            next: ms(group.due()),
+            ..Telling::new(Code::ReceiverRefused)
+        };
+        journal.note(Note::Told {
+            at: ms(now),
+            group: key.group.as_str().into(),
+            receiver: key.receiver.as_str().into(),
+            integration: format!("{}[{}]", key.integration, key.index).into(),
+            alerts: group.alerts.keys().map(|fingerprint| Id(fingerprint.0)).collect(),
+            telling,
+        });
     }
 }
 

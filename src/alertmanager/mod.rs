@@ -371,6 +371,8 @@ impl Alertmanager {
             {
                 // An entry of nothing: the next flush begins anew.
                 let (key, at, expires_at) = (key.clone(), entry.at, entry.expires_at);
+                let now = self.clock.now();
+                chronicle::lost(self.options.story.as_deref(), &state.dispatcher, &key, &lost, now);
                 let (firing, resolved) = (BTreeSet::new(), BTreeSet::new());
                 state.log_entry(key, Entry { at, expires_at, firing, resolved, memory: Memory::new() });
                 self.is_dirty.store(true, Ordering::Relaxed);
