@@ -330,5 +330,6 @@ async fn what_failed_before_the_deadline_is_told() {
     );
     assert!(outcome.requests >= 2, "{} attempts", outcome.requests);
     assert_eq!(outcome.failed_requests, outcome.requests);
-    assert_eq!((outcome.latencies.len(), asked.lock().len() as u64), (asked.lock().len(), outcome.requests));
+    let n_asked = asked.lock().len();
+    assert_eq!((outcome.latencies.len(), outcome.requests), (n_asked, n_asked as u64));
 }
