@@ -541,7 +541,20 @@ fn compare_requests(ours: &Side, theirs: &Side) -> usize {
         };
         body.lines().filter(is_of_alerting).map(name).collect::<BTreeSet<_>>()
     };
-    assert_eq!(metrics(ours), metrics(theirs));
+    let (our_metrics, their_metrics) = (metrics(ours), metrics(theirs));
+    if their_metrics.iter().any(|name| name.contains("_histogram_seconds")) {
+        assert_eq!(our_metrics, their_metrics);
+    } else {
+        // 3.5 has no histograms here, and one queue for all Alertmanagers.
+        let one_queue = ["prometheus_notifications_dropped_total", "prometheus_notifications_queue_length"];
+        let older = |name: String| {
+            let bare = name.split('{').next().unwrap_or_default();
+            if one_queue.contains(&bare) { bare.to_owned() } else { name }
+        };
+        let ours: BTreeSet<_> =
+            our_metrics.into_iter().filter(|name| !name.contains("_histogram_seconds")).map(older).collect();
+        assert_eq!(ours, their_metrics);
+    }
     parameters.len()
 }
 
