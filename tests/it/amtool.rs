@@ -160,7 +160,7 @@ fn mask(text: &str) -> String {
         (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string()[..10].to_owned();
     let mut out = String::new();
     let mut word = String::new();
-    let mut flush = |word: &mut String, out: &mut String| {
+    let flush = |word: &mut String, out: &mut String| {
         let is_now = [&today, &yesterday, &tomorrow].iter().any(|day| word.starts_with(day.as_str()));
         if is_id(word) {
             out.push_str("ID");
