@@ -40,6 +40,15 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// What the operator should know of routes that repeat more seldom than the notification log remembers.
+    pub fn retention_warnings(&self, retention: Duration) -> Vec<String> {
+        let mut warnings = Vec::new();
+        self.route.warn_of_retention(retention, &mut warnings);
+        warnings
+    }
+}
+
 /// A node of the route tree, what it did not set inherited from its parent.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -59,6 +68,21 @@ pub struct Route {
     /// Templates over the data of a group, those of the parents merged in.
     pub labels: BTreeMap<String, String>,
     pub routes: Vec<Route>,
+}
+
+impl Route {
+    fn warn_of_retention(&self, retention: Duration, warnings: &mut Vec<String>) {
+        if self.repeat_interval > retention {
+            warnings.push(format!(
+                "repeat_interval is greater than the data retention period. It can lead to notifications being \
+                 repeated more often than expected. (repeat_interval {}, retention {}, receiver {:?})",
+                model::duration::format(self.repeat_interval),
+                model::duration::format(retention),
+                self.receiver,
+            ));
+        }
+        self.routes.iter().for_each(|route| route.warn_of_retention(retention, warnings));
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -6,6 +6,8 @@
 //!
 //! Compat: alertmanager `matcher/parse`, `matcher/compat` (`FallbackMatchersParser`), `pkg/labels`.
 
+mod utf8;
+
 use model::quote::go_quote;
 use model::{MatchOp, Matcher};
 
@@ -41,8 +43,8 @@ pub fn parse(text: &str) -> Result<Vec<Matcher>, Error> {
 pub fn parse_in(mode: Mode, text: &str) -> Result<Vec<Matcher>, Error> {
     let (newer, classic) = match mode {
         Mode::Classic => return classic_list(text),
-        Mode::Utf8 => return utf8_list(text),
-        Mode::Fallback => (utf8_list(text), classic_list(text)),
+        Mode::Utf8 => return utf8::list(text),
+        Mode::Fallback => (utf8::list(text), classic_list(text)),
     };
     match (newer, classic) {
         (_, Ok(classic)) => Ok(classic),
@@ -64,15 +66,25 @@ pub fn parse_one(text: &str) -> Result<Matcher, Error> {
 /// # Errors
 /// As [`parse_one`].
 pub fn parse_one_in(mode: Mode, text: &str) -> Result<Matcher, Error> {
-    let (newer, classic) = match mode {
-        Mode::Classic => return classic_one(text),
-        Mode::Utf8 => return utf8_one(text),
-        Mode::Fallback => (utf8_one(text), classic_one(text)),
-    };
-    match (newer, classic) {
-        (_, Ok(classic)) => Ok(classic),
-        (Ok(newer), Err(_)) => Ok(newer),
-        (Err(_), Err(e)) => Err(e),
+    match mode {
+        Mode::Classic => classic_one(text),
+        Mode::Utf8 => utf8::one(text),
+        Mode::Fallback if text.starts_with('{') || text.ends_with('}') => utf8::one(text),
+        Mode::Fallback => classic_one(text).or_else(|e| utf8::one(text).map_err(|_| e)),
+    }
+}
+
+/// What should be said about a list that loads: why a later version might not read it, or read something else.
+pub fn warning(text: &str) -> Option<String> {
+    let classic = classic_list(text).ok()?;
+    let suggestion = || classic.iter().map(print).collect::<Vec<_>>().join(",");
+    match utf8::list(text) {
+        Ok(newer) if newer == classic => None,
+        Ok(_) => Some(format!("matchers input has disagreement: {text}")),
+        Err(e) => Some(format!(
+            "matchers are read by the classic grammar only: {text}: {e}; quote values and escape backslashes, as in: {}",
+            suggestion()
+        )),
     }
 }
 
@@ -195,157 +207,8 @@ fn classic_value(written: &str) -> Result<String, Error> {
     if wants_quote { Err(unescaped()) } else { Ok(value) }
 }
 
-// === The newer grammar ===
-
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    Open,
-    Close,
-    Comma,
-    Op(MatchOp),
-    Text(String),
-}
-
-fn lex(text: &str) -> Result<Vec<Token>, Error> {
-    let mut tokens = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some(c) = rest.chars().next() {
-        let at = text.len() - rest.len();
-        let (token, after) = match c {
-            '{' => (Token::Open, &rest[1..]),
-            '}' => (Token::Close, &rest[1..]),
-            ',' => (Token::Comma, &rest[1..]),
-            '=' | '!' => {
-                let (op, after) = operator(rest)
-                    .ok_or_else(|| Error(format!("{at}:{}: {c}: expected one of '=~'", at + 1)))?;
-                (Token::Op(op), after)
-            }
-            '"' => {
-                let end = closing_quote(rest)
-                    .ok_or_else(|| Error(format!("{at}:{}: {rest}: missing end \"", text.len())))?;
-                (Token::Text(unquote(&rest[1..end])?), &rest[end + 1..])
-            }
-            c if is_reserved(c) => return Err(Error(format!("{at}:{}: {c}: invalid input", at + 1))),
-            _ => {
-                let end = rest.find(|c: char| c.is_whitespace() || is_reserved(c)).unwrap_or(rest.len());
-                (Token::Text(rest[..end].to_owned()), &rest[end..])
-            }
-        };
-        tokens.push(token);
-        rest = after.trim_start();
-    }
-    Ok(tokens)
-}
-
 fn is_reserved(c: char) -> bool {
     "{}!=~,\\\"'`".contains(c)
-}
-
-/// The index of the quote that ends the one at the start.
-fn closing_quote(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    text.char_indices().skip(1).find_map(|(i, c)| {
-        let ends = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        ends.then_some(i)
-    })
-}
-
-/// Undoes Go's escapes in the inside of a double-quoted string.
-fn unquote(inner: &str) -> Result<String, Error> {
-    let bad = || Error(format!("\"{inner}\": invalid input"));
-    let mut out = Vec::new();
-    let mut chars = inner.chars();
-    while let Some(c) = chars.next() {
-        if c == '\n' {
-            return Err(bad());
-        }
-        if c != '\\' {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            continue;
-        }
-        let kind = chars.next().ok_or_else(bad)?;
-        let simple = match kind {
-            'a' => Some(7),
-            'b' => Some(8),
-            'f' => Some(12),
-            'n' => Some(b'\n'),
-            'r' => Some(b'\r'),
-            't' => Some(b'\t'),
-            'v' => Some(11),
-            '\\' => Some(b'\\'),
-            '"' => Some(b'"'),
-            _ => None,
-        };
-        if let Some(byte) = simple {
-            out.push(byte);
-            continue;
-        }
-        let (digits, radix) = match kind {
-            'x' => (2, 16),
-            'u' => (4, 16),
-            'U' => (8, 16),
-            '0'..='7' => (3, 8),
-            _ => return Err(bad()),
-        };
-        let mut number = if radix == 8 { kind.to_string() } else { String::new() };
-        while number.len() < digits {
-            number.push(chars.next().filter(char::is_ascii_hexdigit).ok_or_else(bad)?);
-        }
-        let code = u32::from_str_radix(&number, radix).map_err(|_| bad())?;
-        match kind {
-            'u' | 'U' => {
-                let c = char::from_u32(code).ok_or_else(bad)?;
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-            _ => out.push(u8::try_from(code).map_err(|_| bad())?),
-        }
-    }
-    String::from_utf8(out).map_err(|_| bad())
-}
-
-fn utf8_one(text: &str) -> Result<Matcher, Error> {
-    let tokens = lex(text)?;
-    match tokens.first() {
-        None => return Err(Error("no matcher".to_owned())),
-        Some(Token::Open) => return Err(Error("unexpected open brace".to_owned())),
-        _ => {}
-    }
-    let mut list = utf8_tokens(text, &tokens)?;
-    match (list.pop(), list.is_empty()) {
-        (Some(matcher), true) => Ok(matcher),
-        _ => Err(Error(format!("expected one matcher, found several: {text}"))),
-    }
-}
-
-fn utf8_list(text: &str) -> Result<Vec<Matcher>, Error> {
-    let tokens = lex(text)?;
-    let inner = match (tokens.first(), tokens.last()) {
-        (Some(Token::Open), Some(Token::Close)) if tokens.len() > 1 => &tokens[1..tokens.len() - 1],
-        (Some(Token::Open), _) => {
-            return Err(Error(format!("0:{}: end of input: expected close brace", text.len())));
-        }
-        _ => &tokens,
-    };
-    utf8_tokens(text, inner)
-}
-
-/// Matchers without braces; a comma may follow the last.
-fn utf8_tokens(text: &str, tokens: &[Token]) -> Result<Vec<Matcher>, Error> {
-    let mut out = Vec::new();
-    let mut rest = tokens;
-    while !rest.is_empty() {
-        let [Token::Text(name), Token::Op(op), Token::Text(value), tail @ ..] = rest else {
-            return Err(Error(format!("expected a matcher in {}", go_quote(text.as_bytes()))));
-        };
-        out.push(build(*op, name, value)?);
-        rest = match tail {
-            [Token::Comma, tail @ ..] => tail,
-            [] => tail,
-            _ => return Err(Error(format!("expected a comma or the end in {}", go_quote(text.as_bytes())))),
-        };
-    }
-    Ok(out)
 }
 
 #[cfg(test)]

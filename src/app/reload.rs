@@ -101,6 +101,10 @@ impl App {
         for warning in files.config.warnings.iter().chain(of_alertmanager) {
             tracing::warn!("{warning}");
         }
+        let retention = self.flags.alertmanager.retention;
+        for warning in files.alertmanager.iter().flat_map(|config| config.retention_warnings(retention)) {
+            tracing::warn!("{warning}");
+        }
         self.queries
             .set_log(files.config.global.query_log_file.as_deref())
             .context("apply the log of queries")?;

@@ -14,7 +14,7 @@ use super::kinds::RawReceiver;
 use super::observe::{RawEventRecorder, RawTracing};
 use super::record::{self, Record, Slot};
 use super::route::{RawInhibitRule, RawRoute};
-use super::{Config, TimeInterval};
+use super::{Config, Route, TimeInterval};
 use crate::matchers::Mode;
 use crate::yaml::decode::Dialect;
 use crate::yaml::emit::{Fields, print as print_yaml};
@@ -72,6 +72,21 @@ fn decode(decoder: &mut Decoder, text: &str, base: &Path) -> Result<Config, Issu
 fn unsound(decoder: &mut Decoder, root: &Node) -> Issue {
     let noted = decoder.finish().err();
     noted.unwrap_or_else(|| Issue::new(root.pos, "BUG: a section is refused without a reason"))
+}
+
+/// What a user who set both did not mean.
+fn warn_of_timers(route: &Route, warnings: &mut Vec<String>) {
+    let (repeat, group) = (route.repeat_interval, route.group_interval);
+    if repeat < group {
+        warnings.push(format!(
+            "repeat_interval is less than group_interval. Notifications will not repeat until the next \
+             group_interval. (repeat_interval {}, group_interval {}, receiver {})",
+            model::duration::format(repeat),
+            model::duration::format(group),
+            go_quote(route.receiver.as_bytes()),
+        ));
+    }
+    route.routes.iter().for_each(|child| warn_of_timers(child, warnings));
 }
 
 #[derive(Default)]
@@ -220,6 +235,8 @@ impl RawConfig {
         route.check_intervals(&self.interval_names(root)?)?;
         route.check_continue()?;
         let route = route.resolve_root();
+        let mut warnings = std::mem::take(&mut decoder.warnings);
+        warn_of_timers(&route, &mut warnings);
         for template in &mut self.templates {
             *template = paths::join(base, template);
         }
@@ -235,7 +252,7 @@ impl RawConfig {
             templates: self.templates,
             time_intervals,
             text,
-            warnings: std::mem::take(&mut decoder.warnings),
+            warnings,
         })
     }
 

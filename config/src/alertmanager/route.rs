@@ -363,6 +363,11 @@ impl Slot for List {
         for (pos, line) in lines {
             let parsed = matchers::parse_in(decoder.matcher_mode, &line);
             self.0.extend(parsed.map_err(|e| Issue::new(pos, e.to_string()))?);
+            if decoder.matcher_mode == Mode::Fallback
+                && let Some(text) = matchers::warning(&line)
+            {
+                decoder.warn(pos, &text);
+            }
         }
         debug_assert!(self.0.len() >= before, "matchers are only added");
         sort(&mut self.0);

@@ -644,3 +644,23 @@ fn upstream_files() {
     }
     assert_eq!((good, bad), (20, BAD.len()));
 }
+
+#[test]
+fn timers_that_work_against_each_other_are_said() {
+    let text = "route: {receiver: a, repeat_interval: 10d, routes: [{repeat_interval: 1m}]}\nreceivers: [{name: a}]\n";
+    let config = parse(text, Path::new("am.yml")).unwrap();
+    assert_eq!(
+        config.warnings,
+        [
+            "repeat_interval is less than group_interval. Notifications will not repeat until the next group_interval. \
+          (repeat_interval 1m, group_interval 5m, receiver \"a\")"
+        ]
+    );
+    let hour = std::time::Duration::from_hours(1);
+    assert!(config.retention_warnings(hour * 240).is_empty());
+    let warnings = config.retention_warnings(hour * 120);
+    assert!(
+        warnings[0].contains("greater than the data retention period") && warnings.len() == 1,
+        "{warnings:?}"
+    );
+}

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use config::matchers::Mode;
+
 use super::mutants::{Random, mutant};
 use super::mutated::{count, head, seed, write};
 use super::printed::{ask, difference, free_port};
@@ -34,18 +36,29 @@ enum Verdict {
     Crashed,
 }
 
-fn check(binary: &Path, dir: &Path, names: &[String]) -> Vec<Verdict> {
+fn check(binary: &Path, dir: &Path, names: &[String], features: &str) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     while verdicts.len() < names.len() {
         let rest = &names[verdicts.len()..];
         let rest = &rest[..rest.len().min(BATCH)];
-        let output = Command::new(binary).arg("check-config").args(rest).current_dir(dir).output().unwrap();
+        let output = Command::new(binary)
+            .arg(format!("--enable-feature={features}"))
+            .arg("check-config")
+            .args(rest)
+            .current_dir(dir)
+            .output()
+            .unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let answers: Vec<&str> = out.split("Checking '").skip(1).collect();
         assert!(!answers.is_empty(), "amtool checks nothing: {err}");
         for (name, answer) in rest.iter().zip(answers) {
             let answer =
                 answer.strip_prefix(&format!("{name}'")).unwrap_or_else(|| panic!("{name}: {answer}"));
+            // What it logs of the file stands between.
+            let mut answer = answer;
+            while answer.starts_with("time=") {
+                answer = answer.split_once('\n').map_or("", |(_, rest)| rest);
+            }
             verdicts.push(if let Some(text) = answer.strip_prefix("  FAILED: ") {
                 Verdict::Refused(text.trim_end().to_owned())
             } else if answer.starts_with("  SUCCESS") {
@@ -101,7 +114,7 @@ fn mutated_files_are_judged_as_amtool_does() {
     let mut random = Random::new(seed);
     let texts: Vec<String> = (0..count).map(|_| mutant(&sources, &mut random)).collect();
     let names = write(&dir, &texts);
-    let verdicts = check(&binary, &dir, &names);
+    let verdicts = check(&binary, &dir, &names, "");
     let (mut accepted, mut refused, mut same_line, mut excused) = (0, 0, 0, 0);
     let (mut wrong, mut other) = (Vec::new(), Vec::new());
     for ((name, text), verdict) in names.iter().zip(&texts).zip(&verdicts) {
@@ -141,6 +154,89 @@ fn mutated_files_are_judged_as_amtool_does() {
     assert!(accepted * 10 > count, "too few are taken to say anything");
     assert!(wrong.is_empty(), "{}", wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n---\n"));
     assert!(same_line * 100 >= refused * 95, "{}", other.join("\n"));
+}
+
+/// Pieces of matchers, whole and broken.
+const PIECES: [&str; 34] = [
+    "a", "b", "foo", "_x:1", "0", "ü", "🙂", " ", "  ", "\t", "=", "!=", "=~", "!~", "!", "~", ",", ",", "{",
+    "}", "\"", "\"", "\\", "\\n", "\\\"", "\\x41", "\\u00fc", "\"x y\"", "\"b\"", ".*", "(", "[a-z]+", "'",
+    "`",
+];
+
+#[test]
+fn matchers_are_read_as_amtool_does() {
+    let test = "matchers_are_read_as_amtool_does";
+    let Some(binary) = peer(test, &["amtool-next", "amtool"]) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::new(seed());
+    let mut texts = Vec::new();
+    for _ in 0..count() {
+        // Most are matchers but for a piece or two.
+        let mut parts: Vec<&str> = Vec::new();
+        for i in 0..1 + random.below(3) {
+            parts.extend((i > 0).then_some(","));
+            let op = random.pick(&["=", "!=", "=~", "!~"]);
+            parts.extend([random.pick(&["a", "foo", "ü", "\"x y\"", "a:b"]), op]);
+            parts.push(random.pick(&["b", "\"c\"", "", "\"d|e\"", "f g", "\\d", "\"\\\\d\"", "🙂"]));
+        }
+        for _ in 0..random.below(3) {
+            let at = random.below(parts.len());
+            match random.below(3) {
+                0 => parts.insert(at, random.pick(&PIECES)),
+                1 => parts[at] = random.pick(&PIECES),
+                _ => drop(parts.remove(at)),
+            }
+            if parts.is_empty() {
+                break;
+            }
+        }
+        let text = parts.concat();
+        texts.push(if random.below(3) == 0 { format!("{{{text}}}") } else { text });
+    }
+    let configs: Vec<String> = texts
+        .iter()
+        .map(|text| {
+            // JSON's strings are YAML's, too.
+            let text = serde_json::to_string(text).unwrap();
+            format!("route: {{receiver: a, routes: [{{matchers: [{text}]}}]}}\nreceivers: [{{name: a}}]\n")
+        })
+        .collect();
+    let names = write(dir.path(), &configs);
+    let modes = [("", Mode::Fallback), ("classic-mode", Mode::Classic), ("utf8-strict-mode", Mode::Utf8)];
+    let mut wrong = Vec::new();
+    for (features, mode) in modes {
+        let verdicts = check(&binary, dir.path(), &names, features);
+        let (mut accepted, mut refused) = (0, 0);
+        for ((name, text), verdict) in names.iter().zip(&texts).zip(&verdicts) {
+            let ours = config::alertmanager::load_in(mode, &dir.path().join(name));
+            match (ours, verdict) {
+                (Ok(_), Verdict::Accepted) => accepted += 1,
+                (Err(e), Verdict::Refused(theirs)) if e.problems()[0].message.trim_end() == theirs => {
+                    refused += 1
+                }
+                (Err(e), Verdict::Refused(theirs)) => {
+                    wrong.push(format!(
+                        "{text} in {mode:?}:\n  ours {}\ntheirs {theirs}",
+                        e.problems()[0].message
+                    ));
+                }
+                (ours, theirs) => {
+                    wrong.push(format!("{text} in {mode:?}: {:?}, they {theirs:?}", ours.map(|_| ())))
+                }
+            }
+        }
+        say(&format!(
+            "{test} in {mode:?}: {accepted} accepted and {refused} refused alike of {}",
+            names.len()
+        ));
+        assert!(accepted * 10 > names.len() && refused * 10 > names.len());
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.iter().take(30).cloned().collect::<Vec<_>>().join("\n")
+    );
 }
 
 /// A running Alertmanager that ends with the test.
