@@ -177,9 +177,7 @@ impl Metrics {
         of.sent.inc();
         of.requests.add(outcome.requests);
         of.failed_requests.add(outcome.failed_requests);
-        for latency in &outcome.latencies {
-            of.latency.observe(latency.as_secs_f64());
-        }
+        outcome.latencies.iter().for_each(|span| of.latency.observe(span.as_secs_f64()));
         if let Err(failure) = &outcome.result {
             let reason = FAILURES.iter().position(|known| *known == failure.reason);
             let other = FAILURES.iter().position(|known| *known == "other");
@@ -264,7 +262,30 @@ impl Metrics {
     }
 
     fn expose_queries(&self, out: &mut Exposition) {
+        // What cannot happen here has its series all the same, for the alerts and pages that ask for it.
         let none = Counter::new();
+        let never = [
+            ("silences_gc_errors_total", "How many silence GC errors were encountered."),
+            (
+                "silences_gossip_messages_propagated_total",
+                "Number of received gossip messages that have been further gossiped.",
+            ),
+            (
+                "nflog_gossip_messages_propagated_total",
+                "Number of received gossip messages that have been further gossiped.",
+            ),
+            (
+                "dispatcher_aggregation_group_creation_given_up_total",
+                "Number of alerts dropped because aggregation group creation exceeded the retry limit.",
+            ),
+            (
+                "dispatcher_aggregation_group_creation_retries_total",
+                "Number of CAS retries while creating aggregation groups under contention.",
+            ),
+        ];
+        for (name, help) in never {
+            out.counter(&format!("alertmanager_{name}"), help, &none);
+        }
         out.counter(
             "alertmanager_silences_queries_total",
             "How many silence queries were received.",

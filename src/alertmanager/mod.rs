@@ -405,6 +405,7 @@ impl Alertmanager {
             retention: self.options.retention,
         };
         let id = self.state.lock().silences.put(posted, limits, now)?;
+        self.log_silence("set silence", &id);
         // On disk before anybody is told so.
         self.save();
         Ok(SilenceId { id })
@@ -417,9 +418,30 @@ impl Alertmanager {
     pub fn expire_silence(&self, id: &str) -> Result<(), SilenceError> {
         let now = self.clock.now();
         self.state.lock().silences.expire(id, now)?;
+        self.log_silence("expire silence", id);
         // On disk before anybody is told so.
         self.save();
         Ok(())
+    }
+}
+
+impl Alertmanager {
+    fn log_silence(&self, what: &str, id: &str) {
+        let state = self.state.lock();
+        if let Some(silence) = state.silences.get(id).filter(|_| self.options.logs_silences) {
+            let matchers = silence.sets.iter().flatten();
+            let matchers: Vec<_> =
+                matchers.map(|m| format!("{}{}{}", m.name, m.op().as_str(), m.value)).collect();
+            tracing::info!(
+                id,
+                created_by = silence.created_by,
+                comment = silence.comment,
+                starts_at = %silence.starts_at,
+                ends_at = %silence.ends_at,
+                matchers = matchers.join(","),
+                "{what}"
+            );
+        }
     }
 }
 

@@ -95,6 +95,7 @@ impl Alertmanager {
         }
         receivers_of.values_mut().for_each(|names| names.sort());
         shown.retain(|(group, ..)| filter.muted || group.muted_by.is_empty());
+        shown.sort_by_key(|(group, ..)| group.route);
         let mut groups: Vec<_> = shown
             .into_iter()
             .map(|(group, receiver, mut alerts)| {
@@ -268,6 +269,11 @@ impl Expose for Alertmanager {
         }
         let receivers = &state.config.receivers;
         let integrations = receivers.iter().map(|receiver| receiver.integrations.len()).sum();
+        // As many bits of it as a float holds.
+        let hash = model::fnv1a([state.config.text.as_bytes()]) & ((1 << 48) - 1);
+        let help = "Hash of the currently loaded alertmanager configuration. Note that this is not a \
+                    cryptographically strong hash.";
+        out.gauge("alertmanager_config_hash", help, hash as f64);
         let gauges: [(&str, &str, usize); 9] = [
             (
                 "alertmanager_dispatcher_aggregation_groups",

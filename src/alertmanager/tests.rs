@@ -1,5 +1,7 @@
 //! The logic with times given by hand, and the whole with a webhook that listens.
 
+mod timing;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

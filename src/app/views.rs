@@ -392,6 +392,17 @@ impl view::StatusSource for App {
         self.notifier.expose(&mut out);
         self.story.expose(&mut out);
         if let Some(alertmanager) = &self.alertmanager {
+            // Both files are loaded together or not at all.
+            out.gauge(
+                "alertmanager_config_last_reload_successful",
+                "Whether the last configuration reload attempt was successful.",
+                f64::from(u8::from(last.is_success)),
+            );
+            out.gauge(
+                "alertmanager_config_last_reload_success_timestamp_seconds",
+                "Timestamp of the last successful configuration reload.",
+                last.succeeded_at.unwrap_or(0) as f64 / 1000.0,
+            );
             alertmanager.expose(&mut out);
         }
         out.into_body()

@@ -9,6 +9,7 @@
 
 mod admin;
 mod alerting;
+mod alertmanager;
 mod amtool;
 mod bad_input;
 mod compat;
