@@ -163,7 +163,7 @@ fn alert(labels: Value, annotations: Value, is_resolved: bool) -> Value {
 fn plain(is_resolved: bool) -> Value {
     alert(
         json!({"alertname": "Plain", "instance": "a:9100", "job": "node", "severity": "critical"}),
-        json!({"summary": "Plain is down", "description": "Plain: a:9100 has been down for 5 minutes", "runbook_url": "http://x/r?a=b&c=d"}),
+        json!({"summary": "Plain is down", "description": "Plain on a:9100 has been down for 5 minutes", "runbook_url": "http://x/r?a=b&c=d"}),
         is_resolved,
     )
 }
