@@ -319,7 +319,12 @@ pub(super) async fn deliver_through(
     failed: &(dyn Fn(u64, &Failure) + Send + Sync),
 ) -> Outcome {
     match &integration.notifier {
-        Notifier::Email(config) => outbox.send(config, message, timeout).await,
+        Notifier::Email(config) => {
+            let began = Instant::now();
+            let outcome = outbox.send(config, message, timeout).await;
+            // Its attempts are its own; that a message took so long is what can be said.
+            Outcome { latencies: vec![began.elapsed()], ..outcome }
+        }
         _ => deliver_heard(integration, message, timeout, failed).await,
     }
 }
