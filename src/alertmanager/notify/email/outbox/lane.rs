@@ -1,10 +1,12 @@
-//! One server and user: which letters are to go there, when, and the sessions that take them.
+//! One server and way of being let in: which letters are to go there, when, and the sessions that take them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use config::alertmanager::Email;
+use config::http_client::SecretSource;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -45,8 +47,31 @@ pub(super) struct Lane {
     wake: Arc<Notify>,
 }
 
+/// Mails go through one lane if their sessions begin alike: one that needs TLS never travels in a session
+/// that was opened for one that does not.
 pub(super) fn name(config: &Email) -> String {
-    format!("{} {}", config.smarthost, config.auth_username)
+    let mut context = digest::Context::new(&digest::SHA256);
+    let settings = (
+        (&config.hello, &config.auth_identity, config.require_tls, config.force_implicit_tls),
+        (&config.tls, config.extensions.is_auth_optional),
+    );
+    context.update(format!("{settings:?}").as_bytes());
+    let token = config.extensions.auth_token.as_ref();
+    let tls_key = config.tls.key.as_ref();
+    let secrets = [Some(&config.auth_password), Some(&config.auth_secret), token, tls_key];
+    for secret in secrets {
+        context.update(b"\0");
+        match secret {
+            Some(SecretSource::Inline(secret)) => context.update(secret.expose().as_bytes()),
+            // What is in the file may change, and is read for each session.
+            Some(SecretSource::File(path)) => context.update(path.as_os_str().as_encoded_bytes()),
+            Some(SecretSource::Ref(name)) => context.update(name.as_bytes()),
+            None => {}
+        }
+    }
+    let hash = context.finish();
+    let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{} {} {hash}", config.smarthost, config.auth_username)
 }
 
 impl Lane {
@@ -354,7 +379,7 @@ impl Outbox {
     /// The server cannot be reached, or does not let us in.
     fn unreachable(self: &Arc<Self>, lane: &str, job: &Job, fault: &Fault) {
         match fault.cause {
-            Cause::Config => self.give_up(job, fault, fault.class()),
+            Cause::Config => self.give_up_or_put_off(lane, job, fault),
             Cause::Login => {
                 let mut state = self.state.lock();
                 if let Some(lane) = state.lanes.get_mut(lane) {
@@ -372,13 +397,8 @@ impl Outbox {
                         answer(slot.waiter, Verdict::Refused(fault.clone(), slot.tries));
                     }
                 }
-                let is_awaited = state.letters.get(&job.number).is_some_and(|slot| slot.waiter.is_some());
                 drop(state);
-                if is_awaited {
-                    self.give_up(job, fault, fault.class());
-                } else {
-                    self.put_off(lane, job, fault);
-                }
+                self.give_up_or_put_off(lane, job, fault);
             }
             Cause::Network | Cause::Unsuitable | Cause::Refused(_) => {
                 self.close_lane(lane);
@@ -403,6 +423,16 @@ impl Outbox {
                     "mail server cannot be used, trying again later"
                 );
             }
+        }
+    }
+
+    /// A flush that waits can come again; what counts as sent has to stay until somebody has seen to it.
+    fn give_up_or_put_off(self: &Arc<Self>, lane: &str, job: &Job, fault: &Fault) {
+        let slot_is_awaited = |slot: &Slot| slot.waiter.is_some();
+        if self.state.lock().letters.get(&job.number).is_some_and(slot_is_awaited) {
+            self.give_up(job, fault, fault.class());
+        } else {
+            self.put_off(lane, job, fault);
         }
     }
 

@@ -29,7 +29,7 @@
 //!
 //! # Attempts
 //!
-//! Each server and user is a lane: at most four sessions, each for up to a hundred letters. A server
+//! Each server and way of being let in is a lane: at most four sessions, each for up to a hundred letters. A server
 //! that cannot be reached closes its lane for up to a minute, and then one letter tries alone; a refused
 //! login closes it for five. A letter that is put off comes back after up to five minutes, for up to five days.
 

@@ -371,3 +371,32 @@ async fn a_hundred_hours_old_letter_makes_place_and_a_waiting_one_does_not() {
     assert_eq!(outbox.state.lock().letters.len(), 2);
     assert!(metrics(&outbox).contains("ferula_email_superseded_total 1\n"));
 }
+
+/// A session that was opened without TLS is nothing for a mail that demands it.
+#[test]
+fn lanes_are_shared_by_those_who_begin_alike() {
+    let name = |change: fn(&mut Email)| {
+        let mut config = config("mail:25");
+        change(&mut config);
+        lane::name(&config)
+    };
+    let usual = name(|_| ());
+    assert_eq!(usual, name(|config| config.to = "other@example.org".to_owned()));
+    let secret = |text| config::http_client::SecretSource::Inline(config::Secret::new(text));
+    let others = [
+        name(|config| config.require_tls = true),
+        name(|config| config.force_implicit_tls = Some(true)),
+        name(|config| config.tls.insecure_skip_verify = true),
+        name(|config| config.hello = "here".to_owned()),
+        name(|config| config.auth_identity = "us".to_owned()),
+        name(|config| config.auth_username = "me".to_owned()),
+    ];
+    assert!(others.iter().all(|other| *other != usual), "{others:?}");
+    let with = |text| {
+        let mut config = config("mail:25");
+        config.auth_password = secret(text);
+        lane::name(&config)
+    };
+    assert_ne!(with("one"), with("two"));
+    assert!(!with("pa55word").contains("pa55word"));
+}
