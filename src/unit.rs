@@ -31,6 +31,8 @@ pub struct Unit {
     pub per_second: bool,
 }
 
+const THOUSANDS: [(f64, &str); 5] = [(1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")];
+
 /// The longest text that an annotation may name as unit.
 const NAME_CHARS_MAX: usize = 12;
 
@@ -139,7 +141,6 @@ impl Unit {
             let (factor, suffix) = fitting.or(steps.first()).copied().unwrap_or((1.0, ""));
             (factor, Cow::Borrowed(suffix))
         };
-        const THOUSANDS: [(f64, &str); 5] = [(1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")];
         let (factor, suffix) = match &self.base {
             Base::Bytes => pick(&[
                 (1.0, " B"),

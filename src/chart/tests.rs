@@ -83,7 +83,9 @@ impl Pixels {
     }
 
     fn at(&self, x: f32, y: f32) -> [u8; 3] {
-        let i = (y.round() as usize * self.width + x.round() as usize) * 3;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the image")]
+        let [x, y] = [x, y].map(|v| v.round() as usize);
+        let i = (y * self.width + x) * 3;
         [self.data[i], self.data[i + 1], self.data[i + 2]]
     }
 
@@ -190,7 +192,7 @@ fn odd_values_do_no_harm() {
         &[3.0],
         &[],
     ] {
-        let points = values.iter().enumerate().map(|(i, v)| (START + i as i64 * MINUTE, *v)).collect();
+        let points = (0..).zip(values).map(|(i, v)| (START + i * MINUTE, *v)).collect();
         for threshold in [0.0, f64::NAN, f64::INFINITY, 1e300, -5.0] {
             let chart = Chart {
                 own: vec![Curve { points: Vec::clone(&points) }],

@@ -213,7 +213,6 @@ fn unit_of_call(call: &Call, height: usize) -> Option<Unit> {
             let of = call.args.get(1).and_then(|arg| unit(arg, height))?;
             Some(if call.func.name == "histogram_quantile" { stored(call, height).unwrap_or(of) } else { of })
         }
-        "histogram_avg" | "histogram_sum" | "histogram_stddev" => first(),
         "histogram_fraction" => Some(Base::Ratio.into()),
         "absent" | "absent_over_time" | "changes" | "resets" | "count_over_time" | "present_over_time"
         | "histogram_count" | "sgn" | "stdvar_over_time" | "day_of_month" | "day_of_week" | "hour"
@@ -265,11 +264,10 @@ fn unit_of_binary(e: &Binary, height: usize) -> Option<Unit> {
             (Some(unit), None, Some(8.0)) | (None, Some(unit), Some(8.0)) if unit.base == Base::Bytes => {
                 Some(Unit { base: Base::Bits, ..unit })
             }
-            // With another factor the number no longer counts what the name says.
-            (_, _, Some(_)) => Some(Unit::default()),
             // `* on (..) group_left (..) info` adds labels.
             (Some(a), Some(b), None) if b.is_number() => Some(a),
             (Some(a), Some(b), None) if a.is_number() => Some(b),
+            // With another factor the number no longer counts what the name says.
             _ => Some(Unit::default()),
         },
         BinaryOp::Sub if lhs == rhs && lhs == Some(Base::Timestamp.into()) => Some(Base::Seconds.into()),

@@ -5,6 +5,7 @@ use expect_test::{Expect, expect};
 use super::{Condition, Subject, Test, longest_range};
 
 /// The reading of an expression in one line: subject, test, unit by an example.
+#[expect(clippy::needless_pass_by_value, reason = "as `expect!` makes it")]
 fn check(text: &str, expected: Expect) {
     let expr = promql::parse::parse(text).unwrap();
     let lines: Vec<_> = Condition::branches(&expr).iter().map(line).collect();

@@ -181,7 +181,7 @@ fn texts(html: &mut Html, page: &Page) {
                 "margin:0 0 6px 0;{INK}font-size:18px;line-height:1.4;font-weight:600;word-break:break-word;"
             );
             html.node("div", &[("class", "ink"), ("dir", "auto"), ("style", &style)], |html| {
-                lines(html, &page.summary)
+                lines(html, &page.summary);
             });
         }
         if let Some(others) = &page.others {

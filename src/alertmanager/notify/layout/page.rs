@@ -266,7 +266,7 @@ impl Maker<'_> {
         if let Some(severity) = self.severity()
             && !data.group_labels.contains_key("severity")
         {
-            subject.push_str(&format!(" ({severity})"));
+            subject = format!("{subject} ({severity})");
         }
         subject
     }
@@ -513,7 +513,7 @@ impl Maker<'_> {
         let spark = facts.curve.as_ref().map(|curve| spark::line(curve, chart.from, chart.to, 40));
         Some(Graph {
             cid: format!("graph{i}"),
-            alt: self.alt(facts, &of),
+            alt: Self::alt(facts, &of),
             subject: Some(words::line(&facts.rule.subject, 300)),
             of,
             url: self.query(i),
@@ -523,11 +523,11 @@ impl Maker<'_> {
     }
 
     /// What the image shows, for those who do not see it.
-    fn alt(&self, facts: &Facts, of: &str) -> String {
+    fn alt(facts: &Facts, of: &str) -> String {
         let show = |v: f64| facts.unit.show(v);
         let mut out = format!("Graph of {}", words::line(&facts.rule.subject, 120));
         if !of.is_empty() {
-            out.push_str(&format!(" for {}", words::line(of, 120)));
+            out = format!("{out} for {}", words::line(of, 120));
         }
         let parts = [
             facts.value_at_fire.map(|v| format!("{} when it fired", show(v))),
@@ -668,14 +668,11 @@ impl Maker<'_> {
         if history.times > 1 {
             if let Some(median) = history.median {
                 let length = crate::unit::span(median.as_secs_f64());
-                out.push_str(&if history.times == 2 {
-                    format!(", for {length}")
-                } else {
-                    format!(", mostly for {length}")
-                });
+                let mostly = if history.times == 2 { "" } else { "mostly " };
+                out = format!("{out}, {mostly}for {length}");
             }
             if let Some(previous) = history.previous {
-                out.push_str(&format!("; the last time on {}", self.clock.short(previous)));
+                out = format!("{out}; the last time on {}", self.clock.short(previous));
             }
             out.push('.');
         }

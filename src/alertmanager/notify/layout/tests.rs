@@ -579,17 +579,17 @@ fn mails_are_as_stored() {
 fn mails_are_small_and_their_text_is_narrow() {
     for (name, content) in MAILS.iter() {
         let (text, html) = (content.text.as_deref().unwrap(), content.html.as_deref().unwrap());
-        assert!(html.len() <= 100_000, "{}: {} bytes of HTML", name, html.len());
-        assert!(text.len() <= 100_000, "{}: {} bytes of text", name, text.len());
+        assert!(html.len() <= 100_000, "{name}: {} bytes of HTML", html.len());
+        assert!(text.len() <= 100_000, "{name}: {} bytes of text", text.len());
         for line in text.lines() {
             let is_link =
                 line.trim_start_matches([' ', '<', '(']).starts_with("http") && !line.trim().contains(' ');
-            assert!(is_link || text::width(line) <= text::WIDTH, "{}: {line:?}", name);
+            assert!(is_link || text::width(line) <= text::WIDTH, "{name}: {line:?}");
         }
         let images: usize = content.images.iter().map(|image| image.png.len()).sum();
         assert!(images <= 200_000 && content.images.iter().all(|image| image.png.len() <= 40_000));
         for image in &content.images {
-            assert!(html.contains(&format!("src=\"cid:{}\"", image.cid)), "{}", name);
+            assert!(html.contains(&format!("src=\"cid:{}\"", image.cid)), "{name}");
             assert!(!image.alt.is_empty());
         }
         assert_eq!(html.matches("<img ").count(), content.images.len());

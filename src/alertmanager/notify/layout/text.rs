@@ -184,7 +184,7 @@ impl Out {
             let needs = usize::from(!is_empty) + width(word);
             if !is_empty && width(&line) + needs > WIDTH {
                 self.line(&line);
-                line = other.to_owned();
+                other.clone_into(&mut line);
                 is_empty = true;
             }
             if !is_empty {
@@ -193,12 +193,12 @@ impl Out {
             let is_link = word.trim_start_matches(['<', '(']).starts_with("http");
             if is_link && width(&line) + width(word) > WIDTH && !line.trim().is_empty() {
                 self.line(&line);
-                line = other.to_owned();
+                other.clone_into(&mut line);
             }
             for c in word.chars() {
                 if !is_link && width(&line) + width_of(c) > WIDTH {
                     self.line(&line);
-                    line = other.to_owned();
+                    other.clone_into(&mut line);
                 }
                 line.push(c);
             }
