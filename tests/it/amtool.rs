@@ -313,8 +313,10 @@ fn commands_that_ask_nobody_say_what_amtool_says() {
         "home/.config/amtool/config.yml",
         &format!("alertmanager.url: {}\noutput: json\n", bench.servers[0].url),
     );
-    assert_eq!(offline(&["alert"]).out, "[]");
-    assert!(offline(&["alert", "-o", "simple"]).out.starts_with("Alertname"));
+    // The older tool that some systems bring looks for its file elsewhere.
+    let said = |args: &[&str]| if bench.is_newest { offline(args) } else { ours(args) };
+    assert_eq!(said(&["alert"]).out, "[]");
+    assert!(said(&["alert", "-o", "simple"]).out.starts_with("Alertname"));
     let link = bench.home.path("amtool");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ferula"), &link).unwrap();
     let linked = bench.run(&Tool { program: link, first: None }, None, &["alert"], "");
