@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui mails peers smtp dns kubectl compat differential mutated-configs exposition faults fuzz generated bench compare numbers clean
+.PHONY: help run build ui check test test-ui mails peers smtp dns kubectl compat differential mutated-configs storm exposition faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -98,6 +98,9 @@ differential: peers ## queries at random, beside 3.14 if the peers have it; QUER
 mutated-configs: peers ## changed configurations, refused or taken as promtool does; N=3000 SEED=1
 	MUTATED_CONFIGS=$(or $(N),3000) MUTATED_SEED=$(or $(SEED),1) MUTATED_SHOW=1 \
 	  cargo test -p config --locked --test reference mutated -- --nocapture
+
+storm: smtp ## 20,000 alerts at once to a mail server in a bad mood, with a kill -9 in the middle; N=20000
+	FERULA_STORM_ALERTS=$(or $(N),20000) cargo test --locked --test it storm -- --nocapture
 
 exposition: peers ## bodies at random, right and spoilt, scraped beside Prometheus 3.14; N=2000 SEED=1 REPORT=file
 	FERULA_EXPOSITION_BODIES=$(or $(N),2000) FERULA_EXPOSITION_SEED=$(or $(SEED),1) \

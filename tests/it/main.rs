@@ -34,5 +34,6 @@ mod scrape_errors;
 mod scrape_security;
 mod scripted;
 mod scripts_on_store;
+mod storm;
 mod tidy;
 mod tls;

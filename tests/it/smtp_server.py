@@ -36,7 +36,7 @@ def arguments():
     parser.add_argument("--drop", type=float, default=0.0, help="share of commands at which it hangs up")
     parser.add_argument("--refuse-share", type=float, default=0.0, help="share of messages that get a 451 at their end")
     parser.add_argument("--busy", type=float, default=0.0, help="share of connections that are greeted by a 421")
-    parser.add_argument("--append", help="instead of a file for each message a line in this one: time, identity, subject")
+    parser.add_argument("--append", help="instead of a file for each message a line in this one: time, identity, group, most connections, subject")
     return parser.parse_args()
 
 
@@ -97,7 +97,7 @@ class Handler:
         if self.random.random() < self.options.refuse_share:
             return "451 4.3.0 not now"
         if self.log:
-            self.log.write(f"{time.time():.3f}\t{identity}\t{message['X-Ferula-Group']}\t{message['Subject']}\n")
+            self.log.write(f"{time.time():.3f}\t{identity}\t{message['X-Ferula-Group']}\t{self.most_open}\t{message['Subject']}\n")
             return "250 OK"
         parts = [describe(part) for part in message.walk() if not part.is_multipart()]
         lines = envelope.original_content.split(b"\r\n")

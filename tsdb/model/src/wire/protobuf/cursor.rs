@@ -46,11 +46,18 @@ impl<'a> Cursor<'a> {
         Self { rest: message }
     }
 
+    pub const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub const fn len(&self) -> usize {
         self.rest.len()
     }
 
     /// Reads ten bytes at most; bits beyond the 64th are lost.
+    ///
+    /// # Errors
+    /// The message ends early, or the number does not fit.
     #[inline]
     pub fn varint(&mut self) -> Result<u64, Bad> {
         if let [b @ 0..0x80, rest @ ..] = self.rest {
@@ -76,6 +83,9 @@ impl<'a> Cursor<'a> {
     }
 
     /// Bytes behind their length.
+    ///
+    /// # Errors
+    /// The message ends early.
     #[inline]
     pub fn delimited(&mut self) -> Result<&'a [u8], Bad> {
         let n = self.varint()?;
@@ -91,16 +101,27 @@ impl<'a> Cursor<'a> {
     }
 
     /// The bytes of a field, which is to be a string, bytes or a message.
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
     #[inline]
     pub fn bytes(&mut self, field: &'static str, wire: u8) -> Result<&'a [u8], Bad> {
         if wire == BYTES { self.delimited() } else { Err(Bad::Field { field, wire }) }
     }
 
+    /// The number of a field.
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
     #[inline]
     pub fn uint(&mut self, field: &'static str, wire: u8) -> Result<u64, Bad> {
         if wire == VARINT { self.varint() } else { Err(Bad::Field { field, wire }) }
     }
 
+    /// The number of a field.
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
     #[inline]
     pub fn double(&mut self, field: &'static str, wire: u8) -> Result<f64, Bad> {
         if wire == FIXED64 { self.fixed64() } else { Err(Bad::Field { field, wire }) }
@@ -115,11 +136,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// One number of a repeated field, or many in one piece.
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
     pub fn sints(&mut self, field: &'static str, wire: u8, out: &mut Vec<i64>) -> Result<(), Bad> {
         self.numbers(field, wire, VARINT, |cursor| Ok(unzigzag(cursor.varint()?)), out)
     }
 
     /// One number of a repeated field, or many in one piece.
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
     pub fn doubles(&mut self, field: &'static str, wire: u8, out: &mut Vec<f64>) -> Result<(), Bad> {
         self.numbers(field, wire, FIXED64, Self::fixed64, out)
     }
@@ -150,6 +177,9 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over one field, its tag among it.
+    ///
+    /// # Errors
+    /// The field is of no known type, or the message ends early.
     pub fn skip(&mut self) -> Result<(), Bad> {
         let mut depth = 0_usize;
         loop {
@@ -183,6 +213,9 @@ impl<'a> Cursor<'a> {
 
 /// Hands every field of `message` to `on`, with its number and wire type and the cursor behind its tag. What `on`
 /// declines, having read nothing, is passed over.
+///
+/// # Errors
+/// A tag is not valid, `on` fails, or the message ends early.
 #[inline]
 pub fn fields<'a>(
     name: &'static str,
@@ -190,7 +223,7 @@ pub fn fields<'a>(
     mut on: impl FnMut(i32, u8, &mut Cursor<'a>) -> Result<bool, Bad>,
 ) -> Result<(), Bad> {
     let mut cursor = Cursor::new(message);
-    while cursor.len() > 0 {
+    while !cursor.is_empty() {
         let before = cursor;
         let tag = cursor.varint()?;
         let wire = wire_of(tag);
