@@ -4,6 +4,7 @@
 //!
 //! Compat: alertmanager `notify`, `PostJSON`, `RedactURL`, `Retrier`, `GetFailureReasonFromStatusCode`.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -32,11 +33,14 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Clients that are kept; an installation has a handful of different settings.
 const CLIENTS_MAX: usize = 64;
 
-/// The clients of all receivers, by their settings: connections are reused, certificates not read for each message.
-static CLIENTS: LazyLock<Mutex<Vec<(HttpClient, Arc<Client>)>>> = LazyLock::new(Mutex::default);
+/// A client by its settings.
+type Kept = (HttpClient, Arc<Client>);
+
+/// The clients of all receivers: connections are reused, certificates not read for each message.
+static CLIENTS: LazyLock<Mutex<Vec<Kept>>> = LazyLock::new(Mutex::default);
 
 fn client(config: &HttpClient) -> Result<Arc<Client>, Failure> {
-    let known = |clients: &[(HttpClient, Arc<Client>)]| {
+    let known = |clients: &[Kept]| {
         clients.iter().find(|(known, _)| known == config).map(|(_, client)| Arc::clone(client))
     };
     if let Some(client) = known(&CLIENTS.lock()) {
@@ -115,7 +119,7 @@ impl<'c> Exchange<'c> {
             if let Some((owner, timeout)) = self.timeout.filter(|_| is_late) {
                 let nanos = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
                 let timeout = config::template::time::duration_string(nanos);
-                message.push_str(&format!(": configured {owner} timeout reached ({timeout})"));
+                let _ = write!(message, ": configured {owner} timeout reached ({timeout})");
             }
             Failure { message, retry: !error.is_final(), reason: "other" }
         })?;
@@ -233,7 +237,7 @@ pub(super) fn path_escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

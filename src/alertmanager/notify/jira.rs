@@ -9,6 +9,7 @@ use model::quote::go_quote;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 
 use super::exchange::{Exchange, encode, parse, path_escape, shown};
 use super::truncate::in_runes;
@@ -117,7 +118,7 @@ fn fields(config: &Jira, message: &Message<'_>) -> Result<Map<String, Value>, Fa
         set("description", description);
     }
     set("project", json!({ "key": text("project", &config.project)? }));
-    set("issuetype", named(text("issue_type", &config.issue_type)?));
+    set("issuetype", named(&text("issue_type", &config.issue_type)?));
     let labels = config.labels.iter().enumerate();
     let labels = labels.map(|(i, template)| text(&format!("labels[{i}]"), template));
     let mut labels = labels.collect::<Result<Vec<_>, _>>()?;
@@ -126,12 +127,12 @@ fn fields(config: &Jira, message: &Message<'_>) -> Result<Map<String, Value>, Fa
     set("labels", labels.into());
     let priority = text("priority", &config.priority)?;
     if !priority.is_empty() {
-        set("priority", named(priority));
+        set("priority", named(&priority));
     }
     Ok(fields)
 }
 
-fn named(name: String) -> Value {
+fn named(name: &str) -> Value {
     if name.is_empty() { json!({}) } else { json!({ "name": name }) }
 }
 
@@ -169,20 +170,18 @@ impl Service<'_> {
         let mut jql = String::new();
         if !config.wont_fix_resolution.is_empty() {
             let resolution = go_quote(config.wont_fix_resolution.as_bytes());
-            jql.push_str(&format!("(resolution is EMPTY or resolution != {resolution}) and "));
+            let _ = write!(jql, "(resolution is EMPTY or resolution != {resolution}) and ");
         }
         let minutes = config.reopen_duration.as_secs() / 60;
         if message.is_firing() && !config.reopen_transition.is_empty() && minutes > 0 {
-            jql.push_str(&format!("(resolutiondate is EMPTY OR resolutiondate >= -{minutes}m) and "));
+            let _ = write!(jql, "(resolutiondate is EMPTY OR resolutiondate >= -{minutes}m) and ");
         } else {
             jql.push_str("statusCategory != Done and ");
         }
         let project = message.text(&config.project);
         let project = project.map_err(|failure| failure.within("invalid project template or value"))?;
         let (project, label) = (go_quote(project.as_bytes()), go_quote(label(message).as_bytes()));
-        jql.push_str(&format!(
-            "project={project} and labels={label} order by status ASC,resolutiondate DESC"
-        ));
+        let _ = write!(jql, "project={project} and labels={label} order by status ASC,resolutiondate DESC");
         let body = json!({"fields": ["status"], "jql": jql, "maxResults": 2});
         let answer = self.ask(Method::POST, &self.search_url(), Some(&body)).await;
         let answer = answer.map_err(|failure| failure.within("HTTP request to JIRA API"))?;

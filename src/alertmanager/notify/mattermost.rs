@@ -82,7 +82,8 @@ struct Props {
 
 #[derive(Debug, Serialize)]
 struct Priority {
-    priority: &'static str,
+    #[serde(rename = "priority")]
+    level: &'static str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     requested_ack: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -169,7 +170,7 @@ fn priority(config: &MattermostPriority, message: &Message<'_>) -> Result<Priori
         }
     };
     Ok(Priority {
-        priority,
+        level: priority,
         requested_ack: config.requested_ack && priority != "standard",
         persistent_notifications: config.persistent_notifications && priority == "urgent",
     })

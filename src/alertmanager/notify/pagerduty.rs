@@ -1,4 +1,4 @@
-//! PagerDuty: an event that triggers or resolves, in the words of its events API v1 or v2.
+//! `PagerDuty`: an event that triggers or resolves, in the words of its events API v1 or v2.
 //!
 //! Compat: alertmanager `notify/pagerduty` (0.34).
 
@@ -19,6 +19,7 @@ const CUT: &str =
     "Custom details have been removed because the original event exceeds the maximum size of 512KB";
 
 /// The bodies of both versions, fields in upstream's order.
+#[expect(clippy::struct_field_names, reason = "the names are the service's")]
 #[derive(Debug, Default, Serialize)]
 struct Event {
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -182,7 +183,7 @@ fn encoded(mut event: Event, group: &str) -> Result<Vec<u8>, Failure> {
     encode(&event)
 }
 
-/// What PagerDuty says of a bad request.
+/// What `PagerDuty` says of a bad request.
 fn detail(code: u16, body: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]

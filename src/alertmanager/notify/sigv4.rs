@@ -5,6 +5,7 @@
 //!
 //! Compat: AWS Signature Version 4.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use aws_lc_rs::{digest, hmac};
@@ -169,12 +170,12 @@ pub(super) fn sign(
     (region, service): (&str, &str),
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let bad = |_| Failure::last("the AWS keys cannot be sent in a header");
+    let bad = || Failure::last("the AWS keys cannot be sent in a header");
     let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = &time[..8];
-    headers.insert(HeaderName::from_static("x-amz-date"), HeaderValue::from_str(&time).map_err(|_| bad(()))?);
+    headers.insert(HeaderName::from_static("x-amz-date"), HeaderValue::from_str(&time).map_err(|_| bad())?);
     if let Some(token) = &keys.session_token {
-        let mut value = HeaderValue::from_str(token.expose()).map_err(|_| bad(()))?;
+        let mut value = HeaderValue::from_str(token.expose()).map_err(|_| bad())?;
         value.set_sensitive(true);
         headers.insert(HeaderName::from_static(SECURITY_TOKEN), value);
     }
@@ -187,7 +188,7 @@ pub(super) fn sign(
     signed.sort();
     let names: Vec<_> = signed.iter().map(|(name, _)| name.as_str()).collect();
     let names = names.join(";");
-    let lines: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    let lines: String = signed.iter().flat_map(|(name, value)| [name.as_str(), ":", value, "\n"]).collect();
     let mut query: Vec<_> = url.query().unwrap_or_default().split('&').filter(|p| !p.is_empty()).collect();
     query.sort_unstable();
     let canonical = format!(
@@ -207,7 +208,7 @@ pub(super) fn sign(
         "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
         keys.access_key
     );
-    let mut value = HeaderValue::from_str(&value).map_err(|_| bad(()))?;
+    let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
     value.set_sensitive(true);
     headers.insert(http::header::AUTHORIZATION, value);
     Ok(())
@@ -218,7 +219,11 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn publish(config: &Sns, message: &Message<'_>) -> Result<Vec<(String, String)>,
     if !config.topic_arn.is_empty() {
         let topic = filled(message, "topic_arn", &config.topic_arn)?;
         put("TopicArn", &topic);
-        if topic.ends_with(".fifo") {
+        if topic.strip_suffix(".fifo").is_some() {
             let hash = message.group_key_hash();
             put("MessageDeduplicationId", &hash);
             put("MessageGroupId", &hash);

@@ -3,6 +3,7 @@
 //! Compat: alertmanager `notify`, `TmplText`, `TmplHTML`; `template`, `DeepCopyWithTemplate`.
 
 use config::template::Mode;
+use std::fmt::Write as _;
 
 use super::{Failure, Message};
 
@@ -39,11 +40,13 @@ impl Message<'_> {
         let mut text = format!("<error expanding template: {failed}>");
         for alert in self.data.alerts.iter().take(ALERTS_IN_FALLBACK_MAX) {
             let labels: Vec<_> = alert.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            text.push_str(&format!("\n[{}] {}", alert.status().to_uppercase(), labels.join(", ")));
+            let _ = write!(text, "\n[{}] {}", alert.status().to_uppercase(), labels.join(", "));
         }
         match self.data.alerts.len().saturating_sub(ALERTS_IN_FALLBACK_MAX) {
             0 => {}
-            more => text.push_str(&format!("\nand {more} more")),
+            more => {
+                let _ = write!(text, "\nand {more} more");
+            }
         }
         if mode == Mode::Html {
             text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
