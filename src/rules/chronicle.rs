@@ -74,21 +74,18 @@ pub(super) fn reloaded(ctx: &Context, before: &[Arc<Group>], after: &[Arc<Group>
     let (old, new) = (alerting(before), alerting(after));
     for (id, (group, rule)) in &old {
         let told = of_rule(group, rule);
-        match new.get(id) {
-            Some((new_group, new_rule)) => {
-                let changes = changes((group, rule), (new_group, new_rule));
-                if !changes.is_empty() {
-                    note(&told, Code::RuleChanged, format!("a reload changed {}", changes.join(", ")));
-                }
+        if let Some((new_group, new_rule)) = new.get(id) {
+            let changes = changes((group, rule), (new_group, new_rule));
+            if !changes.is_empty() {
+                note(&told, Code::RuleChanged, format!("a reload changed {}", changes.join(", ")));
             }
-            None => {
-                let is_kin = |(g, r): &&(&Arc<Group>, &Rule)| g.key == group.key && r.name() == rule.name();
-                let what = match new.values().find(is_kin) {
-                    Some(_) => "a reload changed the labels of its rule",
-                    None => "a reload removed its rule",
-                };
-                note(&told, Code::RuleRemoved, what.to_owned());
-            }
+        } else {
+            let is_kin = |(g, r): &&(&Arc<Group>, &Rule)| g.key == group.key && r.name() == rule.name();
+            let what = match new.values().find(is_kin) {
+                Some(_) => "a reload changed the labels of its rule",
+                None => "a reload removed its rule",
+            };
+            note(&told, Code::RuleRemoved, what.to_owned());
         }
     }
     for (_, (group, rule)) in new.iter().filter(|(id, _)| !old.contains_key(id)) {

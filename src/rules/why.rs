@@ -11,7 +11,8 @@ use std::time::Duration;
 use model::storage::{Queryable, SelectHints};
 use model::{Labels, LabelsBuilder, Matcher, SampleBatch, TimeRange, Timestamp, is_stale};
 use promql::parse::ast::{
-    Aggregate, At, Binary, BinaryOp, Call, Expr, Modifiers, ValueType, VectorMatching, VectorSelector,
+    Aggregate, At, Binary, BinaryOp, Call, DurationExpr, Expr, Modifiers, ValueType, VectorMatching,
+    VectorSelector,
 };
 use promql::{Engine, QueryOptions, SampleValue, Value};
 
@@ -475,7 +476,7 @@ fn shifted(t: Timestamp, modifiers: &Modifiers) -> Timestamp {
         Some(At::Time(at)) => at,
         _ => t,
     };
-    let offset_ms = modifiers.offset.as_ref().and_then(|o| o.literal_ns()).unwrap_or(0) / 1_000_000;
+    let offset_ms = modifiers.offset.as_ref().and_then(DurationExpr::literal_ns).unwrap_or(0) / 1_000_000;
     base.saturating_sub(offset_ms)
 }
 

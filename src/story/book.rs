@@ -143,7 +143,7 @@ impl Book {
     pub(super) fn apply(&mut self, note: Note, investigate: Option<&Investigator>) {
         match note {
             Note::Evaluated(evaluation) => self.evaluated(&evaluation, investigate),
-            Note::Rule { at, rule, code, what } => self.reloaded(at, &rule, code, what),
+            Note::Rule { at, rule, code, what } => self.reloaded(at, &rule, code, &what),
             Note::Handed { at, alerts } => alerts.into_iter().for_each(|handed| self.handed(at, handed)),
             Note::Posted { at, to, alerts, code, error } => {
                 for labels in alerts {
@@ -368,8 +368,8 @@ impl Book {
         }
     }
 
-    fn reloaded(&mut self, at: Timestamp, rule: &Rule, code: Code, what: Text) {
-        self.push(&rule.subject, at, Event::Reloaded { code, what: Arc::clone(&what) });
+    fn reloaded(&mut self, at: Timestamp, rule: &Rule, code: Code, what: &Text) {
+        self.push(&rule.subject, at, Event::Reloaded { code, what: Arc::clone(what) });
         if code != Code::RuleRemoved {
             return;
         }
@@ -377,7 +377,7 @@ impl Book {
             let Some(subject) = self.stories.get(&id).map(|story| Arc::clone(&story.subject)) else {
                 continue;
             };
-            self.end(&subject, at, 0, Finding::new(Code::RuleRemoved).of(Arc::clone(&what)));
+            self.end(&subject, at, 0, Finding::new(Code::RuleRemoved).of(Arc::clone(what)));
         }
     }
 

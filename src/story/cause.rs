@@ -339,7 +339,8 @@ fn told(alert: &[Entry], newest: &BTreeMap<u64, &Entry>, flush: &Flush<'_>, t: T
             let mut text = format!("at {}: {}", tell::time(entry.last.min(t)), tell::telling(telling));
             let mut code = telling.code;
             if let (Code::AlreadyTold, Some((at, message))) = (telling.code, &sent) {
-                text = format!("{text}; last sent at {} {message}", tell::time(*at)).trim_end().to_owned();
+                let said = format!("{text}; last sent at {} {message}", tell::time(*at));
+                said.trim_end().clone_into(&mut text);
                 // An end is told once.
                 code = if telling.next == 0 { Code::Delivered } else { code };
             }

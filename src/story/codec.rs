@@ -310,15 +310,12 @@ impl Fields for Encoder {
 
     /// What a few digits say exactly is written as those digits and the place of the point; else all bits are.
     fn float(&mut self, v: &mut f64) {
-        match decimal(*v) {
-            Some((exponent, digits)) => {
-                self.out.push(exponent);
-                self.signed(digits);
-            }
-            None => {
-                self.out.push(ALL_BITS);
-                self.out.extend_from_slice(&v.to_le_bytes());
-            }
+        if let Some((exponent, digits)) = decimal(*v) {
+            self.out.push(exponent);
+            self.signed(digits);
+        } else {
+            self.out.push(ALL_BITS);
+            self.out.extend_from_slice(&v.to_le_bytes());
         }
     }
 
