@@ -574,7 +574,7 @@ async fn an_alert_is_named_by_selectors_or_labels() {
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     let told = r#"[["alertname=\"Down\"", "instance=\"a\""]] 100000 (-86300000, 100000) 5 200"#;
     assert_eq!(body["data"]["nextToken"], told);
-    let (status, body) = ask("match[]={alertname=~\"D.*\"}&time=7&start=1&end=9&entries=3").await;
+    let (status, body) = ask("match[]=%7Balertname%3D~%22D.*%22%7D&time=7&start=1&end=9&entries=3").await;
     assert_eq!(status, StatusCode::OK, "{body}");
     assert!(body.contains("(1000, 9000) 20 3"), "{body}");
     for (query, what) in [
@@ -583,7 +583,7 @@ async fn an_alert_is_named_by_selectors_or_labels() {
         ("alertname=Down&time=x", "invalid parameter \\\"time\\\""),
         ("alertname=Down&start=9&end=1", "end timestamp must not be before start time"),
         ("alertname=Down&limit=0", "limit must be a positive number"),
-        ("match[]={a=\"\"}", "must contain at least one non-empty matcher"),
+        ("match[]=%7Ba%3D%22%22%7D", "must contain at least one non-empty matcher"),
     ] {
         let (status, body) = ask(query).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {body}");
