@@ -217,7 +217,7 @@ impl RawConfig {
         if let Some(text) = self.global.0.refusal() {
             return Err(Issue::new(root, text));
         }
-        self.global.0.base = base.to_owned();
+        base.clone_into(&mut self.global.0.base);
         let mut names = BTreeSet::new();
         for receiver in &mut self.receivers.0 {
             if !names.insert(receiver.name.clone()) {

@@ -98,6 +98,7 @@ const fn entry(
     Entry { name, go_type, new, inherits, runs, takes_null: false }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made where it is given")]
 const fn lenient(entry: Entry) -> Entry {
     Entry { takes_null: true, ..entry }
 }
@@ -135,12 +136,15 @@ fn in_order(place: fn(&Entry) -> usize) -> impl Iterator<Item = usize> {
     order.into_iter()
 }
 
-/// A receiver as it is read; `None` is a null.
+/// A section and where it stands; `None` is a null.
+type Found = (Pos, Option<Box<dyn Section>>);
+
+/// A receiver as it is read.
 pub(super) struct RawReceiver {
     pub(super) pos: Pos,
     pub(super) name: String,
     labels: BTreeMap<String, String>,
-    sections: [Vec<(Pos, Option<Box<dyn Section>>)>; N_KINDS],
+    sections: [Vec<Found>; N_KINDS],
 }
 
 impl RawReceiver {

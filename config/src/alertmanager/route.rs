@@ -310,7 +310,7 @@ impl Slot for Regexes {
             }
             let Some(text) = String::decode(decoder, value)? else { return Ok(None) };
             // With its anchors, as it stands in the keys of groups.
-            let matcher = Matcher::new(MatchOp::Re, &name, &format!("^(?:{text})$"))
+            let matcher = Matcher::new(MatchOp::Re, &name, format!("^(?:{text})$"))
                 .map_err(|e| Issue::new(value.pos, e.to_string()))?;
             Ok(Some((name.clone().into_bytes(), (key.pos, name, Some((text, matcher))))))
         })?;

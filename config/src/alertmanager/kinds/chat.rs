@@ -1,4 +1,4 @@
-//! Chats with few keys: Discord, Microsoft Teams in both forms, Telegram, Webex and WeChat.
+//! Chats with few keys: Discord, Microsoft Teams in both forms, Telegram, Webex and Wechat.
 //!
 //! Compat: alertmanager `notify/{discord,msteams,msteamsv2,telegram}`, `Config`; `config`, `WebexConfig`,
 //! `WechatConfig`.

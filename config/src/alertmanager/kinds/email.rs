@@ -301,10 +301,11 @@ impl Kind for RawEmail {
             None if has_body => Layout::Alertmanager,
             None => Layout::Ferula,
         };
-        let threading = self.threading.enabled.then(|| match self.threading.thread_by_date.as_str() {
+        let threading = match self.threading.thread_by_date.as_str() {
             "daily" => Threading::Daily,
             _ => Threading::Forever,
-        });
+        };
+        let threading = self.threading.enabled.then_some(threading);
         let extensions = self.extensions(base);
         let email = Email {
             to: self.to,

@@ -1,4 +1,4 @@
-//! Services that page people: PagerDuty, Opsgenie, Pushover and VictorOps.
+//! Services that page people: Pagerduty, Opsgenie, Pushover and Victorops.
 //!
 //! Compat: alertmanager `notify/pagerduty`, `notify/opsgenie`, `Config`; `config`, `PushoverConfig`,
 //! `VictorOpsConfig`.
