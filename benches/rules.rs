@@ -4,7 +4,13 @@
 //! the store by reference (0.1 us) and a write to the log. The target is a fifth of one processor at an interval of a
 //! minute: 12 s for all of them, 1.2 ms for each.
 
-#![allow(clippy::unwrap_used, reason = "a bench stops at what it does not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::default_trait_access,
+    clippy::format_collect,
+    clippy::print_stdout,
+    reason = "a bench stops at what it does not expect, and prints its figures"
+)]
 
 use std::hint::black_box;
 use std::path::Path;

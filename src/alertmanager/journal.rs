@@ -285,20 +285,17 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>, Error> {
     };
     let mut records = Vec::new();
     while !rest.is_empty() {
-        match split(rest) {
-            Some((record, behind)) => {
-                records.push(record);
-                rest = behind;
-            }
-            None => {
-                tracing::warn!(
-                    file = %path.display(),
-                    records = records.len(),
-                    unread_bytes = rest.len(),
-                    "the end of the file is not readable, as after a crash"
-                );
-                break;
-            }
+        if let Some((record, behind)) = split(rest) {
+            records.push(record);
+            rest = behind;
+        } else {
+            tracing::warn!(
+                file = %path.display(),
+                records = records.len(),
+                unread_bytes = rest.len(),
+                "the end of the file is not readable, as after a crash"
+            );
+            break;
         }
     }
     Ok(records)

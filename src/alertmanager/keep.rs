@@ -107,8 +107,12 @@ pub(super) fn load(state: &mut State, dir: &Path, now: Timestamp) -> Result<(), 
         let entries = imported(old);
         entries.for_each(|(key, entry)| state.log.put(key, entry));
     }
-    silences.into_iter().for_each(|silence| state.silences.restore(silence));
-    entries.into_iter().for_each(|(key, entry)| state.log.put(key, entry));
+    for silence in silences {
+        state.silences.restore(silence);
+    }
+    for (key, entry) in entries {
+        state.log.put(key, entry);
+    }
 
     let mut saved = Saved::default();
     for name in [ALERTS, JOURNAL] {

@@ -222,6 +222,7 @@ impl Object<'_> {
     }
 
     /// The time of a field that is there; `None` for Go's zero time and for an empty text.
+    #[expect(clippy::option_option, reason = "absent and zero are different answers")]
     fn time(&self, field: &str) -> Read<Option<Option<Timestamp>>> {
         let Some(text) = self.text(field)? else { return Ok(None) };
         if text.is_empty() {

@@ -93,7 +93,9 @@ impl Alertmanager {
                 shown.push((group, receiver, alerts));
             }
         }
-        receivers_of.values_mut().for_each(|names| names.sort());
+        for names in receivers_of.values_mut() {
+            names.sort();
+        }
         shown.retain(|(group, ..)| filter.muted || group.muted_by.is_empty());
         shown.sort_by_key(|(group, ..)| group.route);
         let mut groups: Vec<_> = shown

@@ -137,9 +137,9 @@ impl Silence {
             .map(|set| set.iter().map(compile).collect::<Result<Vec<_>, _>>())
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            compiled,
             id,
             sets,
+            compiled,
             receiver_sets,
             starts_at,
             ends_at,

@@ -80,7 +80,7 @@ pub(super) fn load<T>(path: &Path, decode: fn(&[u8]) -> Result<T, Unreadable>) -
     let corrupt = |what: String| Error::Corrupt { path: path.to_owned(), what };
     let mut cursor = Cursor::new(&bytes);
     let mut all = Vec::new();
-    while cursor.len() > 0 {
+    while !cursor.is_empty() {
         let one = cursor.delimited().map_err(Unreadable::from).and_then(decode);
         all.push(one.map_err(|e| corrupt(format!("message {}: {e}", all.len())))?);
     }
@@ -133,7 +133,9 @@ pub(super) fn encode_silence(silence: &Silence, retention: Duration) -> Vec<u8> 
     for (field, sets) in [(11, &silence.sets), (12, &silence.receiver_sets)] {
         for set in sets {
             let mut matchers = Vec::new();
-            set.iter().for_each(|matcher| message(&mut matchers, 1, &encode_matcher(matcher)));
+            for matcher in set {
+                message(&mut matchers, 1, &encode_matcher(matcher));
+            }
             message(&mut out, field, &matchers);
         }
     }

@@ -61,21 +61,19 @@ impl Format<'_> {
         .to_owned();
         for alert in &alerts {
             let (starts, state) = (self.date(&alert.starts_at), &alert.status.state);
-            let _ = match self.output {
-                Output::Extended => writeln!(
+            let _ = if self.output == Output::Extended {
+                writeln!(
                     text,
                     "{}\t{}\t{starts}\t{}\t{}\t{state}\t",
                     pairs(&alert.labels),
                     pairs(&alert.annotations),
                     self.date(&alert.ends_at),
                     alert.generator_url,
-                ),
-                _ => {
-                    let one = |set: &LabelSet, name: &str| set.get(name).cloned().unwrap_or_default();
-                    let (name, summary) =
-                        (one(&alert.labels, "alertname"), one(&alert.annotations, "summary"));
-                    writeln!(text, "{name}\t{starts}\t{summary}\t{state}\t")
-                }
+                )
+            } else {
+                let one = |set: &LabelSet, name: &str| set.get(name).cloned().unwrap_or_default();
+                let (name, summary) = (one(&alert.labels, "alertname"), one(&alert.annotations, "summary"));
+                writeln!(text, "{name}\t{starts}\t{summary}\t{state}\t")
             };
         }
         out.write_all(align(&text).as_bytes())

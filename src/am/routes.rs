@@ -118,7 +118,7 @@ impl Tree {
         for (i, child) in self.children.iter().enumerate() {
             let is_last = i + 1 == self.children.len();
             let (edge, line) = if is_last { ("└── ", "    ") } else { ("├── ", "│   ") };
-            out.push_str(&format!("{indent}{edge}{}\n", child.text));
+            out.extend([indent, edge, child.text.as_str(), "\n"]);
             child.draw_into(&format!("{indent}{line}"), out);
         }
     }
@@ -137,7 +137,7 @@ fn describe(route: &Route, shows_continue: bool, shows_receiver: bool) -> String
         text.push_str("  continue: true");
     }
     if shows_receiver {
-        text.push_str(&format!("  receiver: {}", route.receiver));
+        text.extend(["  receiver: ", route.receiver.as_str()]);
     }
     text
 }

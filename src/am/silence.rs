@@ -35,7 +35,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Add {
-    /// Username for the CreatedBy field; yours by default.
+    /// Username for the `CreatedBy` field; yours by default.
     #[arg(short, long)]
     author: Option<String>,
     #[arg(long = "require-comment", hide = true, default_value = "true")]
@@ -230,7 +230,9 @@ fn import(options: &Import, common: &Common, streams: &mut Streams<'_>) -> Done 
     let mut silences: Vec<PostedSilence> = serde_json::from_str(&text)
         .map_err(|e| format!("couldn't unmarshal input data, is it JSON?: {e}"))?;
     if options.force {
-        silences.iter_mut().for_each(|silence| silence.id.clear());
+        for silence in &mut silences {
+            silence.id.clear();
+        }
     }
     let api = Api::new(common, streams)?;
     let (mut failed, mut written) = (0, Ok(()));

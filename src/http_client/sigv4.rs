@@ -15,6 +15,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, header};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use model::quote::hex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Position, Url};
 
@@ -92,7 +93,8 @@ impl Signer {
         signed.sort();
         let names: Vec<_> = signed.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        let lines: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines: String =
+            signed.iter().flat_map(|(name, value)| [*name, ":", value.as_str(), "\n"]).collect();
         let mut query: Vec<_> =
             url.query().unwrap_or_default().split('&').filter(|p| !p.is_empty()).collect();
         query.sort_unstable();
@@ -173,10 +175,6 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 
 fn hash(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -186,7 +186,8 @@ impl State {
         found: Vec<Found>,
         timing: Timing,
     ) -> Result<foldhash::HashMap<Labels, Hit>, String> {
-        let mut hits = foldhash::HashMap::with_capacity_and_hasher(found.len(), Default::default());
+        let mut hits =
+            foldhash::HashMap::with_capacity_and_hasher(found.len(), foldhash::fast::RandomState::default());
         for hit in found {
             if hits.insert(hit.labels, Hit { annotations: hit.annotations, value: hit.value }).is_some() {
                 return Err(

@@ -233,7 +233,7 @@ pub(super) fn load(ctx: &Context, path: &Path, groups: &[&Group], now: Timestamp
             tracing::info!(n_alerts, away_ms, "took over the state of alerts");
         }
         Err(e) => {
-            tracing::warn!(path = %path.display(), error = %e, "the kept state of alerts cannot be used")
+            tracing::warn!(path = %path.display(), error = %e, "the kept state of alerts cannot be used");
         }
     }
 }

@@ -89,13 +89,14 @@ mod tests {
     use std::path::Path;
 
     use super::Lineage;
+    use std::fmt::Write;
 
     /// Records a, b, ... with these expressions; `!` in front makes an alert of it.
     fn lineage(exprs: &[&str]) -> Option<Lineage> {
         let mut text = "groups:\n- name: g\n  rules:\n".to_owned();
         for (name, expr) in ('a'..).zip(exprs) {
             let (kind, expr) = expr.strip_prefix('!').map_or(("record", *expr), |expr| ("alert", expr));
-            text += &format!("  - {{{kind}: {name}, expr: '{expr}'}}\n");
+            writeln!(text, "  - {{{kind}: {name}, expr: '{expr}'}}").unwrap();
         }
         let options = config::rules::Options::default();
         Lineage::of(&config::rules::parse(&text, Path::new("r"), &options).unwrap().groups[0].rules)

@@ -61,13 +61,14 @@ impl Series {
             };
             let entry = self.known.get_mut(labels);
             match append(appender.as_mut(), labels, entry.as_ref().map(|entry| entry.series), t, value) {
-                Ok(series) => match entry {
-                    Some(entry) => *entry = Entry { series, round: self.round },
-                    None => {
+                Ok(series) => {
+                    if let Some(entry) = entry {
+                        *entry = Entry { series, round: self.round }
+                    } else {
                         fresh.push(labels);
                         self.known.insert(labels.clone(), Entry { series, round: self.round });
                     }
-                },
+                }
                 Err(e) => refused.note(rule, labels, e),
             }
         }

@@ -188,7 +188,9 @@ impl<'t> Running<'t> {
             while let Some(time) = times.next_if(|time| *time < at + step) {
                 let cases: Vec<_> =
                     self.test.alerts.iter().filter(|case| millis(case.eval_time) == time).collect();
-                cases.into_iter().for_each(|case| self.check_alerts(case));
+                for case in cases {
+                    self.check_alerts(case);
+                }
             }
             at += step;
         }

@@ -24,12 +24,11 @@ pub(super) fn alerts(mut expected: Vec<Shown>, mut got: Vec<Shown>) -> String {
     let count = expected.len().max(got.len());
     let items = (0..count).map(|i| match (expected.get(i), got.get(i)) {
         (Some(a), Some(b)) => object(
-            [
+            &[
                 ("Annotations", map(&a.annotations, &b.annotations, 2)),
                 ("Labels", map(&a.labels, &b.labels, 2)),
             ]
-            .map(|(name, text)| format!("{}: {text}", go_quote(name.as_bytes())))
-            .to_vec(),
+            .map(|(name, text)| format!("{}: {text}", go_quote(name.as_bytes()))),
             1,
         ),
         (Some(only), None) => coloured(REMOVED, &whole(only)),
@@ -48,8 +47,8 @@ fn braced(open: char, items: &[String], close: char, level: usize) -> String {
     format!("{open}\n{inner}{items}\n{outer}{close}")
 }
 
-fn object(fields: Vec<String>, level: usize) -> String {
-    braced('{', &fields, '}', level)
+fn object(fields: &[String], level: usize) -> String {
+    braced('{', fields, '}', level)
 }
 
 fn map(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>, level: usize) -> String {
@@ -67,7 +66,7 @@ fn map(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>, level: usize)
             (None, None) => String::new(),
         }
     });
-    object(fields.collect(), level)
+    object(&fields.collect::<Vec<_>>(), level)
 }
 
 /// An alert that only one side has.
@@ -75,7 +74,7 @@ fn whole(alert: &Shown) -> String {
     let one = |name: &str, labels: &BTreeMap<String, String>| {
         format!("{}: {}", go_quote(name.as_bytes()), map(labels, labels, 2))
     };
-    object(vec![one("Annotations", &alert.annotations), one("Labels", &alert.labels)], 1)
+    object(&[one("Annotations", &alert.annotations), one("Labels", &alert.labels)], 1)
 }
 
 /// Every line in the colour by itself, its indentation not.

@@ -1,4 +1,4 @@
-//! Results as JUnit XML, which CI servers read.
+//! Results as `JUnit` XML, which CI servers read.
 //!
 //! Compat: prometheus `util/junitxml`.
 

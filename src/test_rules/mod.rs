@@ -35,7 +35,7 @@ struct Test {
     /// Comma separated features of the query language to enable, as the server's flag of that name.
     #[arg(long = "enable-feature", global = true)]
     features: Vec<String>,
-    /// File path to store JUnit XML test results.
+    /// File path to store `JUnit` XML test results.
     #[arg(long, global = true)]
     junit: Option<PathBuf>,
     #[command(subcommand)]

@@ -6,6 +6,15 @@
     clippy::cast_sign_loss,
     reason = "small numbers of the tests' own"
 )]
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::needless_for_each,
+    clippy::needless_pass_by_value,
+    clippy::type_complexity,
+    reason = "what tests write is small, and read once"
+)]
 
 mod admin;
 mod alerting;

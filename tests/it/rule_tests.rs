@@ -1,4 +1,4 @@
-//! `ferula test rules` beside promtool: the same files, the same output, exit codes and JUnit reports.
+//! `ferula test rules` beside promtool: the same files, the same output, exit codes and `JUnit` reports.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -158,7 +158,7 @@ fn cases() -> Vec<(&'static str, String)> {
         ),
         (
             "histograms.yml",
-            r#"tests:
+            r"tests:
 - input_series:
   - {series: h, values: '{{schema:0 sum:1 count:2 buckets:[1 1]}}+{{sum:1 count:1 buckets:[1]}}x3 stale _ {{schema:-53 sum:1 count:1 custom_values:[1 2] buckets:[1 0 0] counter_reset_hint:gauge}}'}
   promql_expr_test:
@@ -170,7 +170,7 @@ fn cases() -> Vec<(&'static str, String)> {
   - {expr: 'histogram_quantile(0.5, h)', eval_time: 2m}
   - {expr: h, eval_time: 0m, exp_samples: [{labels: h, histogram: '{{schema:0 sum:1 count:2 buckets:[1 1]}}'}]}
   - {expr: h, eval_time: 0m, exp_samples: [{labels: h, value: 3, histogram: '{{schema:0 sum:1 count:2 buckets:[1 1]}}'}]}
-"#
+"
             .to_owned(),
         ),
         ("order.yml", "group_eval_order: [a, b, a]\n".to_owned()),

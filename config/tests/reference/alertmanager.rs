@@ -129,7 +129,7 @@ fn mutated_files_are_judged_as_amtool_does() {
             (_, Verdict::Crashed) => excused += 1,
             // Keys come back as parts of other files' blocks.
             (Ok(_), Verdict::Refused(theirs)) if is_older && theirs.contains(" not found in type ") => {
-                excused += 1
+                excused += 1;
             }
             (Ok(_), Verdict::Refused(theirs)) => wrong.push(format!("we accept: {theirs}\n{text}")),
             (Err(e), Verdict::Accepted) if is_in(&WE_ALONE_REFUSE, &e.to_string()) => excused += 1,
@@ -179,7 +179,7 @@ fn matchers_are_read_as_amtool_does() {
     for _ in 0..count() {
         // Most are matchers but for a piece or two.
         let mut parts: Vec<&str> = Vec::new();
-        for i in 0..1 + random.below(3) {
+        for i in 0..=random.below(3) {
             parts.extend((i > 0).then_some(","));
             let op = random.pick(&["=", "!=", "=~", "!~"]);
             parts.extend([random.pick(&["a", "foo", "ü", "\"x y\"", "a:b"]), op]);
@@ -218,7 +218,7 @@ fn matchers_are_read_as_amtool_does() {
             match (ours, verdict) {
                 (Ok(_), Verdict::Accepted) => accepted += 1,
                 (Err(e), Verdict::Refused(theirs)) if e.problems()[0].message.trim_end() == theirs => {
-                    refused += 1
+                    refused += 1;
                 }
                 (Err(e), Verdict::Refused(theirs)) => {
                     wrong.push(format!(
@@ -227,7 +227,7 @@ fn matchers_are_read_as_amtool_does() {
                     ));
                 }
                 (ours, theirs) => {
-                    wrong.push(format!("{text} in {mode:?}: {:?}, they {theirs:?}", ours.map(|_| ())))
+                    wrong.push(format!("{text} in {mode:?}: {:?}, they {theirs:?}", ours.map(|_| ())));
                 }
             }
         }
@@ -314,7 +314,7 @@ fn a_running_alertmanager_prints_the_same() {
             None => unwilling.push(name.to_owned()),
             Some(theirs) if ours.text == theirs => same += 1,
             Some(theirs) => {
-                wrong.push(format!("{name}\n{}\n--- of\n{text}", difference(&ours.text, &theirs)))
+                wrong.push(format!("{name}\n{}\n--- of\n{text}", difference(&ours.text, &theirs)));
             }
         }
     };

@@ -5,7 +5,6 @@
 //!
 //! Compat: AWS Signature Version 4.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use aws_lc_rs::{digest, hmac};
@@ -15,6 +14,7 @@ use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{HeaderMap as Headers, Method};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use model::quote::hex;
 use url::{Position, Url};
 
 use super::Failure;
@@ -216,14 +216,6 @@ pub(super) fn sign(
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        // Writing into a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

@@ -36,11 +36,14 @@ enum Phase {
 }
 use Phase::{Absent, Firing, Pending, Resolved};
 
+/// Annotations by value and time.
+type Texts = Box<dyn Fn(f64, i64) -> Vec<(&'static str, String)>>;
+
 /// An alert and its phases by the samples that they begin with.
 struct Life {
     labels: Labels,
     /// By value.
-    annotations: Box<dyn Fn(f64, i64) -> Vec<(&'static str, String)>>,
+    annotations: Texts,
     phases: Vec<(i64, Phase)>,
 }
 
@@ -135,7 +138,7 @@ impl Life {
                     let is_right =
                         within(alert.ends_at, valid) || within(alert.ends_at, valid - MESSAGES as f64);
                     assert!(is_right, "{name}: endsAt {} at {now}", seconds(alert.ends_at));
-                    (value, *now as i64)
+                    (value, whole(*now))
                 }
                 Resolved => {
                     let ends_at = seconds(alert.ends_at);
@@ -151,7 +154,7 @@ impl Life {
             assert_eq!(alert.annotations, texts, "{name} at {now}");
             assert!(alert.generator_url.starts_with("http://here:9090/graph?g0.expr="));
             until = self.told_until(*now);
-            let again = *now as i64 + RESEND - 5;
+            let again = whole(*now) + RESEND - 5;
             due = if again < until { Some(again) } else { self.next_told(until) };
         }
         if let Some(d) = due {
@@ -258,14 +261,11 @@ impl Case {
             assert!(life.spans().filter(may_be).any(is_right), "{} at {seconds}: {mine:?}", life.labels);
             if let Some(seen) = mine {
                 n_series += 1;
-                let matchers: String = seen
-                    .labels
-                    .iter()
-                    .filter(|(name, _)| *name != b"alertstate")
-                    .map(|(name, value)| {
-                        format!("{}=\"{}\",", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
-                    })
-                    .collect();
+                let rest = seen.labels.iter().filter(|(name, _)| *name != b"alertstate");
+                let text = |(name, value): (&[u8], &[u8])| {
+                    format!("{}=\"{}\",", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
+                };
+                let matchers = rest.map(text).collect::<Vec<_>>().concat();
                 let expr = format!("ALERTS{{{matchers}alertstate=\"{}\"}}", seen.state);
                 assert_eq!(house.value(&expr, ZERO + ms), [1.0], "{expr} at {seconds}");
             }
@@ -313,7 +313,12 @@ fn input(more: &[(&str, &str)]) -> Labels {
     Labels::from_pairs([("__name__", "load")].iter().chain(more).copied())
 }
 
-fn always(text: &'static str) -> Box<dyn Fn(f64, i64) -> Vec<(&'static str, String)>> {
+#[expect(clippy::cast_possible_truncation, reason = "seconds of a test")]
+fn whole(seconds: f64) -> i64 {
+    seconds as i64
+}
+
+fn always(text: &'static str) -> Texts {
     Box::new(move |_, _| vec![("description", text.to_owned())])
 }
 
@@ -342,7 +347,9 @@ fn pending_firing_resolved_and_again() {
         }],
         n_samples: 150,
     };
-    PHASES_MS.iter().for_each(|&phase| case.run(phase));
+    for phase in PHASES_MS {
+        case.run(phase);
+    }
 }
 
 /// One that gives up before it fires, and one that never begins.
@@ -361,7 +368,9 @@ fn pending_is_over_and_nothing_begins() {
         }],
         n_samples: 60,
     };
-    PHASES_MS.iter().for_each(|&phase| case.run(phase));
+    for phase in PHASES_MS {
+        case.run(phase);
+    }
 }
 
 /// No `for`, one that is shorter than the interval, and texts that use what templates can do.
@@ -413,7 +422,9 @@ fn no_and_a_short_hold() {
         ],
         n_samples: 127,
     };
-    PHASES_MS.iter().for_each(|&phase| case.run(phase));
+    for phase in PHASES_MS {
+        case.run(phase);
+    }
 }
 
 /// An alert joins another of its rule, and the next rule reads what this one wrote at the same time.
@@ -454,7 +465,9 @@ fn new_alerts_and_the_order_of_rules() {
         ],
         n_samples: 94,
     };
-    PHASES_MS.iter().for_each(|&phase| case.run(phase));
+    for phase in PHASES_MS {
+        case.run(phase);
+    }
 }
 
 /// The checks notice what is wrong: what a good server tells, changed in one place.

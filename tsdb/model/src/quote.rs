@@ -5,6 +5,14 @@ use std::sync::LazyLock;
 
 use regex_syntax::hir::{Class, ClassUnicode, HirKind};
 
+/// Two lowercase digits for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits =
+        bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    digits.map(char::from).collect()
+}
+
 /// `bytes` in double quotes with Go's escapes; bytes that are not UTF-8 become `\xHH`.
 /// Compat: Go `strconv.Quote`.
 pub fn go_quote(bytes: &[u8]) -> String {

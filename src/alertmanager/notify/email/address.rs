@@ -58,9 +58,10 @@ fn split(text: &str) -> Vec<&str> {
 /// The address as `MAIL` and `RCPT` say it, without its brackets.
 pub(super) fn of_envelope(mailbox: &Mailbox) -> String {
     let domain = mailbox.email.domain();
-    let ascii = match domain.is_ascii() {
-        true => domain.to_owned(),
-        false => url::Host::parse(domain).map_or_else(|_| domain.to_owned(), |host| host.to_string()),
+    let ascii = if domain.is_ascii() {
+        domain.to_owned()
+    } else {
+        url::Host::parse(domain).map_or_else(|_| domain.to_owned(), |host| host.to_string())
     };
     format!("{}@{ascii}", mailbox.email.user())
 }

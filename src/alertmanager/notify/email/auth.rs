@@ -12,6 +12,7 @@ use config::alertmanager::Email;
 use config::http_client::SecretSource;
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
+use model::quote::hex;
 
 use crate::alertmanager::notify::Failure;
 
@@ -154,8 +155,7 @@ impl Method {
                     .map_err(|_| "secret of an impossible length")?;
                 mac.update(challenge);
                 let digest = mac.finalize().into_bytes();
-                let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-                Ok(format!("{username} {hex}"))
+                Ok(format!("{username} {}", hex(&digest)))
             }
             Self::Login { username, password } => {
                 // Upstream knows `Username:` alone; the older `User Name` with a NUL is about as common.

@@ -313,7 +313,7 @@ impl Session {
                 );
                 return Err(Fault::new(Cause::Refused(552), message));
             }
-            mail.push_str(&format!(" SIZE={}", message.len()));
+            mail.extend([" SIZE=", message.len().to_string().as_str()]);
         }
         let is_utf8 = self.extension("SMTPUTF8").is_some();
         if is_utf8 && (!from.is_ascii() || to.iter().any(|to| !to.is_ascii())) {

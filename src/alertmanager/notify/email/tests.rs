@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine;
 use config::Secret;
 use config::alertmanager::{Layout, Threading};
 use config::http_client::{SecretSource, TextSource};
@@ -320,7 +321,6 @@ async fn images_belong_to_the_html_that_names_them() {
             "{cid} in {html}"
         );
         assert_eq!(image["disposition"], "inline");
-        use base64::Engine;
         let bytes =
             base64::engine::general_purpose::STANDARD.decode(image["base64"].as_str().unwrap()).unwrap();
         assert_eq!(bytes, png);
@@ -517,6 +517,9 @@ async fn every_step_has_its_time() {
     }
 }
 
+/// Mechanisms that are offered, the error, and the configuration that meets them.
+type Login = (&'static str, &'static str, fn(&mut Email));
+
 #[tokio::test]
 async fn replies_decide_whether_to_come_back() {
     for (verb, reply, retry, text) in [
@@ -547,12 +550,15 @@ async fn replies_decide_whether_to_come_back() {
 #[tokio::test]
 async fn logins_that_cannot_be_are_said_as_upstream_says_them() {
     let offering = |mechanisms: &'static str| {
-        Fake::start(move |line, _| match line.starts_with("EHLO") {
-            true => Act::Say(format!("250-fake\r\n250 AUTH {mechanisms}")),
-            false => Act::Agree,
+        Fake::start(move |line, _| {
+            if line.starts_with("EHLO") {
+                Act::Say(format!("250-fake\r\n250 AUTH {mechanisms}"))
+            } else {
+                Act::Agree
+            }
         })
     };
-    let cases: [(&str, &str, fn(&mut Email)); 6] = [
+    let cases: [Login; 6] = [
         (
             "CRAM-MD5 GSSAPI PLAIN LOGIN",
             "find auth mechanism: missing secret for CRAM-MD5 auth mechanism; unknown auth mechanism: GSSAPI; \

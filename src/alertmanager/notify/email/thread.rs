@@ -57,10 +57,10 @@ impl Thread {
     /// The same thread after one more mail of that subject.
     pub(super) fn answered_by(&self, id: String, subject: Option<String>) -> Self {
         let mut next = Self { subject, ..self.clone() };
-        if next.last != next.root {
-            next.between.push(std::mem::replace(&mut next.last, id));
-        } else {
+        if next.last == next.root {
             next.last = id;
+        } else {
+            next.between.push(std::mem::replace(&mut next.last, id));
         }
         // Root and last have their place too.
         let surplus = next.between.len().saturating_sub(REFERENCES_MAX - 2);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use config::alertmanager::Email;
 use config::http_client::SecretSource;
+use model::quote::hex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -70,8 +71,7 @@ pub(super) fn name(config: &Email) -> String {
         }
     }
     let hash = context.finish();
-    let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{} {} {hash}", config.smarthost, config.auth_username)
+    format!("{} {} {}", config.smarthost, config.auth_username, hex(&hash.as_ref()[..8]))
 }
 
 impl Lane {
@@ -216,9 +216,8 @@ impl Outbox {
         let closed_until = lane.closed_until(now);
         let wait = match closed_until {
             Some(until) if !(lane.ready.is_empty() && lane.deferred.is_empty()) => Some(until),
-            Some(_) => None,
             None if lane.ready.is_empty() => lane.deferred.first().map(|(at, _)| *at),
-            None => None,
+            _ => None,
         };
         let has_work = closed_until.is_none() && !lane.ready.is_empty();
         if self.stop.is_cancelled() || (!has_work && (wait.is_none() || lane.is_watched)) {
@@ -393,7 +392,7 @@ impl Outbox {
                     if state.letters.get(&number).is_some_and(|slot| slot.is_in_flight) {
                         continue;
                     }
-                    if let Some(slot) = self.forget(&mut state, number) {
+                    if let Some(slot) = Self::forget(&mut state, number) {
                         answer(slot.waiter, Verdict::Refused(fault.clone(), slot.tries));
                     }
                 }
@@ -471,7 +470,7 @@ impl Outbox {
     /// Nobody will get the letter.
     fn give_up(&self, job: &Job, fault: &Fault, class: &'static str) {
         let mut state = self.state.lock();
-        let Some(mut slot) = self.forget(&mut state, job.number) else { return };
+        let Some(mut slot) = Self::forget(&mut state, job.number) else { return };
         slot.tries.end(job.began.elapsed());
         let attempts = slot.tries.n;
         let message = fault.message.clone();

@@ -44,6 +44,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use config::alertmanager::{Email, Notifier, Receiver};
 use jiff::Timestamp;
+use model::quote::hex;
 use model::wire::expose::{Counter, Exposition, Kind};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
@@ -260,7 +261,9 @@ impl Outbox {
         }
         for number in heads {
             let lane = state.letters.get(&number).map(|slot| slot.lane.clone());
-            lane.into_iter().for_each(|lane| self.schedule(state, number, &lane));
+            if let Some(lane) = lane {
+                self.schedule(state, number, &lane);
+            }
         }
     }
 
@@ -431,7 +434,7 @@ impl Outbox {
         for older in state.superseded_by(&letter) {
             self.metrics.superseded.inc();
             tracing::info!(group = letter.log_key, "an e-mail that nobody got makes place for a newer one");
-            self.forget(state, older);
+            Self::forget(state, older);
         }
         state.letters.insert(number, Slot { lane: lane.clone(), ..slot });
         let chain = state.chains.entry(letter.log_key.clone()).or_default();
@@ -478,7 +481,7 @@ impl Outbox {
                             let message = "context deadline exceeded before the first attempt";
                             Fault::new(Cause::Network, message)
                         });
-                        self.forget(state, number);
+                        Self::forget(state, number);
                         return Err((fault, tries));
                     }
                     // Whether it is accepted is not known yet and will be soon, or is known just now.
@@ -493,7 +496,7 @@ impl Outbox {
     }
 
     /// Removes a letter and lets the next of its group go.
-    fn forget(&self, state: &mut State, number: u64) -> Option<Slot> {
+    fn forget(state: &mut State, number: u64) -> Option<Slot> {
         let slot = state.remove(number)?;
         if let Body::Disk(path) = &slot.body
             && let Err(error) = std::fs::remove_file(path)
@@ -665,7 +668,7 @@ fn identity(message: &Message<'_>) -> String {
         context.update(alert.status().as_bytes());
     }
     let hash = context.finish();
-    hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.as_ref()[..16])
 }
 
 fn too_late(what: &str) -> Failure {
