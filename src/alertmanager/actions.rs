@@ -95,10 +95,11 @@ impl Alertmanager {
                 && silence.sets.as_slice() == [matchers.clone()]
                 && silence.receiver_sets.is_empty();
             let is_active = silence.state(now) == SilenceState::Active;
-            (is_same && is_active && after(silence.ends_at, AGAIN_MAX) >= ends_at).then(|| silence.id.clone())
+            (is_same && is_active && after(silence.ends_at, AGAIN_MAX) >= ends_at)
+                .then(|| (silence.id.clone(), silence.ends_at))
         });
-        if let Some(silence) = existing {
-            return Ok(Done { silence, until, is_old: true });
+        if let Some((silence, ends_at)) = existing {
+            return Ok(Done { silence, until: time_text(&what, ends_at), is_old: true });
         }
         let posted = PostedSilence {
             id: String::new(),

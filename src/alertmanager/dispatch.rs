@@ -266,6 +266,30 @@ impl Dispatcher {
         flushes
     }
 
+    /// Ends a flush that came to nothing, by a fault of ours.
+    pub fn release(&mut self, id: &GroupId) {
+        if let Some(group) = self.groups.get_mut(id)
+            && std::mem::take(&mut group.is_flushing)
+        {
+            self.queue.insert((group.due, id.clone()));
+        }
+    }
+
+    /// After the clock was set back: nothing waits longer than its route says.
+    pub fn clamp(&mut self, now: Timestamp) {
+        self.starts_at = self.starts_at.min(now);
+        for (id, group) in &mut self.groups {
+            let node = self.routes.node(group.route);
+            let latest = after(now, node.group_interval.max(node.group_wait));
+            if group.due > latest {
+                if self.queue.remove(&(group.due, id.clone())) {
+                    self.queue.insert((latest, id.clone()));
+                }
+                group.due = latest;
+            }
+        }
+    }
+
     /// Notes which time intervals mute a group.
     pub fn set_muted_by(&mut self, id: &GroupId, names: Vec<String>) {
         if let Some(group) = self.groups.get_mut(id) {

@@ -230,12 +230,16 @@ impl Alertmanager {
         if let Err(error) = journal.append(&records) {
             self.metrics.journal_errors.inc();
             tracing::error!(%error, "save changes of alerts, silences and notifications");
-            // Those that came meanwhile are behind them.
-            let mut state = self.state.lock();
-            let newer = std::mem::replace(&mut state.unsaved.records, records);
-            state.unsaved.records.extend_from_slice(&newer);
-            self.is_dirty.store(true, Ordering::Relaxed);
+            self.put_back(records);
         }
+    }
+
+    fn put_back(&self, records: Vec<u8>) {
+        let mut state = self.state.lock();
+        // Those that came meanwhile are behind them.
+        let newer = std::mem::replace(&mut state.unsaved.records, records);
+        state.unsaved.records.extend_from_slice(&newer);
+        self.is_dirty.store(true, Ordering::Relaxed);
     }
 
     /// Forgets what is old and writes snapshots.
@@ -283,8 +287,12 @@ impl Alertmanager {
             (state.take_unsaved(retention), state.alerts_file())
         };
         // If a snapshot fails, the journal still tells everything.
-        if let Some(journal) = journal.as_mut().filter(|_| !unsaved.is_empty()) {
-            journal.append(&unsaved)?;
+        if let Some(journal) = journal.as_mut().filter(|_| !unsaved.is_empty())
+            && let Err(error) = journal.append(&unsaved)
+        {
+            self.metrics.journal_errors.inc();
+            self.put_back(unsaved);
+            return Err(error.into());
         }
         for (name, bytes) in [(SILENCES, &silences), (LOG, &log), (ALERTS, &alerts)] {
             snapshot::write(&dir.join(name), bytes)?;

@@ -32,12 +32,14 @@ pub mod stage;
 pub mod store;
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use config::alertmanager::Config;
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -317,8 +319,14 @@ impl Alertmanager {
         let mut next_maintenance = clock::after(started, self.options.maintenance_interval);
         let mut save_at = None;
         self.outbox.resume();
+        let mut last = started;
         while !shutdown.is_cancelled() {
             let now = self.clock.now();
+            if now < last {
+                self.state.lock().dispatcher.clamp(now);
+                (next_gc, next_maintenance, save_at) = (now, now, save_at.map(|_| now));
+            }
+            last = now;
             if next_gc <= now {
                 self.forget_alerts(now);
                 next_gc = clock::after(now, self.options.gc_interval);
@@ -332,7 +340,14 @@ impl Alertmanager {
             self.is_dirty.fetch_or(!due.is_empty(), Ordering::Relaxed);
             for flush in due {
                 let manager = Arc::clone(&self);
-                flushes.spawn(async move { manager.flush(flush).await });
+                flushes.spawn(async move {
+                    let id = flush.id.clone();
+                    if AssertUnwindSafe(manager.flush(flush)).catch_unwind().await.is_err() {
+                        tracing::error!(group = &*id.0, "BUG: a flush panicked, the group is tried again");
+                        manager.state.lock().dispatcher.release(&id);
+                        manager.note_changes();
+                    }
+                });
             }
             while flushes.try_join_next().is_some() {}
             if save_at.is_some_and(|t| t <= now) {

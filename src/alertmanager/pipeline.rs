@@ -7,13 +7,15 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use config::alertmanager::Integration;
 use futures_util::future::join_all;
+use jiff::Timestamp;
 
 use super::alert::{Fingerprint, LabelSet};
 use super::chronicle::Telegram;
+use super::clock::before;
 use super::dispatch::{Flush, Flushed};
 use super::nflog::{Entry, Key, Log, Reason, decide, hash};
 use super::notify::templates::Templates;
@@ -56,8 +58,10 @@ impl Alertmanager {
         for (why, held) in &outcome.suppressed {
             self.metrics.note_suppressed(*why, held.len());
         }
-        let held = outcome.suppressed.into_iter().flat_map(|(_, held)| held);
+        let held: Vec<_> = outcome.suppressed.into_iter().flat_map(|(_, held)| held).collect();
+        state.keep_told(flush, &held, self.options.retention, now);
         let pending = held
+            .into_iter()
             .filter(|flushed| flushed.is_resolved && state.was_told(flush, &flushed.alert.labels))
             .map(|flushed| flushed.alert)
             .collect();
@@ -205,6 +209,26 @@ fn key_of(flush: &Flush, integration: &Integration) -> Key {
 }
 
 impl State {
+    /// What was told of alerts that are held back is remembered until their end may be told.
+    fn keep_told(&mut self, flush: &Flush, held: &[Flushed], retention: Duration, now: Timestamp) {
+        if held.is_empty() {
+            return;
+        }
+        let held: BTreeSet<u64> = held.iter().map(|flushed| hash(&flushed.alert.labels)).collect();
+        let life = flush.repeat_interval.max(flush.node().group_interval);
+        let expires_at = Log::expiry(now, life, retention);
+        // Not at every flush: each is a record of the journal.
+        let renew_before = before(expires_at, life / 2);
+        for integration in &flush.receiver.integrations {
+            let key = key_of(flush, integration);
+            let Some(entry) = self.log.get(&key) else { continue };
+            if entry.expires_at < renew_before && !entry.firing.is_disjoint(&held) {
+                let entry = Entry { expires_at, ..entry.clone() };
+                self.log_entry(key, entry);
+            }
+        }
+    }
+
     /// Whether the last that any integration heard of the alert is that it fires.
     fn was_told(&self, flush: &Flush, labels: &LabelSet) -> bool {
         let hash = hash(labels);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use config::rules::RuleKind;
 use model::storage::Queryable;
@@ -23,6 +24,8 @@ use crate::story::{
 const BEFORE_MS: i64 = 24 * 3_600_000;
 /// Names that lead to names: relabelling happens twice at most.
 const RENAMES_MAX: usize = 3;
+/// After so long the rest is left to the next page.
+const TIME_MAX: Duration = Duration::from_secs(20);
 
 impl view::StorySource for App {
     fn explain(&self, query: &view::Query) -> Result<view::Explained, String> {
@@ -56,6 +59,7 @@ type Running<'g> = (&'g Group, &'g Rule);
 
 impl Explainer<'_> {
     pub(super) fn explain(&self, query: &view::Query) -> Result<view::Explained, String> {
+        let deadline = Instant::now() + TIME_MAX;
         let mut cases = self.cases(query)?;
         if cases.is_empty() {
             cases.extend(self.case_of_rule(query));
@@ -75,8 +79,15 @@ impl Explainer<'_> {
         }
         let rest = cases.split_off(query.limit.min(cases.len()));
         let rules = self.rule_tales(&cases, query)?;
-        let alerts = cases.iter().map(|case| self.explain_case(case, &rules, query)).collect();
-        let next_token = rest.first().map(token).unwrap_or_default();
+        let mut next_token = rest.first().map(token).unwrap_or_default();
+        let mut alerts = Vec::with_capacity(cases.len());
+        for (i, case) in cases.iter().enumerate() {
+            if i > 0 && Instant::now() >= deadline {
+                next_token = token(case);
+                break;
+            }
+            alerts.push(self.explain_case(case, &rules, query));
+        }
         Ok(view::Explained { time: tell::time(query.time), alerts, next_token })
     }
 

@@ -113,7 +113,14 @@ impl Manager {
         let mut before = std::mem::take(&mut *sets);
         // First those that read as before, wherever they stand now; then by their places.
         for (_, set) in &mut fresh {
-            let is_same = |old: &Set| format!("{:?}", old.config) == format!("{:?}", set.config);
+            // What prints shows everything but secrets, which are compared apart.
+            let is_same = |old: &Set| {
+                let (a, b) = (&old.config, &set.config);
+                a.http == b.http
+                    && a.sigv4 == b.sigv4
+                    && a.discovery == b.discovery
+                    && format!("{a:?}") == format!("{b:?}")
+            };
             let key = before.iter().find(|(_, old)| is_same(old)).map(|(key, _)| key.clone());
             if let Some(old) = key.and_then(|key| before.remove(&key)) {
                 set.client = Arc::clone(&old.client);
@@ -149,6 +156,10 @@ impl Manager {
             set.dropped = dropped;
             let mut before = std::mem::take(&mut set.senders);
             for url in urls {
+                // Several targets may come to one URL.
+                if set.senders.contains_key(url.as_str()) {
+                    continue;
+                }
                 let sender = before.remove(url.as_str()).unwrap_or_else(|| {
                     Sender::start(
                         url.clone(),

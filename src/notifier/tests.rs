@@ -18,7 +18,7 @@ use super::manager::{Manager, Options, sections};
 use super::sender::BatchSize;
 use crate::discovery::TargetSets;
 
-/// What was posted: the path and the alerts.
+/// What was posted: the path, with credentials if there were any, and the alerts.
 type Posts = Arc<Mutex<Vec<(String, Vec<Value>)>>>;
 
 /// An Alertmanager that answers the n-th request with what `status` says, once it is let.
@@ -79,6 +79,9 @@ async fn request(stream: &mut BufReader<tokio::net::TcpStream>) -> Option<(Strin
         stream.read_line(&mut line).await.ok().filter(|&n| n > 0)?;
         if line.starts_with("POST") {
             path = line.split(' ').nth(1).unwrap().to_owned();
+        }
+        if let Some(credentials) = line.to_lowercase().strip_prefix("authorization: ") {
+            path = format!("{path} {}", credentials.trim());
         }
         if let Some(n) = line.to_lowercase().strip_prefix("content-length:") {
             length = n.trim().parse().unwrap();
@@ -313,6 +316,21 @@ async fn a_reload_keeps_what_waits() {
     assert!(manager.urls().active.is_empty());
     held.let_all();
     until("the rest", || held.names().len() == 3).await;
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_takes_over_secrets_that_changed_alone() {
+    let one = Receiver::good().await;
+    let manager = Manager::new(options(), None);
+    for (n, token) in [(1, "old"), (2, "new")] {
+        let more = format!("    authorization: {{credentials: {token}}}\n");
+        apply(&manager, &config(&format!("  alertmanagers:\n{}", section(&one.address, &more))));
+        manager.send(alerts(&["a"]));
+        until("the post", || one.names().len() == n).await;
+    }
+    let paths: Vec<_> = one.posts.lock().iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(paths, ["/api/v2/alerts bearer old", "/api/v2/alerts bearer new"]);
     manager.stop().await;
 }
 

@@ -222,6 +222,16 @@ impl State {
         self.alerts.insert(labels, alert);
     }
 
+    /// Moves all times, after the clock was set.
+    pub(super) fn shift(&mut self, by_ms: i64) {
+        for alert in self.alerts.values_mut() {
+            alert.shift(by_ms);
+        }
+        if let Some(hold) = &mut self.hold {
+            hold.until += by_ms;
+        }
+    }
+
     /// Pending and firing alerts.
     pub fn active(&self) -> impl Iterator<Item = (&Labels, &Alert)> {
         self.alerts.iter().filter(|(_, alert)| alert.state != AlertState::Inactive)
@@ -318,6 +328,17 @@ impl Alert {
             keep_firing_since: None,
             last_sent_at: None,
             valid_until: ts,
+        }
+    }
+
+    /// Moves all times, after the clock was set.
+    pub(super) fn shift(&mut self, by_ms: i64) {
+        self.active_at += by_ms;
+        self.valid_until += by_ms;
+        let times =
+            [&mut self.fired_at, &mut self.resolved_at, &mut self.keep_firing_since, &mut self.last_sent_at];
+        for t in times.into_iter().flatten() {
+            *t += by_ms;
         }
     }
 

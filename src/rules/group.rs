@@ -256,6 +256,13 @@ impl Group {
         (t - phase).div_euclid(millis(self.interval)) * millis(self.interval) + phase
     }
 
+    /// Moves the times of all alerts, after the clock was set.
+    pub(super) fn shift(&self, by_ms: i64) {
+        for rule in &self.rules {
+            rule.alerts.lock().shift(by_ms);
+        }
+    }
+
     /// Whether every rule has looked for its past.
     pub(super) fn is_restored(&self) -> bool {
         self.rules.iter().all(Rule::is_restored)

@@ -240,6 +240,8 @@ pub(super) fn load(ctx: &Context, path: &Path, groups: &[&Group], now: Timestamp
 
 fn restore(ctx: &Context, kept: Kept, groups: &[&Group], now: Timestamp) -> usize {
     let away_ms = (now - kept.saved_at).max(0);
+    // Where the clock was set back since, no alert may have begun in the future.
+    let shift_ms = (now - kept.saved_at).min(0);
     let mut n_alerts = 0;
     for kept_rule in kept.rules {
         let is_it = |group: &&&Group| group.spec.name == kept_rule.group && group.spec.file == kept_rule.file;
@@ -250,6 +252,7 @@ fn restore(ctx: &Context, kept: Kept, groups: &[&Group], now: Timestamp) -> usiz
         let Some((rule, _)) = rule else { continue };
         let RuleKind::Alerting { hold, .. } = &rule.spec.kind else { continue };
         let alerts = kept_rule.alerts.into_iter().map(KeptAlert::into_alert).map(|(labels, mut alert)| {
+            alert.shift(shift_ms);
             if alert.state == AlertState::Pending {
                 let down_at = now - away_ms;
                 alert.active_at = pending_since(ctx, alert.active_at, down_at, now, millis(*hold));

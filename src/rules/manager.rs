@@ -246,6 +246,14 @@ async fn run(ctx: Arc<Context>, group: Arc<Group>, stop: CancellationToken) {
     let mut slot = group.slot_before((ctx.now)()) + interval_ms;
     // Alerts are restored after the second evaluation: recording rules that they ask need one round.
     for n_done in 1_u64.. {
+        let now = (ctx.now)();
+        if slot - now > interval_ms.saturating_mul(2) {
+            // The clock was set back. Waiting for it to catch up would mean no alerts until then.
+            let next = group.slot_before(now) + interval_ms;
+            tracing::warn!(group = group.key, by_ms = slot - next, "the clock was set back");
+            group.shift(next - slot);
+            slot = next;
+        }
         if stop.run_until_cancelled(sleep_until(&ctx, slot)).await.is_none() {
             return;
         }

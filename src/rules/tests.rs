@@ -587,6 +587,28 @@ fn a_restart_goes_on_as_if_nothing_had_been() {
 }
 
 #[test]
+fn no_alert_that_was_kept_begins_in_the_future() {
+    let house = House::new();
+    let rules = "  - {alert: A, expr: up == 0, for: 2m}\n";
+    let before = group(rules, false);
+    for minute in 110..=112 {
+        house.put("up", "x", minute * MINUTE, 0.0);
+        house.eval(&before, minute);
+    }
+    // The clock was ahead by 100 minutes, until the restart.
+    let after = restarted(&house, before, rules, 112, 12);
+    let times = |group: &Group| {
+        let alerts = group.rules[0].alerts.lock();
+        let alert = alerts.alerts.values().next().unwrap();
+        (alert.state.as_str(), alert.active_at / MINUTE, alert.fired_at.map(|t| t / MINUTE))
+    };
+    assert_eq!(times(&after), ("firing", 10, Some(12)));
+    // The same for a clock that is set while the server runs.
+    after.shift(-5 * MINUTE);
+    assert_eq!(times(&after), ("firing", 5, Some(7)));
+}
+
+#[test]
 fn what_was_kept_too_long_ago_or_of_other_rules_is_left() {
     let house = House::new();
     let rules = "  - {alert: A, expr: up == 0}\n";

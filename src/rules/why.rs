@@ -5,6 +5,7 @@
 //! queries and in series, and where it cannot tell it says so.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,10 +216,10 @@ impl<'a> Inquiry<'a> {
                 .with_labels(labels)
                 .with_bound("left");
         }
-        let partner = |labels: &Labels| {
-            let wanted = signature(labels);
-            right.iter().find(|(other, _)| signature(other) == wanted)
-        };
+        // The first of equal ones stays.
+        let partners: HashMap<Labels, &Element> =
+            right.iter().rev().map(|element| (signature(&element.0), element)).collect();
+        let partner = |labels: &Labels| partners.get(&signature(labels)).copied();
         if e.op == BinaryOp::Unless {
             let taken = ours.iter().find_map(|(labels, _)| partner(labels));
             return match taken {

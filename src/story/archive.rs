@@ -122,6 +122,10 @@ impl Archive {
         let current = self.current.as_mut().expect("it was made above");
         current.encoder.entry(subject, entry);
         current.span = TimeRange::new(current.span.mint.min(entry.first), current.span.maxt.max(entry.last));
+        // Readers take a larger frame for damage.
+        if current.encoder.out.len() >= FRAME_BYTES_MAX {
+            self.flush()?;
+        }
         Ok(())
     }
 

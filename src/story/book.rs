@@ -524,6 +524,7 @@ impl Book {
         let mut order: Vec<_> =
             self.stories.iter().map(|(&id, story)| (active.contains(&id), story.touched, id)).collect();
         order.sort_unstable();
+        let mut gone = HashSet::new();
         for (_, touched, id) in order {
             if self.n_entries <= self.entries_max / 10 * 9 {
                 break;
@@ -534,11 +535,12 @@ impl Book {
             for line in story.lines.iter().filter(|line| line.saved != line.entry.count) {
                 Self::save(self.archive.as_mut(), &mut self.failed, &story.subject, &line.entry);
             }
-            self.origins.retain(|_, from| {
-                from.retain(|origin| *origin != id);
-                !from.is_empty()
-            });
+            gone.insert(id);
         }
+        self.origins.retain(|_, from| {
+            from.retain(|origin| !gone.contains(origin));
+            !from.is_empty()
+        });
     }
 
     // === Telling ===

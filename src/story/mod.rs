@@ -68,6 +68,8 @@ pub struct Journal {
     queue: Mutex<Queue>,
     arrived: Condvar,
     book: Mutex<Pages>,
+    /// The sizes of the book when it was last free: nobody waits for a query to count them.
+    sizes: Mutex<(usize, usize, u64)>,
     investigator: OnceLock<Investigator>,
     notes: Counter,
     lost: Counter,
@@ -112,8 +114,10 @@ impl Journal {
 
     fn new(clock: Clock, book: Book) -> Arc<Self> {
         let now = clock();
+        let sizes = Mutex::new(book.sizes());
         Arc::new(Self {
             clock,
+            sizes,
             queue: Mutex::default(),
             arrived: Condvar::new(),
             book: Mutex::new(Pages {
@@ -240,7 +244,13 @@ impl Journal {
 
 impl Expose for Journal {
     fn expose(&self, out: &mut Exposition) {
-        let (n_stories, n_entries, bytes) = self.book.lock().book.sizes();
+        let (n_stories, n_entries, bytes) = {
+            let mut known = self.sizes.lock();
+            if let Some(pages) = self.book.try_lock() {
+                *known = pages.book.sizes();
+            }
+            *known
+        };
         out.counter("ferula_story_notes_total", "Notes that the stories of alerts are made of.", &self.notes);
         out.counter(
             "ferula_story_notes_lost_total",

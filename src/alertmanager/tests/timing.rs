@@ -149,6 +149,52 @@ async fn what_resolves_while_it_is_silenced_is_told_afterwards_even_over_a_resta
 }
 
 #[tokio::test]
+async fn what_resolves_in_a_silence_of_days_is_told_after_it() {
+    let mut bench = Bench::new(None, TIMERS, "").await;
+    let two_days = 2 * 24 * 3600;
+    bench.manager.put(vec![posted(&[("alertname", "A")], 0, 4 * two_days)]).unwrap();
+    bench.step(30).await;
+    assert_eq!(bench.told(), ["first notification: - firing"]);
+    bench.clock.set(at(100));
+    bench.manager.put_silence(posted_silence("", "A", 100, two_days)).unwrap();
+    // Twice the repeat interval and more, in which the log may forget what nobody needs.
+    for seconds in (330..=two_days).step_by(300) {
+        if seconds == 330 + 300 * 100 {
+            bench.clock.set(at(seconds - 10));
+            bench.manager.put(vec![posted(&[("alertname", "A")], 0, seconds - 10)]).unwrap();
+        }
+        bench.step(seconds).await;
+        let now = bench.clock.now();
+        bench.manager.state.lock().log.collect_garbage(now);
+    }
+    assert!(bench.told().is_empty());
+    bench.step(two_days + 300).await;
+    assert_eq!(bench.told(), ["all alerts resolved: - resolved"]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_delays_nobody_for_long() {
+    let bench = Bench::new(None, TIMERS, "").await;
+    bench.manager.put(vec![posted(&[("alertname", "A")], 0, 9000)]).unwrap();
+    bench.step(30).await;
+    assert_eq!(bench.next_due(), Some(at(330)));
+    bench.manager.state.lock().dispatcher.clamp(at(-36_000));
+    assert_eq!(bench.next_due(), Some(at(-35_700)));
+}
+
+#[tokio::test]
+async fn a_flush_that_broke_off_is_not_the_last_of_its_group() {
+    let mut bench = Bench::new(None, TIMERS, "").await;
+    bench.manager.put(vec![posted(&[("alertname", "A")], 0, 9000)]).unwrap();
+    bench.clock.set(at(30));
+    let flush = bench.manager.state.lock().dispatcher.take_due(at(30)).remove(0);
+    assert_eq!(bench.next_due(), None);
+    bench.manager.state.lock().dispatcher.release(&flush.id);
+    bench.step(330).await;
+    assert_eq!(bench.told(), ["first notification: - firing"]);
+}
+
+#[tokio::test]
 async fn time_intervals_hold_back_and_groups_say_so() {
     // It is 22:13:20.
     let more = "time_intervals:\n- {name: evening, time_intervals: [{times: [{start_time: '22:00', end_time: '22:20'}]}]}\n\
