@@ -1,7 +1,7 @@
 //! Requests signed for Amazon's services.
 //!
 //! Keys stand in the configuration, in the environment or in a shared credentials file; they are looked for once, when
-//! the signer is made. Roles are not assumed and nobody's metadata is asked: a configuration that wants that is refused.
+//! the signer is made. Nobody's metadata is asked, and roles are assumed elsewhere or not at all.
 //!
 //! Compat: AWS Signature Version 4; prometheus/sigv4, `NewSigV4RoundTripper`.
 
@@ -34,10 +34,10 @@ pub struct Signer {
 }
 
 #[derive(Clone, Debug)]
-struct Keys {
-    access_key: String,
-    secret_key: Secret,
-    session_token: Option<Secret>,
+pub struct Keys {
+    pub access_key: String,
+    pub secret_key: Secret,
+    pub session_token: Option<Secret>,
 }
 
 /// A variable of the environment that is not empty.
@@ -52,12 +52,7 @@ impl Signer {
         if !config.role_arn.is_empty() {
             bail!("sigv4: assuming a role ({}) is not supported yet", config.role_arn);
         }
-        let keys = if config.access_key.is_empty() {
-            Keys::of_surroundings(&config.profile, variable).context("could not get SigV4 credentials")?
-        } else {
-            let secret_key = config.secret_key.clone();
-            Keys { access_key: config.access_key.clone(), secret_key, session_token: None }
-        };
+        let keys = Keys::find(config)?;
         let region = Some(config.region.clone()).filter(|region| !region.is_empty());
         let region = region.or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"));
         let service = if config.service_name.is_empty() { SERVICE_DEFAULT } else { &config.service_name };
@@ -66,6 +61,10 @@ impl Signer {
             region: region.context("region not configured in sigv4 or in default credentials chain")?,
             service: service.to_owned(),
         })
+    }
+
+    pub fn with(keys: Keys, region: &str, service: &str) -> Self {
+        Self { keys, region: region.to_owned(), service: service.to_owned() }
     }
 
     /// Adds the time and the signature to `headers`, all of which are signed.
@@ -119,6 +118,19 @@ impl Signer {
 }
 
 impl Keys {
+    /// The keys of the configuration or of its surroundings. Reads a file.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn find(config: &Sigv4) -> anyhow::Result<Self> {
+        if config.access_key.is_empty() {
+            return Self::of_surroundings(&config.profile, variable)
+                .context("could not get SigV4 credentials");
+        }
+        let secret_key = config.secret_key.clone();
+        Ok(Self { access_key: config.access_key.clone(), secret_key, session_token: None })
+    }
+
     /// From the environment or a file; a profile that is named goes before the environment.
     fn of_surroundings(profile: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         if profile.is_empty()

@@ -5,6 +5,7 @@
 //!
 //! Compat: alertmanager `notify`, `RetryStage`.
 
+mod aws;
 mod discord;
 pub mod email;
 mod exchange;
@@ -19,7 +20,6 @@ mod opsgenie;
 mod pagerduty;
 mod pushover;
 mod rocketchat;
-mod sigv4;
 mod slack;
 mod sns;
 mod telegram;

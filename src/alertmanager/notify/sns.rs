@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use config::alertmanager::Sns;
 
 use super::exchange::{Exchange, parse};
-use super::sigv4::{self, Keys};
-use super::{Failure, Message};
+use super::{Failure, Message, aws};
 
 const MESSAGE_BYTES_MAX: usize = 256 << 10;
 /// For a phone.
@@ -27,10 +26,10 @@ pub(super) async fn send(config: &Sns, message: &Message<'_>) -> Result<(), Fail
         return Err(Failure::last(text));
     }
     let url = filled(message, "api_url", &config.api_url)?;
-    let url = if url.is_empty() { sigv4::endpoint("sns", &region)? } else { parse(&url)? };
+    let url = if url.is_empty() { aws::endpoint("sns", &region)? } else { parse(&url)? };
     let exchange = Exchange::new(&config.http);
-    let keys = Keys::find(&config.sigv4, &region, exchange).await?;
-    sigv4::post(&url, &pairs, &keys, &region, "sns", exchange).await.map(drop)
+    let keys = aws::keys(&config.sigv4, &region, exchange).await?;
+    aws::post(&url, &pairs, &keys, &region, "sns", exchange).await.map(drop)
 }
 
 /// Upstream repeats itself on a template that fails; nothing helps there.
