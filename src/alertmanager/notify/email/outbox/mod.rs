@@ -225,7 +225,11 @@ impl Outbox {
             metrics: Metrics::default(),
         };
         let queued = found.len();
-        outbox.state.lock().adopt(found, outbox.started_at);
+        {
+            let mut state = outbox.state.lock();
+            state.next = outbox.store.as_ref().map(Store::last).unwrap_or_default();
+            state.adopt(found, outbox.started_at);
+        }
         if queued > 0 {
             tracing::info!(queued, "e-mails of the process before found in the outbox");
         }
@@ -577,7 +581,6 @@ impl State {
         let cutoff = clock::before(now, RECOGNISE);
         for found in found {
             let Found { number, path, letter, bytes, to, delivered_at } = found;
-            self.next = self.next.max(number);
             // The last of a chain stays.
             let known = Known {
                 identity: letter.identity.clone(),

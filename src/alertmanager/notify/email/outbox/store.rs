@@ -2,7 +2,8 @@
 //!
 //! A file is a line of JSON, the message, and lines of JSON about what became of it. It is written and
 //! synced before anybody is told that the letter is safe, and grows by a synced line whenever a server has
-//! accepted the message for a recipient. What a crash cut off in its middle was never called safe.
+//! accepted the message for a recipient. What a crash cut off in its middle was never called safe and is
+//! removed; a file that cannot be read for any other reason is set aside.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -18,6 +19,8 @@ use crate::alertmanager::nflog::Memory;
 
 const VERSION: u32 = 1;
 const SUFFIX: &str = "mail";
+/// Of files that were set aside.
+const SUFFIX_UNREAD: &str = "unread";
 /// A first line that is longer is not ours.
 const HEAD_BYTES_MAX: u64 = 4 << 20;
 
@@ -40,6 +43,12 @@ pub(super) struct Letter {
     pub(super) posted_at: Timestamp,
     /// A newer letter of the same group may take its place after so many seconds.
     pub(super) patience: u64,
+}
+
+/// What the first lines of all versions have in common.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,10 +84,26 @@ pub(super) struct Found {
     pub(super) delivered_at: Option<Timestamp>,
 }
 
+/// Why a file is no letter for us.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    /// It was never called safe, or is so no more.
+    #[error("{0}")]
+    Damaged(String),
+    #[error("version {0} is not {VERSION}")]
+    Foreign(u32),
+    #[error("its first line is longer than {HEAD_BYTES_MAX} bytes")]
+    Long,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// The folder of letters.
 #[derive(Debug)]
 pub(super) struct Store {
     dir: PathBuf,
+    /// The highest number of a file that was there, also of one that is no letter.
+    last: u64,
 }
 
 impl Store {
@@ -89,19 +114,29 @@ impl Store {
     pub(super) fn open(dir: &Path) -> io::Result<(Self, Vec<Found>)> {
         fs::create_dir_all(dir)?;
         let mut found = Vec::new();
+        let mut last = 0;
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             let Some(number) = number(&path) else { continue };
+            last = last.max(number);
+            if path.extension().is_some_and(|suffix| suffix == SUFFIX_UNREAD) {
+                continue;
+            }
             match read(&path, number) {
                 Ok(letter) => found.push(letter),
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "removing an unfinished e-mail of the outbox");
+                Err(Unreadable::Damaged(error)) => {
+                    tracing::warn!(path = %path.display(), error, "removing an unfinished e-mail of the outbox");
                     let _ = fs::remove_file(&path);
                 }
+                Err(error) => set_aside(&path, &error),
             }
         }
         found.sort_by_key(|letter| letter.number);
-        Ok((Self { dir: dir.to_owned() }, found))
+        Ok((Self { dir: dir.to_owned(), last }, found))
+    }
+
+    pub(super) const fn last(&self) -> u64 {
+        self.last
     }
 
     /// Writes a letter; it is safe when this returns.
@@ -133,10 +168,25 @@ impl Store {
     }
 }
 
+/// A letter that may be whole counted as sent: somebody should see to it, and another version can read it.
+fn set_aside(path: &Path, error: &Unreadable) {
+    let to = path.with_extension(SUFFIX_UNREAD);
+    let renamed = fs::rename(path, &to);
+    let (path, to) = (path.display(), to.display());
+    match renamed {
+        Ok(()) => {
+            tracing::warn!(%path, %to, %error, "setting aside an e-mail of the outbox that cannot be read")
+        }
+        Err(rename_error) => {
+            tracing::warn!(%path, %error, %rename_error, "leaving an e-mail of the outbox that cannot be read");
+        }
+    }
+}
+
 /// The message of a letter.
 pub(super) fn read_message(path: &Path) -> io::Result<Vec<u8>> {
     let mut reader = BufReader::new(File::open(path)?);
-    let (head, _) = read_head(&mut reader)?;
+    let (head, _) = read_head(&mut reader).map_err(io::Error::other)?;
     let mut message = vec![0; usize::try_from(head.bytes).map_err(io::Error::other)?];
     reader.read_exact(&mut message)?;
     if sha256(&message) != head.sha256 {
@@ -162,34 +212,43 @@ pub(super) fn mark_done(path: &Path, to: &[String], delivered_at: Option<Timesta
 }
 
 fn number(path: &Path) -> Option<u64> {
-    if path.extension()? != SUFFIX {
+    let suffix = path.extension()?;
+    if suffix != SUFFIX && suffix != SUFFIX_UNREAD {
         return None;
     }
     u64::from_str_radix(path.file_stem()?.to_str()?, 16).ok()
 }
 
-fn read_head(reader: &mut impl BufRead) -> io::Result<(Head, u64)> {
+fn read_head(reader: &mut impl BufRead) -> Result<(Head, u64), Unreadable> {
+    let damaged = |e: serde_json::Error| Unreadable::Damaged(e.to_string());
     let mut line = Vec::new();
     reader.take(HEAD_BYTES_MAX).read_until(b'\n', &mut line)?;
-    let head: Head = serde_json::from_slice(&line).map_err(io::Error::other)?;
-    if head.version != VERSION {
-        return Err(io::Error::other(format!("version {} is not {VERSION}", head.version)));
+    if line.last() != Some(&b'\n') {
+        let is_long = line.len() as u64 == HEAD_BYTES_MAX;
+        let cut = || Unreadable::Damaged("first line is cut off".to_owned());
+        return Err(if is_long { Unreadable::Long } else { cut() });
     }
+    // First, for another version may have other fields.
+    let Versioned { version } = serde_json::from_slice(&line).map_err(damaged)?;
+    if version != VERSION {
+        return Err(Unreadable::Foreign(version));
+    }
+    let head = serde_json::from_slice(&line).map_err(damaged)?;
     Ok((head, line.len() as u64))
 }
 
-fn read(path: &Path, number: u64) -> io::Result<Found> {
+fn read(path: &Path, number: u64) -> Result<Found, Unreadable> {
     let mut reader = BufReader::new(File::open(path)?);
     let (head, length) = read_head(&mut reader)?;
-    let end = length + head.bytes;
+    let end = length.saturating_add(head.bytes);
     if reader.get_ref().metadata()?.len() < end {
-        return Err(io::Error::other("message is cut off"));
+        return Err(Unreadable::Damaged("message is cut off".to_owned()));
     }
     reader.seek(SeekFrom::Start(end))?;
     let mut to = head.letter.to.clone();
     let mut delivered_at = None;
-    for line in reader.lines() {
-        match serde_json::from_str(&line?) {
+    for line in reader.split(b'\n') {
+        match serde_json::from_slice(&line?) {
             Ok(Mark::Done { to: done }) => to.retain(|to| !done.contains(to)),
             Ok(Mark::Delivered { at }) => delivered_at = Some(at),
             // An empty line, or one that a crash cut off.
@@ -244,9 +303,29 @@ mod tests {
         assert_eq!((found[0].to.len(), found[1].to.as_slice()), (2, &["b@e.org".to_owned()][..]));
         assert_eq!((&found[1].letter, found[1].delivered_at), (&letter(), None));
         assert_eq!(read_message(&path).unwrap(), message);
-        mark_done(&path, &["b@e.org".to_owned()], Some(Timestamp::UNIX_EPOCH)).unwrap();
+        let delivered_at = Some(Timestamp::UNIX_EPOCH);
+        mark_done(&path, &["b@e.org".to_owned()], delivered_at).unwrap();
         let (_, found) = Store::open(dir.path()).unwrap();
-        assert_eq!(found[1].delivered_at, Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(found[1].delivered_at, delivered_at);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_set_aside_and_keeps_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let path = store.write(1, &letter(), b"x\r\n").unwrap();
+        let text = String::from_utf8(fs::read(&path).unwrap()).unwrap();
+        let foreign = dir.path().join("0000000000000005.mail");
+        fs::write(&foreign, text.replacen("\"version\":1", "\"version\":9,\"new\":1", 1)).unwrap();
+        // A folder opens like a file, and reading it is an I/O error.
+        let folder = dir.path().join("0000000000000007.mail");
+        fs::create_dir(&folder).unwrap();
+        for _ in 0..2 {
+            let (store, found) = Store::open(dir.path()).unwrap();
+            assert_eq!((found.len(), store.last()), (1, 7));
+            assert!(foreign.with_extension("unread").is_file() && !foreign.exists());
+            assert!(folder.with_extension("unread").is_dir() && !folder.exists());
+        }
     }
 
     #[test]
@@ -262,7 +341,7 @@ mod tests {
             assert!(found.is_empty() && !path.exists(), "{length}");
         }
         // A mark that is cut off counts as none.
-        fs::write(&path, [&whole[..], b"\n{\"done\":{\"to\":[\"a@e"].concat()).unwrap();
+        fs::write(&path, [&whole[..], b"\n{\"done\":{\"to\":[\"a@e\xc3"].concat()).unwrap();
         let (_, found) = Store::open(dir.path()).unwrap();
         assert_eq!(found[0].to.len(), 2);
         // And the next one has a line of its own.
