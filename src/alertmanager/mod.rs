@@ -199,6 +199,7 @@ impl Alertmanager {
         }
         let outbox_dir = options.data_dir.as_ref().map(|dir| dir.join(OUTBOX_DIR));
         let outbox = Outbox::open(outbox_dir.as_deref(), Arc::clone(&clock));
+        outbox.settle(state.log.iter());
         outbox.apply(state.config.receivers.iter().map(AsRef::as_ref));
         let signer = Arc::new(Signer::open(options.data_dir.as_deref()).map_err(Error::Links)?);
         let manager = Arc::new(Self {
@@ -363,6 +364,7 @@ impl Alertmanager {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
+                () = self.outbox.has_lost() => {}
                 () = tokio::time::sleep(until(next, now)) => {}
             }
         }
@@ -380,16 +382,15 @@ impl Alertmanager {
     fn take_back_lost(&self) {
         for lost in self.outbox.take_lost() {
             let mut state = self.state.lock();
-            let told = state.log.iter().find(|(key, _)| key.to_string() == lost.log_key);
-            if let Some((key, entry)) = told
+            if let Some(entry) = state.log.get(&lost.key)
                 && lost.is_last_of(&entry.memory)
             {
                 // An entry of nothing: the next flush begins anew.
-                let (key, at, expires_at) = (key.clone(), entry.at, entry.expires_at);
+                let (at, expires_at) = (entry.at, entry.expires_at);
                 let now = self.clock.now();
-                chronicle::lost(self.options.story.as_deref(), &state.dispatcher, &key, &lost, now);
+                chronicle::lost(self.options.story.as_deref(), &state.dispatcher, &lost.key, &lost, now);
                 let (firing, resolved) = (BTreeSet::new(), BTreeSet::new());
-                state.log_entry(key, Entry { at, expires_at, firing, resolved, memory: Memory::new() });
+                state.log_entry(lost.key, Entry { at, expires_at, firing, resolved, memory: Memory::new() });
                 self.is_dirty.store(true, Ordering::Relaxed);
             }
         }

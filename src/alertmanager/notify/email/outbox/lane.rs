@@ -478,7 +478,8 @@ impl Outbox {
         if !answer(slot.waiter, Verdict::Refused(fault.clone(), slot.tries)) {
             let Letter { log_key, id, .. } = &*slot.letter;
             tracing::error!(group = log_key, id, attempts, error = message, "e-mail is lost");
-            state.lost.push(Lost { log_key: log_key.clone(), id: id.clone(), message });
+            state.lost.push(Lost { key: slot.letter.key(), id: id.clone(), message });
+            self.has_lost.notify_one();
         }
         if !is_retold {
             *self.metrics.rejected.lock().entry(class).or_default() += 1;

@@ -18,7 +18,8 @@
 //! knows what it tells ([`identity`]), and stays for a moment after it was delivered; when the first flush
 //! of its group after a restart is about to tell the same, it counts as sent without a second mail. Only the
 //! first flush, only the group's last letter, and only for a while after the start: news that merely look
-//! the same are never held back later.
+//! the same are never held back later. What the log was saved with explains itself: such a letter is not
+//! compared with ([`Outbox::settle`]), for the same news after it are a second occasion.
 //!
 //! One case is left to SMTP: a server that accepted while the crash kept us from noting it gets the
 //! message again, once, under the same Message-ID.
@@ -47,7 +48,7 @@ use jiff::Timestamp;
 use model::quote::hex;
 use model::wire::expose::{Counter, Exposition, Kind};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +56,7 @@ use super::compose::{Composed, Form, compose};
 use super::session::{Cause, Fault};
 use super::thread;
 use crate::alertmanager::clock::{self, Clock};
-use crate::alertmanager::nflog::Memory;
+use crate::alertmanager::nflog::{Entry, Key, Memory};
 use crate::alertmanager::notify::{Failure, Message, Outcome, Sent};
 use lane::Lane;
 use store::{Found, Letter, Store};
@@ -93,6 +94,8 @@ pub(in crate::alertmanager) struct Outbox {
     state: Mutex<State>,
     composers: Semaphore,
     stop: CancellationToken,
+    /// Something is to be taken back.
+    has_lost: Notify,
     metrics: Metrics,
 }
 
@@ -179,7 +182,7 @@ struct Known {
 /// A letter that counted as sent and that nobody will get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::alertmanager) struct Lost {
-    pub(in crate::alertmanager) log_key: String,
+    pub(in crate::alertmanager) key: Key,
     /// Its Message-ID.
     pub(in crate::alertmanager) id: String,
     pub(in crate::alertmanager) message: String,
@@ -222,6 +225,7 @@ impl Outbox {
             state: Mutex::default(),
             composers: Semaphore::new(COMPOSERS),
             stop: CancellationToken::new(),
+            has_lost: Notify::new(),
             metrics: Metrics::default(),
         };
         let queued = found.len();
@@ -252,6 +256,22 @@ impl Outbox {
         state.lanes.values_mut().for_each(Lane::reopen);
     }
 
+    /// Letters of the process before that the notification log knows explain nothing: if the first flush tells
+    /// the same again, then because it happened again.
+    pub(in crate::alertmanager) fn settle<'e>(&self, entries: impl Iterator<Item = (&'e Key, &'e Entry)>) {
+        let mut state = self.state.lock();
+        if state.known.is_empty() {
+            return;
+        }
+        for (key, entry) in entries {
+            let Some(id) = thread::last_id(&entry.memory) else { continue };
+            let log_key = key.to_string();
+            if state.known.get(&log_key).is_some_and(|known| known.id == id) {
+                state.known.remove(&log_key);
+            }
+        }
+    }
+
     /// Begins to deliver what the process before left.
     pub(in crate::alertmanager) fn resume(self: &Arc<Self>) {
         let heads: Vec<u64> = {
@@ -274,6 +294,11 @@ impl Outbox {
     /// The letters that counted as sent and were lost since the last call.
     pub(in crate::alertmanager) fn take_lost(&self) -> Vec<Lost> {
         std::mem::take(&mut self.state.lock().lost)
+    }
+
+    /// Waits until there is something for [`Outbox::take_lost`].
+    pub(in crate::alertmanager) async fn has_lost(&self) {
+        self.has_lost.notified().await;
     }
 
     /// Nothing new is begun; flushes that wait for a letter that is safe end.

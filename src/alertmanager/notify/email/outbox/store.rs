@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::alertmanager::clock;
-use crate::alertmanager::nflog::Memory;
+use crate::alertmanager::nflog::{Key, Memory};
 
 const VERSION: u32 = 1;
 const SUFFIX: &str = "mail";
@@ -43,6 +43,19 @@ pub(super) struct Letter {
     pub(super) posted_at: Timestamp,
     /// A newer letter of the same group may take its place after so many seconds.
     pub(super) patience: u64,
+}
+
+impl Letter {
+    /// Its key in the notification log.
+    pub(super) fn key(&self) -> Key {
+        let integration = format!(":{}/email/{}", self.receiver, self.index);
+        Key {
+            group: self.log_key.strip_suffix(&integration).unwrap_or(&self.log_key).to_owned(),
+            receiver: self.receiver.clone(),
+            integration: "email".to_owned(),
+            index: u32::try_from(self.index).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// What the first lines of all versions have in common.

@@ -372,6 +372,40 @@ async fn a_hundred_hours_old_letter_makes_place_and_a_waiting_one_does_not() {
     assert!(metrics(&outbox).contains("ferula_email_superseded_total 1\n"));
 }
 
+/// Told, resolved without a word, and on again after a restart: that is news.
+#[tokio::test]
+async fn what_the_log_knows_explains_nothing() {
+    let fake = Fake::start(|_, _| Act::Agree).await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&fake.address);
+    let sent = send(&outbox(Some(dir.path())), &config, "A", SOON).await.result.unwrap();
+    let key = |index| Key {
+        group: "{}:{alertname=\"A\"}".to_owned(),
+        receiver: "team.a".to_owned(),
+        integration: "email".to_owned(),
+        index,
+    };
+    let entry = |memory| Entry {
+        at: Timestamp::UNIX_EPOCH,
+        expires_at: Timestamp::UNIX_EPOCH,
+        firing: std::collections::BTreeSet::new(),
+        resolved: std::collections::BTreeSet::new(),
+        memory,
+    };
+    let saved = entry(sent.memory);
+    // Another integration, or a log that was saved before.
+    for (key, entry) in [(key(1), saved.clone()), (key(0), entry(Memory::new()))] {
+        let outbox = outbox(Some(dir.path()));
+        outbox.settle([(&key, &entry)].into_iter());
+        let again = send(&outbox, &config, "A", SOON).await.result.unwrap();
+        assert_eq!((again.id, fake.messages().len()), (sent.id.clone(), 1));
+    }
+    let outbox = outbox(Some(dir.path()));
+    outbox.settle([(&key(0), &saved)].into_iter());
+    send(&outbox, &config, "A", SOON).await.result.unwrap();
+    assert_eq!(fake.messages().len(), 2);
+}
+
 /// A session that was opened without TLS is nothing for a mail that demands it.
 #[test]
 fn lanes_are_shared_by_those_who_begin_alike() {
