@@ -1,6 +1,7 @@
 //! One server and way of being let in: which letters are to go there, when, and the sessions that take them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use model::quote::hex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::store::{self, Letter};
-use super::{AGE_MAX, Body, KEEP_DELIVERED, Lost, Outbox, Slot, State, Verdict};
+use super::store::{self, Letter, Progress};
+use super::{AGE_MAX, Body, KEEP_DELIVERED, Lost, Outbox, Slot, State, Verdict, lane_of};
 use crate::alertmanager::clock;
 use crate::alertmanager::notify::Failure;
 use crate::alertmanager::notify::email::session::{Cause, Fault, Session};
@@ -35,7 +36,7 @@ const LOGIN_PAUSE: Duration = Duration::from_mins(5);
 /// What goes to one server, as one user.
 #[derive(Default)]
 pub(super) struct Lane {
-    /// Heads of their chains, oldest first.
+    /// Heads of their chains and letters that somebody got, oldest first.
     ready: BTreeSet<u64>,
     deferred: BTreeSet<(Instant, u64)>,
     workers: usize,
@@ -95,6 +96,12 @@ impl Lane {
         }
     }
 
+    /// Keeps a letter for later; whoever watches the clock may have to wake earlier than he thought.
+    fn defer(&mut self, at: Instant, number: u64) {
+        self.deferred.insert((at, number));
+        self.wake.notify_one();
+    }
+
     fn closed_until(&self, now: Instant) -> Option<Instant> {
         let barred = self.barred.as_ref().map(|(until, _)| *until);
         self.closed_until.max(barred).filter(|until| *until > now)
@@ -124,6 +131,8 @@ struct Job {
     letter: Arc<Letter>,
     to: Vec<String>,
     body: Body,
+    /// Somebody got it in an earlier attempt.
+    is_got: bool,
     config: Option<Arc<Email>>,
     began: Instant,
 }
@@ -136,8 +145,13 @@ fn pause(first: Duration, max: Duration, failures: u32) -> Duration {
 impl Outbox {
     /// Puts a letter on its lane, and sees that somebody works there.
     pub(super) fn schedule(self: &Arc<Self>, state: &mut State, number: u64, lane: &str) {
-        if let Some(slot) = state.letters.get_mut(&number) {
-            lane.clone_into(&mut slot.lane);
+        if let Some(slot) = state.letters.get_mut(&number)
+            && slot.lane != lane
+        {
+            let before = std::mem::replace(&mut slot.lane, lane.to_owned());
+            if let Some(before) = state.lanes.get_mut(&before) {
+                before.remove(number);
+            }
         }
         state.lanes.entry(lane.to_owned()).or_default().put_ready(number);
         self.staff(state, lane);
@@ -206,46 +220,53 @@ impl Outbox {
         let now = Instant::now();
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let Some(lane) = state.lanes.get_mut(name) else { return Next::End };
-        while let Some((at, number)) = lane.deferred.first().copied()
-            && at <= now
-        {
-            lane.deferred.pop_first();
-            lane.ready.insert(number);
+        loop {
+            let Some(lane) = state.lanes.get_mut(name) else { return Next::End };
+            while let Some((at, number)) = lane.deferred.first().copied()
+                && at <= now
+            {
+                lane.deferred.pop_first();
+                lane.ready.insert(number);
+            }
+            let closed_until = lane.closed_until(now);
+            let wait = match closed_until {
+                Some(until) if !(lane.ready.is_empty() && lane.deferred.is_empty()) => Some(until),
+                None if lane.ready.is_empty() => lane.deferred.first().map(|(at, _)| *at),
+                _ => None,
+            };
+            let has_work = closed_until.is_none() && !lane.ready.is_empty();
+            if self.stop.is_cancelled() || (!has_work && (wait.is_none() || lane.is_watched)) {
+                lane.workers -= 1;
+                return Next::End;
+            }
+            if let (Some(until), false) = (wait, has_work) {
+                lane.is_watched = true;
+                return Next::Wait(until, Arc::clone(&lane.wake));
+            }
+            // There is work, and a letter that has gone meanwhile is none.
+            let Some(number) = lane.ready.pop_first() else { continue };
+            let Some(slot) = state.letters.get_mut(&number) else { continue };
+            let right = lane_of(&state.configs, &slot.letter);
+            if right != name {
+                // Since it came here its receiver has been given another server: no session of ours goes there.
+                self.schedule(state, number, &right);
+                continue;
+            }
+            slot.is_in_flight = true;
+            slot.tries.n += 1;
+            let letter = Arc::clone(&slot.letter);
+            let job = Job {
+                number,
+                to: slot.to.clone(),
+                body: slot.body.clone(),
+                is_got: slot.is_got,
+                config: state.configs.get(&(letter.receiver.clone(), letter.index)).cloned(),
+                letter,
+                began: now,
+            };
+            self.staff(state, name);
+            return Next::Send(Box::new(job));
         }
-        let closed_until = lane.closed_until(now);
-        let wait = match closed_until {
-            Some(until) if !(lane.ready.is_empty() && lane.deferred.is_empty()) => Some(until),
-            None if lane.ready.is_empty() => lane.deferred.first().map(|(at, _)| *at),
-            _ => None,
-        };
-        let has_work = closed_until.is_none() && !lane.ready.is_empty();
-        if self.stop.is_cancelled() || (!has_work && (wait.is_none() || lane.is_watched)) {
-            lane.workers -= 1;
-            return Next::End;
-        }
-        if let (Some(until), false) = (wait, has_work) {
-            lane.is_watched = true;
-            return Next::Wait(until, Arc::clone(&lane.wake));
-        }
-        let number = lane.ready.pop_first();
-        self.staff(state, name);
-        let Some(slot) = number.and_then(|number| state.letters.get_mut(&number)) else {
-            // The letter has gone meanwhile; look again at once.
-            return Next::Wait(now, Arc::default());
-        };
-        slot.is_in_flight = true;
-        slot.tries.n += 1;
-        let letter = Arc::clone(&slot.letter);
-        let job = Job {
-            number: number.unwrap_or_default(),
-            to: slot.to.clone(),
-            body: slot.body.clone(),
-            config: state.configs.get(&(letter.receiver.clone(), letter.index)).cloned(),
-            letter,
-            began: now,
-        };
-        Next::Send(Box::new(job))
     }
 
     /// One attempt at one letter, and what follows from it.
@@ -313,14 +334,11 @@ impl Outbox {
 
     /// What the server said about each recipient.
     async fn note(self: &Arc<Self>, lane: &str, job: &Job, answers: Vec<Result<(), Fault>>) {
-        let (mut done, mut left) = (Vec::new(), Vec::new());
-        let (mut accepted, mut refused, mut later) = (0, None, None);
+        let (mut done, mut refused, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut never, mut later) = (None, None);
         for (to, answer) in job.to.iter().zip(answers) {
             match answer {
-                Ok(()) => {
-                    accepted += 1;
-                    done.push(to.clone());
-                }
+                Ok(()) => done.push(to.clone()),
                 Err(fault) if fault.is_temporary() => {
                     left.push(to.clone());
                     later = Some(fault);
@@ -329,50 +347,69 @@ impl Outbox {
                     self.metrics.recipients_refused.inc();
                     let group = &job.letter.log_key;
                     tracing::error!(recipient = to, group, error = fault.message, "recipient refused");
-                    done.push(to.clone());
-                    refused = Some(fault);
+                    refused.push(to.clone());
+                    never = Some(fault);
                 }
             }
         }
-        let had_some = accepted > 0 || job.to.len() < job.letter.to.len();
-        if left.is_empty() && !had_some {
-            let fault = refused.unwrap_or_else(|| Fault::new(Cause::Config, "no recipients"));
+        // Who was refused for good has not got it.
+        if left.is_empty() && done.is_empty() && !job.is_got {
+            let fault = never.unwrap_or_else(|| Fault::new(Cause::Config, "no recipients"));
             self.give_up(job, &fault, fault.class());
             return;
         }
-        if let (Body::Disk(path), false) = (&job.body, done.is_empty()) {
-            let path = path.clone();
+        let accepted = done.clone();
+        if let Body::Disk(path) = &job.body
+            && !(done.is_empty() && refused.is_empty())
+        {
             let delivered_at = left.is_empty().then(|| self.clock.now());
-            let done = done.clone();
-            let mark = move || store::mark_done(&path, &done, delivered_at);
-            let marked = tokio::task::spawn_blocking(mark).await;
-            if let Err(error) = marked.map_err(std::io::Error::other).flatten() {
-                tracing::error!(%error, "note in the outbox that an e-mail was accepted");
-            }
+            mark(path.clone(), Progress { done, refused, delivered_at }).await;
+        }
+        for (path, progress) in self.hand_on(job, &accepted, left) {
+            mark(path, progress).await;
+        }
+        if let Some(fault) = later {
+            self.put_off(lane, job, &fault);
+        }
+    }
+
+    /// Ends a letter that nobody waits for any more, and lets the next one go as soon as somebody got this one:
+    /// what is to be noted about its elders.
+    fn hand_on(
+        self: &Arc<Self>,
+        job: &Job,
+        accepted: &[String],
+        left: Vec<String>,
+    ) -> Vec<(PathBuf, Progress)> {
+        let log_key = &job.letter.log_key;
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let (notes, outrun) = state.outrun(job.number, log_key, accepted);
+        for older in outrun {
+            self.metrics.superseded.inc();
+            tracing::info!(group = log_key, "all who waited for an e-mail got a newer one");
+            Self::discard(state, older);
         }
         if left.is_empty() {
             self.metrics.sent.inc();
-            let mut state = self.state.lock();
-            let Some(mut slot) = state.remove(job.number) else { return };
-            slot.tries.end(job.began.elapsed());
-            answer(slot.waiter, Verdict::Accepted(slot.tries));
-            if let Body::Disk(path) = slot.body {
-                state.delivered.push_back((Instant::now() + KEEP_DELIVERED, path));
+            if let Some(mut slot) = state.remove(job.number) {
+                slot.tries.end(job.began.elapsed());
+                answer(slot.waiter, Verdict::Accepted(slot.tries));
+                if let Body::Disk(path) = slot.body {
+                    state.delivered.push_back((Instant::now() + KEEP_DELIVERED, path));
+                }
             }
-            self.staff(&mut state, lane);
-            return;
-        }
-        if let Some(slot) = self.state.lock().letters.get_mut(&job.number) {
+        } else if let Some(slot) = state.letters.get_mut(&job.number) {
             slot.to = left;
-            if accepted > 0 {
+            if !accepted.is_empty() {
+                slot.is_got = true;
                 let mut tries = slot.tries.clone();
                 tries.end(job.began.elapsed());
                 answer(slot.waiter.take(), Verdict::Accepted(tries));
             }
         }
-        if let Some(fault) = later {
-            self.put_off(lane, job, &fault);
-        }
+        self.let_next_go(state, log_key);
+        notes
     }
 
     /// The server cannot be reached, or does not let us in.
@@ -380,7 +417,8 @@ impl Outbox {
         match fault.cause {
             Cause::Config => self.give_up_or_put_off(lane, job, fault),
             Cause::Login => {
-                let mut state = self.state.lock();
+                let mut guard = self.state.lock();
+                let state = &mut *guard;
                 if let Some(lane) = state.lanes.get_mut(lane) {
                     lane.barred = Some((Instant::now() + LOGIN_PAUSE, fault.clone()));
                 }
@@ -392,11 +430,11 @@ impl Outbox {
                     if state.letters.get(&number).is_some_and(|slot| slot.is_in_flight) {
                         continue;
                     }
-                    if let Some(slot) = Self::forget(&mut state, number) {
+                    if let Some(slot) = self.forget(state, number) {
                         answer(slot.waiter, Verdict::Refused(fault.clone(), slot.tries));
                     }
                 }
-                drop(state);
+                drop(guard);
                 self.give_up_or_put_off(lane, job, fault);
             }
             Cause::Network | Cause::Unsuitable | Cause::Refused(_) => {
@@ -413,6 +451,7 @@ impl Outbox {
                     && let Some(lane) = state.lanes.get_mut(lane)
                 {
                     lane.ready.insert(job.number);
+                    lane.wake.notify_one();
                 }
                 drop(state);
                 let group = &job.letter.log_key;
@@ -459,7 +498,7 @@ impl Outbox {
         let attempts = u32::try_from(slot.tries.n).unwrap_or(u32::MAX);
         let at = Instant::now() + pause(LETTER_PAUSE, LETTER_PAUSE_MAX, attempts);
         if let Some(lane) = state.lanes.get_mut(lane) {
-            lane.deferred.insert((at, job.number));
+            lane.defer(at, job.number);
         }
         self.staff(&mut state, lane);
         drop(state);
@@ -467,23 +506,41 @@ impl Outbox {
         tracing::warn!(group, attempts, error = fault.message, "e-mail was put off, trying again later");
     }
 
-    /// Nobody will get the letter.
-    fn give_up(&self, job: &Job, fault: &Fault, class: &'static str) {
+    /// Nobody will get the letter who has not got it.
+    fn give_up(self: &Arc<Self>, job: &Job, fault: &Fault, class: &'static str) {
         let mut state = self.state.lock();
-        let Some(mut slot) = Self::forget(&mut state, job.number) else { return };
+        let Some(mut slot) = self.forget(&mut state, job.number) else { return };
         slot.tries.end(job.began.elapsed());
         let attempts = slot.tries.n;
         let message = fault.message.clone();
+        let letter = &slot.letter;
+        let (group, id) = (&letter.log_key, &letter.id);
+        if slot.is_got {
+            // To tell it anew would tell it twice to those who got it.
+            let recipients = slot.to.join(", ");
+            tracing::error!(group, id, attempts, recipients, error = message, "e-mail does not reach all");
+            if let Cause::Refused(_) = fault.cause {
+                self.metrics.recipients_refused.add(slot.to.len() as u64);
+            }
+            return;
+        }
         let is_retold = fault.is_size() && slot.waiter.is_some();
         if !answer(slot.waiter, Verdict::Refused(fault.clone(), slot.tries)) {
-            let Letter { log_key, id, .. } = &*slot.letter;
-            tracing::error!(group = log_key, id, attempts, error = message, "e-mail is lost");
-            state.lost.push(Lost { key: slot.letter.key(), id: id.clone(), message });
+            tracing::error!(group, id, attempts, error = message, "e-mail is lost");
+            state.lost.push(Lost { key: letter.key(), id: id.clone(), message });
             self.has_lost.notify_one();
         }
         if !is_retold {
             *self.metrics.rejected.lock().entry(class).or_default() += 1;
         }
+    }
+}
+
+/// Notes on disk what became of a letter. Without it somebody may get the same mail again after a restart.
+async fn mark(path: PathBuf, progress: Progress) {
+    let marked = tokio::task::spawn_blocking(move || store::mark(&path, progress)).await;
+    if let Err(error) = marked.map_err(std::io::Error::other).flatten() {
+        tracing::error!(%error, "note in the outbox that an e-mail was accepted");
     }
 }
 

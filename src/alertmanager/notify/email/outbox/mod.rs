@@ -8,10 +8,10 @@
 //! - accepted for somebody: sent;
 //! - refused for good: the letter is removed and the flush fails, so the dispatcher comes again, as upstream;
 //! - nothing final when the flush must end: the letter is safe, so this counts as sent; it stays and is tried
-//!   on, after its elders of the same group, in their order. Should it be refused for good after all, or die
-//!   of age, that is logged and counted and the entry of the notification log is taken back
-//!   ([`Outbox::take_lost`]): what still fires is told anew. The log is therefore never left with a "sent"
-//!   that nobody got;
+//!   on, after those of its elders in the group that nobody got, in their order. Should it be refused for
+//!   good after all, or die of age, that is logged and counted and the entry of the notification log is taken
+//!   back ([`Outbox::take_lost`]): what still fires is told anew. The log is therefore never left with a
+//!   "sent" that nobody got;
 //! - without a disk nothing is safe: the letter is withdrawn and the flush fails.
 //!
 //! The log itself is saved with a delay, so a crash may lose a "sent" that was true. A letter therefore
@@ -24,9 +24,14 @@
 //! One case is left to SMTP: a server that accepted while the crash kept us from noting it gets the
 //! message again, once, under the same Message-ID.
 //!
-//! A letter that waits longer than its patience, and that nobody has got, makes place for a newer one of
-//! its group, which says what there is to say. The number of letters and of their bytes is bounded; a full
-//! outbox makes flushes fail, and the dispatcher come again.
+//! A letter that somebody got goes on alone for the recipients that are left: a mailbox that is full for days
+//! keeps no news from the others. Who got a newer letter of the group need not get the older ones, so that
+//! the last word each recipient hears is the newest. What becomes of the rest is logged; nothing is taken
+//! back, for those who got it would get it twice.
+//!
+//! A letter that waits longer than its patience makes place for a newer one of its group, which says what
+//! there is to say, if the newer one goes to all who wait or nobody got the old one. The number of letters
+//! and of their bytes is bounded; a full outbox makes flushes fail, and the dispatcher come again.
 //!
 //! # Attempts
 //!
@@ -59,7 +64,7 @@ use crate::alertmanager::clock::{self, Clock};
 use crate::alertmanager::nflog::{Entry, Key, Memory};
 use crate::alertmanager::notify::{Failure, Message, Outcome, Sent};
 use lane::Lane;
-use store::{Found, Letter, Store};
+use store::{Found, Letter, Progress, Store};
 
 /// Letters in the outbox, and their bytes.
 const LETTERS_MAX: usize = 50_000;
@@ -103,7 +108,8 @@ pub(in crate::alertmanager) struct Outbox {
 struct State {
     lanes: HashMap<String, Lane>,
     letters: HashMap<u64, Slot>,
-    /// The letters of a group and integration, by the key of the notification log; the first is tried.
+    /// The letters of a group and integration, by the key of the notification log. The first that nobody got
+    /// is tried, and all that somebody got.
     chains: HashMap<String, VecDeque<u64>>,
     next: u64,
     bytes: u64,
@@ -127,6 +133,8 @@ struct Slot {
     lane: String,
     tries: Tries,
     is_in_flight: bool,
+    /// A server accepted it for somebody.
+    is_got: bool,
     /// Why the last attempt failed.
     last: Option<Fault>,
     /// The flush that waits for it.
@@ -274,20 +282,13 @@ impl Outbox {
 
     /// Begins to deliver what the process before left.
     pub(in crate::alertmanager) fn resume(self: &Arc<Self>) {
-        let heads: Vec<u64> = {
-            let state = self.state.lock();
-            state.chains.values().filter_map(|chain| chain.front().copied()).collect()
-        };
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        for slot in state.letters.values_mut().filter(|slot| slot.lane.is_empty()) {
-            slot.lane = lane_of(&state.configs, &slot.letter);
-        }
-        for number in heads {
-            let lane = state.letters.get(&number).map(|slot| slot.lane.clone());
-            if let Some(lane) = lane {
-                self.schedule(state, number, &lane);
-            }
+        let heads = state.chains.keys().filter_map(|key| state.head(key));
+        let got = state.letters.iter().filter(|(_, slot)| slot.is_got).map(|(number, _)| *number);
+        let numbers: Vec<u64> = heads.chain(got).collect();
+        for number in numbers {
+            self.let_go(state, number);
         }
     }
 
@@ -401,6 +402,7 @@ impl Outbox {
             lane: String::new(),
             tries: Tries::default(),
             is_in_flight: false,
+            is_got: false,
             last: None,
             waiter: Some(waiter),
             letter: Arc::new(letter),
@@ -462,20 +464,33 @@ impl Outbox {
         let lane = lane_of(&state.configs, &letter);
         for older in state.superseded_by(&letter) {
             self.metrics.superseded.inc();
-            tracing::info!(group = letter.log_key, "an e-mail that nobody got makes place for a newer one");
-            Self::forget(state, older);
+            tracing::info!(group = letter.log_key, "an e-mail that waits makes place for a newer one");
+            Self::discard(state, older);
         }
-        state.letters.insert(number, Slot { lane: lane.clone(), ..slot });
-        let chain = state.chains.entry(letter.log_key.clone()).or_default();
-        chain.push_back(number);
-        if chain.front() == Some(&number) {
+        state.letters.insert(number, Slot { lane, ..slot });
+        state.chains.entry(letter.log_key.clone()).or_default().push_back(number);
+        self.let_next_go(state, &letter.log_key);
+    }
+
+    /// Lets the first letter of a group go that nobody got, wherever the one before it went.
+    fn let_next_go(self: &Arc<Self>, state: &mut State, log_key: &str) {
+        if let Some(number) = state.head(log_key) {
+            self.let_go(state, number);
+        }
+    }
+
+    fn let_go(self: &Arc<Self>, state: &mut State, number: u64) {
+        if let Some(slot) = state.letters.get(&number)
+            && !slot.is_in_flight
+        {
+            let lane = lane_of(&state.configs, &slot.letter);
             self.schedule(state, number, &lane);
         }
     }
 
     /// Waits for what becomes of a letter: whether it was accepted (else it is safe), after how many attempts.
     async fn hear(
-        &self,
+        self: &Arc<Self>,
         number: u64,
         mut heard: oneshot::Receiver<Verdict>,
         deadline: Instant,
@@ -504,13 +519,13 @@ impl Outbox {
                         tracing::warn!(group, attempts, error = why, "e-mail waits in the outbox");
                         return Ok((false, slot.tries.clone()));
                     }
-                    Some(slot) if !slot.is_in_flight => {
+                    Some(slot) if !slot.is_in_flight && !slot.is_got => {
                         let tries = slot.tries.clone();
                         let fault = slot.last.clone().unwrap_or_else(|| {
                             let message = "context deadline exceeded before the first attempt";
                             Fault::new(Cause::Network, message)
                         });
-                        Self::forget(state, number);
+                        self.forget(state, number);
                         return Err((fault, tries));
                     }
                     // Whether it is accepted is not known yet and will be soon, or is known just now.
@@ -525,7 +540,14 @@ impl Outbox {
     }
 
     /// Removes a letter and lets the next of its group go.
-    fn forget(state: &mut State, number: u64) -> Option<Slot> {
+    fn forget(self: &Arc<Self>, state: &mut State, number: u64) -> Option<Slot> {
+        let slot = Self::discard(state, number)?;
+        self.let_next_go(state, &slot.letter.log_key);
+        Some(slot)
+    }
+
+    /// Removes a letter and its file.
+    fn discard(state: &mut State, number: u64) -> Option<Slot> {
         let slot = state.remove(number)?;
         if let Body::Disk(path) = &slot.body
             && let Err(error) = std::fs::remove_file(path)
@@ -572,7 +594,7 @@ impl Outbox {
             ),
             (
                 "ferula_email_superseded_total",
-                "E-mails that nobody got and that made place for a newer one of their group.",
+                "E-mails that made place for a newer one of their group.",
                 &self.metrics.superseded,
             ),
             (
@@ -605,7 +627,7 @@ impl State {
     fn adopt(&mut self, found: Vec<Found>, now: Timestamp) {
         let cutoff = clock::before(now, RECOGNISE);
         for found in found {
-            let Found { number, path, letter, bytes, to, delivered_at } = found;
+            let Found { number, path, letter, bytes, to, is_got, delivered_at } = found;
             // The last of a chain stays.
             let known = Known {
                 identity: letter.identity.clone(),
@@ -629,11 +651,19 @@ impl State {
                 lane: String::new(),
                 tries: Tries::default(),
                 is_in_flight: false,
+                is_got,
                 last: None,
                 waiter: None,
             };
             self.letters.insert(number, slot);
         }
+    }
+
+    /// The first letter of a group that nobody got.
+    fn head(&self, log_key: &str) -> Option<u64> {
+        let chain = self.chains.get(log_key)?;
+        let is_head = |number: &&u64| self.letters.get(number).is_some_and(|slot| !slot.is_got);
+        chain.iter().find(is_head).copied()
     }
 
     /// The letters that `newer` makes superfluous.
@@ -644,14 +674,32 @@ impl State {
                 let age = clock::until(newer.posted_at, slot.letter.posted_at);
                 !slot.is_in_flight
                     && slot.waiter.is_none()
-                    && slot.to.len() == slot.letter.to.len()
+                    && (!slot.is_got || slot.to.iter().all(|to| newer.to.contains(to)))
                     && age > Duration::from_secs(slot.letter.patience)
             })
         };
         chain.filter(is_stale).copied().collect()
     }
 
-    /// Takes a letter out of all lists; its file is the caller's.
+    /// Recipients that `got` a letter of a group need not get its elders: what to note about those, and which
+    /// have nobody left. An attempt that runs is let be.
+    fn outrun(&mut self, newer: u64, log_key: &str, got: &[String]) -> (Vec<(PathBuf, Progress)>, Vec<u64>) {
+        let (mut notes, mut ended) = (Vec::new(), Vec::new());
+        let chain = self.chains.get(log_key).into_iter().flatten();
+        for number in chain.take_while(|number| **number != newer) {
+            let slot = self.letters.get_mut(number).filter(|slot| slot.is_got && !slot.is_in_flight);
+            let Some(slot) = slot else { continue };
+            let done: Vec<_> = slot.to.extract_if(.., |to| got.contains(to)).collect();
+            if slot.to.is_empty() {
+                ended.push(*number);
+            } else if let (Body::Disk(path), false) = (&slot.body, done.is_empty()) {
+                notes.push((path.clone(), Progress { done, ..Progress::default() }));
+            }
+        }
+        (notes, ended)
+    }
+
+    /// Takes a letter out of all lists; its file and the next of its group are the caller's.
     fn remove(&mut self, number: u64) -> Option<Slot> {
         let slot = self.letters.remove(&number)?;
         self.bytes = self.bytes.saturating_sub(slot.bytes);
@@ -661,17 +709,8 @@ impl State {
         let key = &slot.letter.log_key;
         if let Some(chain) = self.chains.get_mut(key) {
             chain.retain(|other| *other != number);
-            match chain.front().copied() {
-                None => drop(self.chains.remove(key)),
-                // Twice on a lane does no harm: a lane is a set.
-                Some(next) => {
-                    if let Some(slot) = self.letters.get(&next)
-                        && !slot.is_in_flight
-                    {
-                        let lane = slot.lane.clone();
-                        self.lanes.entry(lane).or_default().put_ready(next);
-                    }
-                }
+            if chain.is_empty() {
+                self.chains.remove(key);
             }
         }
         Some(slot)

@@ -1,8 +1,8 @@
 //! Letters on disk: a file each, in a folder of their own.
 //!
 //! A file is a line of JSON, the message, and lines of JSON about what became of it. It is written and
-//! synced before anybody is told that the letter is safe, and grows by a synced line whenever a server has
-//! accepted the message for a recipient. What a crash cut off in its middle was never called safe and is
+//! synced before anybody is told that the letter is safe, and grows by synced lines whenever a server has
+//! said the last word about a recipient. What a crash cut off in its middle was never called safe and is
 //! removed; a file that cannot be read for any other reason is set aside.
 
 use std::fmt::Write as _;
@@ -76,9 +76,11 @@ struct Head {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Mark {
-    /// Nothing is to be done any more for these recipients.
+    /// These recipients got it, or something newer instead.
     Done { to: Vec<String> },
-    /// Nor for any.
+    /// These recipients will not get it: the server refused them for good.
+    Refused { to: Vec<String> },
+    /// Nothing is to be done any more for any.
     Delivered {
         #[serde(serialize_with = "clock::nanos", deserialize_with = "clock::required")]
         at: Timestamp,
@@ -94,6 +96,8 @@ pub(super) struct Found {
     pub(super) bytes: u64,
     /// Recipients that wait.
     pub(super) to: Vec<String>,
+    /// Somebody got it.
+    pub(super) is_got: bool,
     pub(super) delivered_at: Option<Timestamp>,
 }
 
@@ -188,7 +192,7 @@ fn set_aside(path: &Path, error: &Unreadable) {
     let (path, to) = (path.display(), to.display());
     match renamed {
         Ok(()) => {
-            tracing::warn!(%path, %to, %error, "setting aside an e-mail of the outbox that cannot be read")
+            tracing::warn!(%path, %to, %error, "setting aside an e-mail of the outbox that cannot be read");
         }
         Err(rename_error) => {
             tracing::warn!(%path, %error, %rename_error, "leaving an e-mail of the outbox that cannot be read");
@@ -208,14 +212,29 @@ pub(super) fn read_message(path: &Path) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// Notes that nothing is to be done any more for `to`, and whether that was all.
-pub(super) fn mark_done(path: &Path, to: &[String], delivered_at: Option<Timestamp>) -> io::Result<()> {
+/// What is noted about a letter.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) done: Vec<String>,
+    pub(super) refused: Vec<String>,
+    /// That was all.
+    pub(super) delivered_at: Option<Timestamp>,
+}
+
+/// Notes what became of a letter.
+pub(super) fn mark(path: &Path, progress: Progress) -> io::Result<()> {
+    let Progress { done, refused, delivered_at } = progress;
     let mut lines = String::from("\n");
     let mut put = |mark: Mark| {
         lines.push_str(&serde_json::to_string(&mark).unwrap_or_default());
         lines.push('\n');
     };
-    put(Mark::Done { to: to.to_vec() });
+    if !done.is_empty() {
+        put(Mark::Done { to: done });
+    }
+    if !refused.is_empty() {
+        put(Mark::Refused { to: refused });
+    }
     if let Some(at) = delivered_at {
         put(Mark::Delivered { at });
     }
@@ -259,17 +278,22 @@ fn read(path: &Path, number: u64) -> Result<Found, Unreadable> {
     }
     reader.seek(SeekFrom::Start(end))?;
     let mut to = head.letter.to.clone();
+    let mut is_got = false;
     let mut delivered_at = None;
     for line in reader.split(b'\n') {
         match serde_json::from_slice(&line?) {
-            Ok(Mark::Done { to: done }) => to.retain(|to| !done.contains(to)),
+            Ok(Mark::Done { to: done }) => {
+                is_got = true;
+                to.retain(|to| !done.contains(to));
+            }
+            Ok(Mark::Refused { to: refused }) => to.retain(|to| !refused.contains(to)),
             Ok(Mark::Delivered { at }) => delivered_at = Some(at),
             // An empty line, or one that a crash cut off.
             Err(_) => {}
         }
     }
     let path = path.to_owned();
-    Ok(Found { number, path, letter: head.letter, bytes: head.bytes, to, delivered_at })
+    Ok(Found { number, path, letter: head.letter, bytes: head.bytes, to, is_got, delivered_at })
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -300,6 +324,10 @@ mod tests {
         }
     }
 
+    fn done(to: &str) -> Progress {
+        Progress { done: vec![to.to_owned()], ..Progress::default() }
+    }
+
     #[test]
     fn letters_are_found_again_with_what_became_of_them() {
         let dir = tempfile::tempdir().unwrap();
@@ -309,17 +337,29 @@ mod tests {
         let path = store.write(7, &letter(), &message).unwrap();
         store.write(3, &letter(), &message).unwrap();
         assert!(store.write(3, &letter(), &message).is_err(), "a number is used once");
-        mark_done(&path, &["a@e.org".to_owned()], None).unwrap();
+        mark(&path, done("a@e.org")).unwrap();
 
         let (_, found) = Store::open(dir.path()).unwrap();
         assert_eq!(found.iter().map(|found| found.number).collect::<Vec<_>>(), [3, 7]);
         assert_eq!((found[0].to.len(), found[1].to.as_slice()), (2, &["b@e.org".to_owned()][..]));
         assert_eq!((&found[1].letter, found[1].delivered_at), (&letter(), None));
         assert_eq!(read_message(&path).unwrap(), message);
+        assert_eq!((found[0].is_got, found[1].is_got), (false, true));
         let delivered_at = Some(Timestamp::UNIX_EPOCH);
-        mark_done(&path, &["b@e.org".to_owned()], delivered_at).unwrap();
+        mark(&path, Progress { delivered_at, ..done("b@e.org") }).unwrap();
         let (_, found) = Store::open(dir.path()).unwrap();
         assert_eq!(found[1].delivered_at, delivered_at);
+    }
+
+    #[test]
+    fn who_was_refused_has_not_got_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let path = store.write(1, &letter(), b"x\r\n").unwrap();
+        let refused = vec!["a@e.org".to_owned()];
+        mark(&path, Progress { refused, ..Progress::default() }).unwrap();
+        let (_, found) = Store::open(dir.path()).unwrap();
+        assert_eq!((found[0].is_got, found[0].to.as_slice()), (false, &["b@e.org".to_owned()][..]));
     }
 
     #[test]
@@ -358,7 +398,7 @@ mod tests {
         let (_, found) = Store::open(dir.path()).unwrap();
         assert_eq!(found[0].to.len(), 2);
         // And the next one has a line of its own.
-        mark_done(&path, &["a@e.org".to_owned()], None).unwrap();
+        mark(&path, done("a@e.org")).unwrap();
         let (_, found) = Store::open(dir.path()).unwrap();
         assert_eq!(found[0].to, ["b@e.org"]);
         let mut damaged = whole.clone();

@@ -365,11 +365,177 @@ async fn a_hundred_hours_old_letter_makes_place_and_a_waiting_one_does_not() {
             letter.posted_at = clock::before(letter.posted_at, Duration::from_hours(100));
             slot.letter = Arc::new(letter);
         }
-        state.letters.get_mut(&numbers[0]).unwrap().to.pop();
+        let got = state.letters.get_mut(&numbers[0]).unwrap();
+        got.is_got = true;
+        got.to = vec!["other@example.org".to_owned()];
     }
-    send(&outbox, &config, "A", brief).await.result.unwrap();
+    // Who waits for the first would not get this one.
+    let mut elsewhere = config.clone();
+    elsewhere.to = "ops@example.org".to_owned();
+    send(&outbox, &elsewhere, "A", brief).await.result.unwrap();
     assert_eq!(outbox.state.lock().letters.len(), 2);
     assert!(metrics(&outbox).contains("ferula_email_superseded_total 1\n"));
+    // But this one, unless the old one is tried just now.
+    until("the first to make place", || {
+        let state = outbox.state.lock();
+        let Some((number, slot)) = state.letters.iter().find(|(_, slot)| slot.is_got) else { return false };
+        let newer = Letter { to: vec!["other@example.org".to_owned()], ..Letter::clone(&slot.letter) };
+        let newer = Letter { posted_at: clock::after(newer.posted_at, Duration::from_hours(2)), ..newer };
+        state.superseded_by(&newer).contains(number)
+    })
+    .await;
+}
+
+/// A mailbox that is full for days keeps no news from the others.
+#[tokio::test]
+async fn who_cannot_get_a_mail_does_not_hold_up_the_others() {
+    let is_up = Arc::new(AtomicUsize::new(0));
+    let up = Arc::clone(&is_up);
+    let fake = Fake::start(move |line, _| match (line, up.load(Ordering::Relaxed)) {
+        ("RCPT TO:<other@example.org>", 0) => say("452 4.2.2 mailbox full"),
+        _ => Act::Agree,
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let first = outbox(Some(dir.path()));
+    let config = config(&fake.address);
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        let told = send(&first, &config, "A", SOON).await.result.unwrap();
+        sent.push(format!("Message-ID: {}", told.id.unwrap()));
+    }
+    assert_eq!(ids(&fake), sent);
+    assert!(fake.messages().iter().all(|(to, _)| to == &["RCPT TO:<ops@example.org>"]));
+    assert_eq!(first.state.lock().letters.len(), 2);
+    first.stop();
+    first.stopped().await;
+
+    // The next process knows that somebody got them: a third one goes at once, too.
+    let second = outbox(Some(dir.path()));
+    let integration =
+        Integration { index: 0, send_resolved: true, notifier: Notifier::Email(Box::new(config.clone())) };
+    let receiver =
+        Receiver { name: "team.a".to_owned(), integrations: vec![integration], ..Receiver::default() };
+    second.apply([&receiver]);
+    second.resume();
+    let templates = templates();
+    let more = vec![alert(&[("alertname", "A")], &[]), alert(&[("alertname", "A"), ("x", "y")], &[])];
+    let told = second.send(&config, &message(&templates, more, Memory::new()), SOON).await.result.unwrap();
+    sent.push(format!("Message-ID: {}", told.id.unwrap()));
+    assert_eq!(ids(&fake), sent);
+    is_up.store(1, Ordering::Relaxed);
+    until("the outbox to be empty", || second.state.lock().letters.is_empty()).await;
+    // The newest at least reaches the one who waited, and nobody gets a mail twice.
+    let (messages, ids) = (fake.messages(), ids(&fake));
+    let mut to_other: Vec<_> =
+        messages.iter().zip(&ids).skip(3).map(|((to, _), id)| (to.join(" "), id)).collect();
+    assert!(to_other.iter().all(|(to, _)| to == "RCPT TO:<other@example.org>"), "{to_other:?}");
+    assert!(to_other.iter().any(|(_, id)| *id == &sent[2]), "{to_other:?}");
+    let all = to_other.len();
+    to_other.sort();
+    to_other.dedup();
+    assert_eq!((to_other.len(), second.take_lost()), (all, Vec::new()));
+}
+
+#[tokio::test]
+async fn who_got_a_newer_mail_does_not_get_the_older_ones() {
+    let fake = Fake::start(|line, _| match line {
+        "RCPT TO:<a@example.org>" => Act::Agree,
+        line if line.starts_with("RCPT") => say("452 4.2.2 mailbox full"),
+        _ => Act::Agree,
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = outbox(Some(dir.path()));
+    let mut config = config(&fake.address);
+    config.to = "a@example.org, b@example.org, c@example.org".to_owned();
+    send(&outbox, &config, "A", SOON).await.result.unwrap();
+    let (number, log_key) = {
+        let state = outbox.state.lock();
+        let (number, slot) = state.letters.iter().next().unwrap();
+        (*number, slot.letter.log_key.clone())
+    };
+    let is_idle = || !outbox.state.lock().letters[&number].is_in_flight;
+    until("the first attempt to end", is_idle).await;
+    outbox.stop();
+    outbox.stopped().await;
+    let mut state = outbox.state.lock();
+    let (notes, ended) = state.outrun(number + 1, &log_key, &["b@example.org".to_owned()]);
+    assert_eq!((notes.len(), notes[0].1.done.as_slice()), (1, &["b@example.org".to_owned()][..]));
+    assert_eq!((ended, state.letters[&number].to.as_slice()), (vec![], &["c@example.org".to_owned()][..]));
+    // Its own attempt is no newer letter.
+    let (notes, ended) = state.outrun(number, &log_key, &["c@example.org".to_owned()]);
+    assert!(notes.is_empty() && ended.is_empty());
+    let (notes, ended) = state.outrun(number + 1, &log_key, &["c@example.org".to_owned()]);
+    assert_eq!((notes.len(), ended), (0, vec![number]));
+}
+
+/// Who was refused for good has not got it: when the last recipient is refused, too, nobody has.
+#[tokio::test]
+async fn what_nobody_got_is_taken_back() {
+    for timeout in [SOON, Duration::from_millis(400)] {
+        let refuses = Arc::new(AtomicUsize::new(0));
+        let now = Arc::clone(&refuses);
+        let fake = Fake::start(move |line, _| match (line, now.load(Ordering::Relaxed)) {
+            ("RCPT TO:<ops@example.org>", _) => say("550 5.1.1 unknown"),
+            ("RCPT TO:<other@example.org>", 0) => say("450 4.2.0 later"),
+            ("RCPT TO:<other@example.org>", _) => say("550 5.7.1 never"),
+            _ => Act::Agree,
+        })
+        .await;
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = outbox(Some(dir.path()));
+        let config = config(&fake.address);
+        let sending = send(&outbox, &config, "A", timeout);
+        let refusing = async {
+            until("the first attempt", || fake.count("RCPT") >= 2).await;
+            if timeout == SOON {
+                refuses.store(1, Ordering::Relaxed);
+            }
+        };
+        let (outcome, ()) = tokio::join!(sending, refusing);
+        if timeout == SOON {
+            let failure = outcome.result.unwrap_err();
+            assert!(failure.message.contains("550 5.7.1 never"), "{failure}");
+            assert_eq!(outbox.take_lost(), []);
+        } else {
+            let sent = outcome.result.unwrap();
+            refuses.store(1, Ordering::Relaxed);
+            tokio::time::timeout(SOON, outbox.has_lost()).await.unwrap();
+            let lost = outbox.take_lost();
+            assert_eq!(lost.len(), 1);
+            assert!(lost[0].is_last_of(&sent.memory), "{lost:?}");
+            let key = Key {
+                group: "{}:{alertname=\"A\"}".to_owned(),
+                receiver: "team.a".to_owned(),
+                integration: "email".to_owned(),
+                index: 0,
+            };
+            assert_eq!(lost[0].key, key);
+        }
+        assert_eq!((files(dir.path()), fake.messages().len()), (0, 0));
+        assert!(metrics(&outbox).contains("ferula_email_rejected_total{class=\"5xx\"} 1\n"));
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_got_is_not_taken_back() {
+    let mut mails = 0;
+    let fake = Fake::start(move |line, _| match line {
+        "RCPT TO:<other@example.org>" => say("450 4.2.0 later"),
+        line if line.starts_with("MAIL") => {
+            mails += 1;
+            if mails == 1 { Act::Agree } else { say("553 no such sender") }
+        }
+        _ => Act::Agree,
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = outbox(Some(dir.path()));
+    send(&outbox, &config(&fake.address), "A", SOON).await.result.unwrap();
+    until("the outbox to be empty", || outbox.state.lock().letters.is_empty()).await;
+    assert_eq!((outbox.take_lost(), files(dir.path())), (Vec::new(), 0));
+    assert!(metrics(&outbox).contains("ferula_email_recipients_refused_total 1\n"));
 }
 
 /// Told, resolved without a word, and on again after a restart: that is news.
@@ -404,6 +570,39 @@ async fn what_the_log_knows_explains_nothing() {
     outbox.settle([(&key(0), &saved)].into_iter());
     send(&outbox, &config, "A", SOON).await.result.unwrap();
     assert_eq!(fake.messages().len(), 2);
+}
+
+/// Two receivers shared a server, and one of them is given another: its mails go there, and only its.
+#[tokio::test]
+async fn what_waits_goes_where_its_receiver_points_now() {
+    let is_up = Arc::new(AtomicUsize::new(0));
+    let up = Arc::clone(&is_up);
+    let before = Fake::start(move |line, _| match (line, up.load(Ordering::Relaxed)) {
+        (".", 0) => say("451 not yet"),
+        _ => Act::Agree,
+    })
+    .await;
+    let after = Fake::start(|_, _| Act::Agree).await;
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = outbox(Some(dir.path()));
+    let templates = templates();
+    let mut sent = Vec::new();
+    for index in 0..2 {
+        let mut message = message(&templates, vec![alert(&[("alertname", "A")], &[])], Memory::new());
+        message.origin.index = index;
+        let told = outbox.send(&config(&before.address), &message, Duration::from_millis(200)).await;
+        sent.push(format!("Message-ID: {}", told.result.unwrap().id.unwrap()));
+    }
+    let integration = |index, address| Integration {
+        index,
+        send_resolved: true,
+        notifier: Notifier::Email(Box::new(config(address))),
+    };
+    let integrations = vec![integration(0, &after.address), integration(1, &before.address)];
+    outbox.apply([&Receiver { name: "team.a".to_owned(), integrations, ..Receiver::default() }]);
+    is_up.store(1, Ordering::Relaxed);
+    until("both mails", || outbox.state.lock().letters.is_empty()).await;
+    assert_eq!((ids(&after), ids(&before)), (vec![sent[0].clone()], vec![sent[1].clone()]));
 }
 
 /// A session that was opened without TLS is nothing for a mail that demands it.
