@@ -87,7 +87,7 @@ const RULES: &str = r#"groups:
     labels: {severity: '{{ if gt $value 5.0 }}page{{ else }}warn{{ end }}'}
     annotations:
       summary: '{{ $labels.instance }}: {{ $value | humanize }} {{ $externalLabels.region }} {{ $externalURL }}'
-      query: '{{ with query "m" }}{{ . | first | value }}{{ end }}'
+      query: '{{ with query "m" | sortByLabel "instance" }}{{ . | first | value }}{{ end }}'
   - {alert: Broken, expr: m > 2, annotations: {x: '{{ $labels.a.b }}'}}
 - name: third
   rules:
@@ -234,6 +234,10 @@ fn results_are_those_of_promtool() {
         }
         std::fs::write(dir.path().join(name), text).unwrap();
         for flags in [&[][..], &["--diff"], &["--debug"], &["--run=t"], &["--run=a", "--run=^$"]] {
+            // 3.5 writes that to the other stream.
+            if !is_next && flags == ["--debug"] {
+                continue;
+            }
             let args: Vec<_> = flags.iter().copied().chain([name]).collect();
             compare(&ours, &theirs, dir.path(), &args, &mut wrong);
             count += 1;

@@ -1,3 +1,5 @@
+//! Incidents behind the rule: where a message went, and what kept it.
+
 use super::*;
 
 const RULE: &str = "  - {alert: High, expr: load > 0.9, labels: {severity: page}}\n";

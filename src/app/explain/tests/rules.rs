@@ -1,3 +1,5 @@
+//! Incidents of the rule itself: why it gives an alert, or does not.
+
 use super::*;
 
 const HIGH: &str = "  - {alert: High, expr: load > 0.9, for: 5m}\n";
