@@ -62,7 +62,7 @@ use super::session::{Cause, Fault};
 use super::thread;
 use crate::alertmanager::clock::{self, Clock};
 use crate::alertmanager::nflog::{Entry, Key, Memory};
-use crate::alertmanager::notify::{Failure, Message, Outcome, Sent};
+use crate::alertmanager::notify::{Extras, Failure, Message, Outcome, Sent};
 use lane::Lane;
 use store::{Found, Letter, Progress, Store};
 
@@ -71,6 +71,8 @@ const LETTERS_MAX: usize = 50_000;
 const BYTES_MAX: u64 = 1 << 30;
 /// The same where there is no disk.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// Who has waited so long to be composed goes without values and graphs: a slow store must not hold up mails.
+const HURRY: Duration = Duration::from_secs(15);
 /// Messages that are composed at a time: each may be megabytes.
 const COMPOSERS: usize = 4;
 /// RFC 5321, 4.5.4.1 asks for four or five days.
@@ -336,10 +338,18 @@ impl Outbox {
             return Tries::one().into_outcome(Err(failure), false);
         }
         let mut form = Form::Full;
+        let began = Instant::now();
         loop {
             let Ok(permit) = tokio::time::timeout_at(deadline, self.composers.acquire()).await else {
                 let failure = too_late("waiting to be composed");
                 return Tries::one().into_outcome(Err(failure), false);
+            };
+            let hurried;
+            let message = if began.elapsed() > HURRY {
+                hurried = without_insight(message);
+                &hurried
+            } else {
+                message
             };
             let posted = self.post(config, message, &log_key, &identity, (form, timeout)).await;
             drop(permit);
@@ -722,6 +732,11 @@ type Configs = HashMap<(String, usize), Arc<Email>>;
 /// The lane of a letter; one without a name is for those whose receiver has gone.
 fn lane_of(configs: &Configs, letter: &Letter) -> String {
     configs.get(&(letter.receiver.clone(), letter.index)).map(|config| lane::name(config)).unwrap_or_default()
+}
+
+/// The message with nothing that has to be asked for.
+fn without_insight<'m>(message: &Message<'m>) -> Message<'m> {
+    Message { extras: Extras { insight: None, ..message.extras.clone() }, ..message.clone() }
 }
 
 /// What a message tells: the same alerts in the same states after the same message before. Times are not
