@@ -156,12 +156,13 @@ fn rules_become_the_blocks_of_promtool() {
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     // Series and, give or take the one at an end, as many samples in the same blocks. Windows end at whole seconds, so that
-    // a group whose slots fall into the last second of a minute, as follows from its path, lacks one at the ends of two.
+    // a group whose slots fall into the last second of its interval, as follows from its path, lacks one at the ends of two.
     let samples = |dir: &Path| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for line in output(&["dump", text(dir)]).unwrap().lines() {
             let t: i64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-            let n_lacking = if t.rem_euclid(60_000) > 59_000 { 2 } else { 0 };
+            let interval_ms = if line.contains("\"job:x:sum\"") { 300_000 } else { 60_000 };
+            let n_lacking = if t.rem_euclid(interval_ms) > interval_ms - 1_000 { 2 } else { 0 };
             *counts.entry(line[..line.find('}').unwrap()].to_owned()).or_insert(n_lacking) += 1;
         }
         counts
