@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod params;
 mod routes;
 pub mod server;
+mod stall;
 pub mod ui;
 pub mod view;
 

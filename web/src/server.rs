@@ -18,8 +18,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::stall::Patient;
+
 /// How long open requests may go on once the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// A client that has not taken a byte for so long does not come back, whatever it may take for its requests.
+const STALL_MAX: Duration = Duration::from_mins(1);
 
 /// The other end of the connection on which a request came.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +35,8 @@ pub struct Peer(pub SocketAddr);
 pub struct Limits {
     /// Connections beyond this number wait to be accepted.
     pub connections_max: usize,
-    /// The longest a client may take for the head of a request, and a connection may idle.
+    /// The longest a client may take for the head of a request, and a connection may idle; a minute of it at most may
+    /// pass without a byte of an answer being taken.
     pub read_timeout: Duration,
 }
 
@@ -40,6 +46,7 @@ pub async fn run(listener: TcpListener, router: Router, limits: Limits, shutdown
     let connections = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
+    let stall_max = limits.read_timeout.min(STALL_MAX);
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -52,7 +59,8 @@ pub async fn run(listener: TcpListener, router: Router, limits: Limits, shutdown
             request.extensions_mut().insert(Peer(peer));
             TowerToHyperService::new(router.clone()).call(request)
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection =
+            builder.serve_connection(TokioIo::new(Patient::new(stream, stall_max)), service).into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(e) = connection.await {
