@@ -26,6 +26,9 @@ const QUERY_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 2;
 /// Threads that may block for questions about series and labels.
 const LOOKUP_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 8;
 
+/// Threads that write large answers; each has a few pieces to write, then it is another's turn.
+const ANSWER_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 8;
+
 /// The time before all times, as Go prints it.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -47,6 +50,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
             n => n.min(QUERY_THREADS_MAX),
         })),
         lookups: Arc::new(Semaphore::new(LOOKUP_THREADS_MAX)),
+        answers: Arc::new(Semaphore::new(ANSWER_THREADS_MAX)),
         admin_turn: Arc::default(),
         options: web::api::Options {
             enable_lifecycle: app.flags.web.enable_lifecycle,

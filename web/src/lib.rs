@@ -1,7 +1,8 @@
 //! The face: the HTTP API of the server and of the built-in Alertmanager, and the page.
 //!
 //! Reading order: [`view`] (what may be shown, and the traits that the server implements to show it),
-//! [`params`] (requests), [`routes`] (their table), [`api`] (who answers), [`json`] (answers), [`server`] (connections).
+//! [`params`] (requests), [`routes`] (their table), [`api`] (who answers), [`json`] (answers), `stream` (large
+//! ones), [`server`] (connections).
 //! Never sees live state of the server: it asks through the traits of [`view`] and gets owned structs.
 //!
 //! Compat: prometheus `web` and `web/api/v1` (3.14).
@@ -10,6 +11,7 @@
 
 pub mod actions;
 pub mod api;
+mod compression;
 pub mod error;
 pub mod json;
 pub mod metrics;
@@ -17,6 +19,7 @@ pub mod params;
 mod routes;
 pub mod server;
 mod stall;
+mod stream;
 pub mod ui;
 pub mod view;
 

@@ -1,15 +1,19 @@
 //! What is counted of requests, by the route's pattern.
 //!
-//! Sizes are those of bodies before they are compressed, which is what a handler produced.
+//! A request counts once its answer is handed over to the connection, to its last byte where it is long; sizes are those
+//! of bodies as they are sent. Whoever goes away before there is an answer is counted with the code 499.
 //!
 //! Compat: prometheus `web/web.go`, `newMetrics` and `instrumentHandler`.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
-use axum::body::HttpBody;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
+use hyper::body::{Frame, SizeHint};
 use model::wire::expose::{Expose, Exposition, Histogram, Kind};
 use parking_lot::Mutex;
 
@@ -46,11 +50,73 @@ impl Metrics {
     }
 }
 
+/// What a request is counted with that was given up by its client.
+const GIVEN_UP: u16 = 499;
+
 impl Handler {
-    pub(crate) fn count(&self, response: &Response, took: Duration) {
-        *self.requests.lock().entry(response.status().as_u16()).or_default() += 1;
-        self.seconds.observe(took.as_secs_f64());
-        self.bytes.observe(response.body().size_hint().lower() as f64);
+    /// A request begins.
+    pub(crate) fn visit(self: &Arc<Self>) -> Visit {
+        Visit { handler: Arc::clone(self), began: Instant::now(), status: GIVEN_UP, bytes: 0 }
+    }
+}
+
+/// A request that is being answered; counted when it is dropped.
+pub(crate) struct Visit {
+    handler: Arc<Handler>,
+    began: Instant,
+    status: u16,
+    bytes: u64,
+}
+
+impl Visit {
+    /// The same answer, counted now if its length is known and else when it has been sent.
+    pub(crate) fn answered(mut self, response: Response) -> Response {
+        self.status = response.status().as_u16();
+        if let Some(bytes) = response.body().size_hint().exact() {
+            self.bytes = bytes;
+            return response;
+        }
+        response.map(|body| Body::new(Counted { body, visit: self }))
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        *self.handler.requests.lock().entry(self.status).or_default() += 1;
+        self.handler.seconds.observe(self.began.elapsed().as_secs_f64());
+        self.handler.bytes.observe(self.bytes as f64);
+    }
+}
+
+/// A body whose bytes are counted.
+struct Counted {
+    body: Body,
+    visit: Visit,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.visit.bytes += data.len() as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -6,7 +6,6 @@
 //! Compat: julienschmidt/httprouter as prometheus `common/route` sets it up.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,9 +14,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::sync::Semaphore;
 
 use crate::api::Api;
-use crate::metrics;
+use crate::compression::Encoding;
+use crate::{metrics, stream};
 
 pub(crate) const GET: &[Method] = &[Method::GET];
 pub(crate) const GET_HEAD: &[Method] = &[Method::GET, Method::HEAD];
@@ -34,6 +35,9 @@ pub(crate) struct Routes {
     /// In front of every pattern, in the counts too.
     base: &'static str,
     metrics: Arc<metrics::Metrics>,
+    /// The turns of those who compress, if answers are compressed.
+    compressed: Option<Arc<Semaphore>>,
+    answers: Arc<Semaphore>,
     router: Router<Arc<Api>>,
 }
 
@@ -42,6 +46,7 @@ pub(crate) struct Routes {
 struct Route {
     methods: &'static [Method],
     metrics: Arc<metrics::Handler>,
+    compressed: Option<Arc<Semaphore>>,
 }
 
 impl Routes {
@@ -50,8 +55,16 @@ impl Routes {
             prefix: api.options.route_prefix.clone(),
             base,
             metrics: Arc::clone(&api.metrics),
+            compressed: None,
+            answers: Arc::clone(&api.answers),
             router: Router::new(),
         }
+    }
+
+    /// Answers of the routes that follow are compressed for those who can read that.
+    pub(crate) fn compressed(mut self) -> Self {
+        self.compressed = Some(Arc::clone(&self.answers));
+        self
     }
 
     /// Adds a route; its pattern is written as axum does.
@@ -61,7 +74,8 @@ impl Routes {
         T: 'static,
     {
         let pattern = format!("{}{pattern}", self.base);
-        let route = Route { methods, metrics: self.metrics.handler(&counted_as(&pattern)) };
+        let metrics = self.metrics.handler(&counted_as(&pattern));
+        let route = Route { methods, metrics, compressed: self.compressed.clone() };
         let handler = any(handler).layer(middleware::from_fn_with_state(route, pass));
         self.router = self.router.route(&format!("{}{pattern}", self.prefix), handler);
         self
@@ -79,10 +93,13 @@ fn counted_as(pattern: &str) -> String {
 
 async fn pass(State(route): State<Route>, request: Request, next: Next) -> Response {
     if route.methods.contains(request.method()) {
-        let began = Instant::now();
-        let response = next.run(request).await;
-        route.metrics.count(&response, began.elapsed());
-        return response;
+        let visit = route.metrics.visit();
+        let encoding = Encoding::accepted(request.headers());
+        let mut response = next.run(request).await;
+        if let Some(turns) = &route.compressed {
+            response = stream::encoded(response, encoding, turns).await;
+        }
+        return visit.answered(response);
     }
     let mut allowed: Vec<_> = route.methods.iter().map(Method::as_str).chain(["OPTIONS"]).collect();
     allowed.sort_unstable();

@@ -42,6 +42,8 @@ pub struct Api {
     pub queries: Arc<Semaphore>,
     /// The same for questions about series and labels.
     pub lookups: Arc<Semaphore>,
+    /// Large answers are written by so many threads at once.
+    pub answers: Arc<Semaphore>,
     /// Whoever changes the store through the API: one at a time, so that waiting takes no threads.
     pub admin_turn: Arc<tokio::sync::Mutex<()>>,
     pub options: Options,
@@ -71,10 +73,9 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
     let prefix = api.options.route_prefix.clone();
     let ready = middleware::from_fn_with_state(Arc::clone(&api), require_ready);
     let cors = middleware::from_fn_with_state(Arc::clone(&api), cors);
-    let v1 = v1::routes(Routes::new(&api, "/api/v1"))
+    let v1 = v1::routes(Routes::new(&api, "/api/v1").compressed())
         .into_router()
         .route_layer(ready.clone())
-        .route_layer(CompressionLayer::new().gzip(true).deflate(true))
         .merge(v1::early_routes(Routes::new(&api, "/api/v1")).into_router())
         .route_layer(cors.clone())
         .merge(v1::receivers(Routes::new(&api, "/api/v1")).into_router().route_layer(ready.clone()));

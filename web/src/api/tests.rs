@@ -228,6 +228,7 @@ fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) ->
         metrics: Arc::default(),
         queries: Arc::new(Semaphore::new(queries_max)),
         lookups: Arc::new(Semaphore::new(1)),
+        answers: Arc::new(Semaphore::new(1)),
         admin_turn: Arc::default(),
         options: Options {
             enable_lifecycle: true,

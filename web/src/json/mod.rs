@@ -1,4 +1,5 @@
-//! Answers as bytes: append-only writers, no intermediate tree for what is large.
+//! Answers as bytes: append-only writers, no intermediate tree for what is large. What may be very large is a
+//! [`Source`], which writes a bit at a time.
 //!
 //! Label sets of results are written raw, every other string with `<`, `>`, `&` escaped, as Go's encoder does.
 //!
@@ -13,29 +14,68 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::stream::Source;
+
 pub use stats::write_stats;
-pub use value::{write_exemplars, write_value};
+pub(crate) use value::QueryData;
+pub use value::write_exemplars;
 
 /// An `application/json` answer.
 pub fn response(status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
+const OPENING: &[u8] = b"{\"status\":\"success\",\"data\":";
+
 /// `{"status":"success","data":...}` around what `data` appends, warnings and infos behind it.
 pub fn success(data: impl FnOnce(&mut Vec<u8>), warnings: &[String], infos: &[String]) -> Response {
     let mut body = Vec::with_capacity(1024);
-    body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
+    body.extend_from_slice(OPENING);
     data(&mut body);
+    close(&mut body, warnings, infos);
+    response(StatusCode::OK, body)
+}
+
+fn close(out: &mut Vec<u8>, warnings: &[String], infos: &[String]) {
     for (key, texts) in [("warnings", warnings), ("infos", infos)] {
         if !texts.is_empty() {
-            body.extend_from_slice(b",\"");
-            body.extend_from_slice(key.as_bytes());
-            body.extend_from_slice(b"\":");
-            write_serialized(&mut body, texts);
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(key.as_bytes());
+            out.extend_from_slice(b"\":");
+            write_serialized(out, texts);
         }
     }
-    body.push(b'}');
-    response(StatusCode::OK, body)
+    out.push(b'}');
+}
+
+/// The same as [`success`] around data that is written bit by bit.
+pub(crate) struct Success<S> {
+    is_open: bool,
+    data: S,
+    /// All behind the data.
+    rest: Vec<u8>,
+}
+
+impl<S: Source> Success<S> {
+    pub(crate) fn new(data: S, warnings: &[String], infos: &[String]) -> Self {
+        let mut rest = Vec::new();
+        close(&mut rest, warnings, infos);
+        Self { is_open: false, data, rest }
+    }
+}
+
+impl<S: Source> Source for Success<S> {
+    fn write_some(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
+        if !self.is_open {
+            out.extend_from_slice(OPENING);
+            self.is_open = true;
+        }
+        if self.data.write_some(out, until) {
+            return true;
+        }
+        out.append(&mut self.rest);
+        false
+    }
 }
 
 /// Appends `value` as Go's encoder would write it.

@@ -1,5 +1,18 @@
 use super::value::write_timestamp;
 use super::{write_escaped, write_labels, write_raw};
+use crate::stream::Source;
+
+/// A result as text, the same however little is written at a time.
+fn text(value: &promql::Value) -> String {
+    let whole = |step: usize| {
+        let mut data = super::QueryData::new(value.clone(), None);
+        written(|out| while data.write_some(out, out.len().saturating_add(step)) {})
+    };
+    for step in [1, 2, 7] {
+        assert_eq!(whole(step), whole(usize::MAX), "{step} bytes at a time");
+    }
+    whole(usize::MAX)
+}
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
@@ -40,15 +53,10 @@ fn label_sets_are_objects_in_order() {
 
 #[test]
 fn the_time_of_a_scalar_is_a_number_like_any_other() {
-    let text = |value: &promql::Value| {
-        let mut out = Vec::new();
-        super::value::write_value(&mut out, value);
-        String::from_utf8(out).unwrap()
-    };
     let scalar = promql::Value::Scalar(model::Sample { t: 1500, v: 2.0 });
-    assert_eq!(text(&scalar), r#""resultType":"scalar","result":[1.5,"2"]"#);
+    assert_eq!(text(&scalar), r#"{"resultType":"scalar","result":[1.5,"2"]}"#);
     let string = promql::Value::String { t: -60, value: b"x"[..].into() };
-    assert_eq!(text(&string), r#""resultType":"string","result":[-0.06,"x"]"#);
+    assert_eq!(text(&string), r#"{"resultType":"string","result":[-0.06,"x"]}"#);
 }
 
 #[test]
@@ -77,8 +85,8 @@ fn histograms_are_totals_and_their_filled_buckets() {
         t: 1_500,
         value: promql::SampleValue::Histogram(histogram.clone().into()),
     }]);
-    let text = |value: &promql::Value| written(|out| super::value::write_value(out, value));
-    let expected = format!(r#""resultType":"vector","result":[{{"metric":{{}},"histogram":[1.500,{one}]}}]"#);
+    let expected =
+        format!(r#"{{"resultType":"vector","result":[{{"metric":{{}},"histogram":[1.500,{one}]}}]}}"#);
     assert_eq!(text(&vector), expected);
     let histograms = vec![sample(&histogram), sample(&FloatHistogram::default())];
     let samples = model::SampleBatch { histograms, ..model::SampleBatch::default() };
@@ -88,7 +96,31 @@ fn histograms_are_totals_and_their_filled_buckets() {
     both.histograms = vec![sample(&FloatHistogram::default())];
     let empty = r#"[1.500,{"count":"0","sum":"0"}]"#;
     let expected = format!(
-        r#""resultType":"matrix","result":[{{"metric":{{}},"histograms":[[1.500,{one}],{empty}]}},{{"metric":{{}},"values":[[2,"3"]],"histograms":[{empty}]}}]"#
+        r#"{{"resultType":"matrix","result":[{{"metric":{{}},"histograms":[[1.500,{one}],{empty}]}},{{"metric":{{}},"values":[[2,"3"]],"histograms":[{empty}]}}]}}"#
     );
     assert_eq!(text(&promql::Value::Matrix(vec![series(samples), series(both)])), expected);
+}
+
+#[test]
+fn results_without_series_and_series_without_samples_are_written() {
+    use promql::{MatrixSeries, Value};
+    assert_eq!(text(&Value::Vector(Vec::new())), r#"{"resultType":"vector","result":[]}"#);
+    assert_eq!(text(&Value::Matrix(Vec::new())), r#"{"resultType":"matrix","result":[]}"#);
+    let bare = |name: &str| MatrixSeries {
+        labels: model::Labels::from_pairs([("a", name)]),
+        samples: model::SampleBatch::default(),
+    };
+    assert_eq!(
+        text(&Value::Matrix(vec![bare("1"), bare("2")])),
+        r#"{"resultType":"matrix","result":[{"metric":{"a":"1"}},{"metric":{"a":"2"}}]}"#
+    );
+    let mut floats = bare("1");
+    floats.samples.push(1000, 1.0);
+    floats.samples.push(2500, f64::NAN);
+    let mut data = super::QueryData::new(Value::Matrix(vec![floats]), Some(&promql::Stats::default()));
+    let text = written(|out| assert!(!data.write_some(out, usize::MAX)));
+    let expected = concat!(
+        r#"{"resultType":"matrix","result":[{"metric":{"a":"1"},"values":[[1,"1"],[2.500,"NaN"]]}],"stats":{"timings":{"#
+    );
+    assert!(text.starts_with(expected) && text.ends_with("}}}"), "{text}");
 }

@@ -4,88 +4,194 @@
 
 use model::exemplar::SeriesExemplars;
 use model::number::{append_f_into, append_json_into};
-use model::{AnyHistogram, FloatHistogram, Timestamp};
-use promql::{SampleValue, Value};
+use model::{AnyHistogram, FloatHistogram, SampleBatch, Timestamp};
+use promql::{MatrixSeries, SampleValue, Value, VectorSample};
 
-use super::{write_escaped, write_labels, write_list};
+use super::{write_escaped, write_labels, write_list, write_stats};
+use crate::stream::Source;
 
-/// Appends `"resultType":…,"result":…`, the inside of a query's data.
-pub fn write_value(out: &mut Vec<u8>, value: &Value) {
-    let kind = match value {
-        Value::Scalar(_) => "scalar",
-        Value::String { .. } => "string",
-        Value::Vector(_) => "vector",
-        Value::Matrix(_) => "matrix",
-    };
-    out.extend_from_slice(b"\"resultType\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\",\"result\":");
+/// The data of a query's answer, `{"resultType":...,"result":...,"stats":...}`, written bit by bit. What is written is given
+/// up, a series at a time.
+pub(crate) struct QueryData {
+    result: Rest,
+    /// All behind the result.
+    rest: Vec<u8>,
+}
+
+/// What is still to be written of a result.
+enum Rest {
+    /// Nothing is written yet, not even the type.
+    All(Value),
+    Vector(Items<VectorSample>),
+    Matrix {
+        items: Items<MatrixSeries>,
+        open: Option<Box<Open>>,
+        times: Times,
+    },
+    Nothing,
+}
+
+type Items<T> = std::iter::Enumerate<std::vec::IntoIter<T>>;
+
+impl QueryData {
+    pub(crate) fn new(value: Value, stats: Option<&promql::Stats>) -> Self {
+        let mut rest = Vec::new();
+        if let Some(stats) = stats {
+            rest.extend_from_slice(b",\"stats\":");
+            write_stats(&mut rest, stats);
+        }
+        rest.push(b'}');
+        Self { result: Rest::All(value), rest }
+    }
+}
+
+impl Source for QueryData {
+    fn write_some(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
+        self.result = match std::mem::replace(&mut self.result, Rest::Nothing) {
+            Rest::All(value) => begin(out, value),
+            begun => begun,
+        };
+        let more = match &mut self.result {
+            Rest::All(_) | Rest::Nothing => false,
+            Rest::Vector(items) => write_vector(out, until, items),
+            Rest::Matrix { items, open, times } => write_matrix(out, until, items, open, times),
+        };
+        if !more {
+            self.result = Rest::Nothing;
+            out.append(&mut self.rest);
+        }
+        more
+    }
+}
+
+/// Writes what comes before the items of a result, all of it if there are none.
+fn begin(out: &mut Vec<u8>, value: Value) -> Rest {
+    out.extend_from_slice(b"{\"resultType\":\"");
     match value {
         // Upstream's general encoder writes these two, not the one of series.
         Value::Scalar(sample) => {
-            out.push(b'[');
+            out.extend_from_slice(b"scalar\",\"result\":[");
             write_seconds(out, sample.t);
             out.extend_from_slice(b",\"");
             append_f_into(sample.v, out);
             out.extend_from_slice(b"\"]");
+            Rest::Nothing
         }
         Value::String { t, value } => {
-            out.push(b'[');
-            write_seconds(out, *t);
+            out.extend_from_slice(b"string\",\"result\":[");
+            write_seconds(out, t);
             out.push(b',');
-            write_escaped(out, value);
+            write_escaped(out, &value);
             out.push(b']');
+            Rest::Nothing
         }
-        Value::Vector(samples) => write_list(out, samples, |out, sample| {
-            out.extend_from_slice(b"{\"metric\":");
-            write_labels(out, &sample.labels);
-            match &sample.value {
-                SampleValue::Float(v) => {
-                    out.extend_from_slice(b",\"value\":");
-                    write_point(out, sample.t, *v);
-                }
-                SampleValue::Histogram(histogram) => {
-                    out.extend_from_slice(b",\"histogram\":[");
-                    write_timestamp(out, sample.t);
-                    out.push(b',');
-                    write_histogram(out, histogram);
-                    out.push(b']');
-                }
-            }
-            out.push(b'}');
-        }),
+        Value::Vector(samples) => {
+            out.extend_from_slice(b"vector\",\"result\":[");
+            Rest::Vector(samples.into_iter().enumerate())
+        }
         Value::Matrix(series) => {
-            let mut times = Times::default();
-            write_list(out, series, |out, series| {
-                out.extend_from_slice(b"{\"metric\":");
-                write_labels(out, &series.labels);
-                // A series of histograms alone has no list of floats, one without anything has neither.
-                if !series.samples.is_empty() {
-                    out.extend_from_slice(b",\"values\":");
-                    times.rewind();
-                    write_list(out, series.samples.iter(), |out, sample| {
-                        out.push(b'[');
-                        times.write(out, sample.t);
-                        write_point_value(out, sample.v);
-                    });
-                }
-                if !series.samples.histograms.is_empty() {
-                    out.extend_from_slice(b",\"histograms\":");
-                    times.rewind();
-                    write_list(out, &series.samples.histograms, |out, sample| {
-                        out.push(b'[');
-                        times.write(out, sample.t);
-                        out.push(b',');
-                        match &sample.histogram {
-                            AnyHistogram::Int(histogram) => write_histogram(out, &histogram.to_float()),
-                            AnyHistogram::Float(histogram) => write_histogram(out, histogram),
-                        }
-                        out.push(b']');
-                    });
-                }
-                out.push(b'}');
-            });
+            out.extend_from_slice(b"matrix\",\"result\":[");
+            Rest::Matrix { items: series.into_iter().enumerate(), open: None, times: Times::default() }
         }
+    }
+}
+
+fn write_vector(out: &mut Vec<u8>, until: usize, items: &mut Items<VectorSample>) -> bool {
+    while out.len() < until {
+        let Some((i, sample)) = items.next() else {
+            out.push(b']');
+            return false;
+        };
+        out.extend_from_slice(if i > 0 { b",{\"metric\":" } else { b"{\"metric\":" });
+        write_labels(out, &sample.labels);
+        match &sample.value {
+            SampleValue::Float(v) => {
+                out.extend_from_slice(b",\"value\":");
+                write_point(out, sample.t, *v);
+            }
+            SampleValue::Histogram(histogram) => {
+                out.extend_from_slice(b",\"histogram\":[");
+                write_timestamp(out, sample.t);
+                out.push(b',');
+                write_histogram(out, histogram);
+                out.push(b']');
+            }
+        }
+        out.push(b'}');
+    }
+    true
+}
+
+fn write_matrix(
+    out: &mut Vec<u8>,
+    until: usize,
+    items: &mut Items<MatrixSeries>,
+    open: &mut Option<Box<Open>>,
+    times: &mut Times,
+) -> bool {
+    while out.len() < until {
+        if let Some(series) = open {
+            if series.write_some(out, until, times) {
+                return true;
+            }
+            *open = None;
+            continue;
+        }
+        let Some((i, series)) = items.next() else {
+            out.push(b']');
+            return false;
+        };
+        out.extend_from_slice(if i > 0 { b",{\"metric\":" } else { b"{\"metric\":" });
+        write_labels(out, &series.labels);
+        times.rewind();
+        *open = Some(Box::new(Open { samples: series.samples, floats: 0, histograms: 0 }));
+    }
+    true
+}
+
+/// A series whose labels are written, and how many of its samples are.
+struct Open {
+    samples: SampleBatch,
+    floats: usize,
+    histograms: usize,
+}
+
+impl Open {
+    /// A series of histograms alone has no list of floats, one without anything has neither.
+    fn write_some(&mut self, out: &mut Vec<u8>, until: usize, times: &mut Times) -> bool {
+        let (ts, vs) = (&self.samples.ts[..], &self.samples.vs[..]);
+        while let (Some(&t), Some(&v)) = (ts.get(self.floats), vs.get(self.floats)) {
+            if out.len() >= until {
+                return true;
+            }
+            out.extend_from_slice(if self.floats > 0 { b",[" } else { b",\"values\":[[" });
+            times.write(out, t);
+            write_point_value(out, v);
+            self.floats += 1;
+            if self.floats == ts.len() {
+                out.push(b']');
+                times.rewind();
+            }
+        }
+        while let Some(sample) = self.samples.histograms.get(self.histograms) {
+            if out.len() >= until {
+                return true;
+            }
+            out.extend_from_slice(if self.histograms > 0 { b",[" } else { b",\"histograms\":[[" });
+            times.write(out, sample.t);
+            out.push(b',');
+            match &sample.histogram {
+                AnyHistogram::Int(histogram) => write_histogram(out, &histogram.to_float()),
+                AnyHistogram::Float(histogram) => write_histogram(out, histogram),
+            }
+            out.push(b']');
+            self.histograms += 1;
+            if self.histograms == self.samples.histograms.len() {
+                out.push(b']');
+            }
+        }
+        out.push(b'}');
+        false
     }
 }
 

@@ -73,12 +73,6 @@ fn ok<T: Serialize>(data: &T) -> Answer {
     Ok(json::success(|out| json::write_serialized(out, data), &[], &[]))
 }
 
-/// As [`ok`], telling whether the list was cut to the limit.
-#[expect(clippy::unnecessary_wraps, reason = "the last expression of every handler")]
-fn ok_limited<T: Serialize>(data: &T, truncated: bool) -> Answer {
-    Ok(json::success(|out| json::write_serialized(out, data), truncation_warning(truncated), &[]))
-}
-
 fn truncation_warning(truncated: bool) -> &'static [String] {
     static WARNING: std::sync::LazyLock<[String; 1]> =
         std::sync::LazyLock::new(|| ["results truncated due to limit".to_owned()]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use model::Matcher;
 use promql::parse::ast::Expr;
@@ -12,9 +12,10 @@ use promql::{CancelFlag, Detail, QueryOptions, QueryResult, RangeParams, Value};
 
 use super::{Answer, truncation_warning};
 use crate::api::{Api, Shared};
+use crate::compression::Encoding;
 use crate::error::{ApiError, ErrorKind};
-use crate::json;
 use crate::params::{Caller, Params};
+use crate::{json, stream};
 
 /// The most points of one series that a range query may ask for.
 const POINTS_MAX: i64 = 11_000;
@@ -22,21 +23,31 @@ const POINTS_MAX: i64 = 11_000;
 /// The most warnings, and the most infos, of one answer.
 const ANNOTATIONS_MAX: usize = 10;
 
-pub(super) async fn query(State(api): Shared, Caller(origin): Caller, params: Params) -> Answer {
+pub(super) async fn query(
+    State(api): Shared,
+    Caller(origin): Caller,
+    encoding: Encoding,
+    params: Params,
+) -> Answer {
     let limit = params.limit()?;
     let t = params.time("time", (api.options.now)())?;
     let options = QueryOptions { origin: Some(origin), ..query_options(&params)? };
-    run(api, params, limit, options, move |api, text, options| {
+    run(api, Wanted { params, limit, encoding }, options, move |api, text, options| {
         api.engine.instant_query(api.storage.as_ref(), text, t, options)
     })
     .await
 }
 
-pub(super) async fn query_range(State(api): Shared, Caller(origin): Caller, params: Params) -> Answer {
+pub(super) async fn query_range(
+    State(api): Shared,
+    Caller(origin): Caller,
+    encoding: Encoding,
+    params: Params,
+) -> Answer {
     let limit = params.limit()?;
     let range = range_params(&params)?;
     let options = QueryOptions { origin: Some(origin), ..query_options(&params)? };
-    run(api, params, limit, options, move |api, text, options| {
+    run(api, Wanted { params, limit, encoding }, options, move |api, text, options| {
         api.engine.range_query(api.storage.as_ref(), text, range, options)
     })
     .await
@@ -86,10 +97,17 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// What the answer to a query shall be.
+struct Wanted {
+    params: Params,
+    /// Series at most, 0 for all.
+    limit: usize,
+    encoding: Encoding,
+}
+
 async fn run(
     api: Arc<Api>,
-    params: Params,
-    limit: usize,
+    wanted: Wanted,
     mut options: QueryOptions,
     evaluate: impl FnOnce(&Api, &str, &QueryOptions) -> Result<QueryResult, promql::Error> + Send + 'static,
 ) -> Answer {
@@ -103,33 +121,26 @@ async fn run(
     let queued = began.elapsed();
     options.timeout = Some(longest.saturating_sub(queued));
     tokio::task::spawn_blocking(move || {
-        // Given back when the thread is free, even if nobody waits for the answer any more.
+        // Given back when the thread is free, even if nobody waits for the answer any more, and before all of a large
+        // answer is written.
         let _turn = turn;
-        let text = params.get("query");
-        let mut result = evaluate(&api, text, &options)?;
+        let mut result = evaluate(&api, wanted.params.get("query"), &options)?;
         result.stats.queue_time += queued;
-        Ok(respond(result, text, limit, params.get("stats")))
+        Ok(respond(result, &wanted, &api))
     })
     .await
     .map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))?
 }
 
-fn respond(mut result: QueryResult, text: &str, limit: usize, stats: &str) -> axum::response::Response {
-    let truncated = truncate(&mut result.value, limit);
+fn respond(mut result: QueryResult, wanted: &Wanted, api: &Api) -> Response {
+    let (text, stats) = (wanted.params.get("query"), wanted.params.get("stats"));
+    let truncated = truncate(&mut result.value, wanted.limit);
     let mut warnings = result.annotations.warnings(text, ANNOTATIONS_MAX);
     let infos = result.annotations.infos(text, ANNOTATIONS_MAX);
     warnings.extend(stats_warning(stats));
     warnings.extend_from_slice(truncation_warning(truncated));
-    let write = |out: &mut Vec<u8>| {
-        out.push(b'{');
-        json::write_value(out, &result.value);
-        if !stats.is_empty() {
-            out.extend_from_slice(b",\"stats\":");
-            json::write_stats(out, &result.stats);
-        }
-        out.push(b'}');
-    };
-    json::success(write, &warnings, &infos)
+    let data = json::QueryData::new(result.value, (!stats.is_empty()).then_some(&result.stats));
+    stream::json(json::Success::new(data, &warnings, &infos), wanted.encoding, &api.answers)
 }
 
 /// Cuts a vector or matrix to `limit` series and says whether it did.

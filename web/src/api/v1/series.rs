@@ -8,38 +8,41 @@ use axum::response::Response;
 use model::storage::{Queryable, SelectHints};
 use model::{Labels, Matcher, TimeRange};
 
-use super::{Answer, ok_limited, truncation_warning};
+use super::{Answer, truncation_warning};
 use crate::api::Shared;
+use crate::compression::Encoding;
 use crate::error::{ApiError, ErrorKind};
 use crate::json;
 use crate::params::Params;
+use crate::stream::{self, List};
 
 /// Runs `ask` on a thread that may block.
 async fn blocking(
     api: Arc<crate::Api>,
-    ask: impl FnOnce(&dyn Queryable) -> Result<Response, ApiError> + Send + 'static,
+    ask: impl FnOnce(&crate::Api) -> Result<Response, ApiError> + Send + 'static,
 ) -> Answer {
     let turn = Arc::clone(&api.lookups).acquire_owned().await.expect("the semaphore is never closed");
     tokio::task::spawn_blocking(move || {
         // Given back when the thread is free, even if nobody waits for the answer any more.
         let _turn = turn;
-        ask(api.storage.as_ref())
+        ask(&api)
     })
     .await
     .map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))?
 }
 
-pub(super) async fn series(State(api): Shared, params: Params) -> Answer {
+pub(super) async fn series(State(api): Shared, encoding: Encoding, params: Params) -> Answer {
     let limit = params.limit()?;
     let range = params.range()?;
     let selectors = params.selectors()?;
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    blocking(api, move |storage| {
-        let (found, truncated) = find_series(storage, range, &selectors, limit)?;
-        let write = |out: &mut Vec<u8>| json::write_list(out, &found, json::write_labels);
-        Ok(json::success(write, truncation_warning(truncated), &[]))
+    blocking(api, move |api| {
+        let (found, truncated) = find_series(api.storage.as_ref(), range, &selectors, limit)?;
+        let list = List::new(found, |out: &mut Vec<u8>, labels| json::write_labels(out, &labels));
+        let answer = json::Success::new(list, truncation_warning(truncated), &[]);
+        Ok(stream::json(answer, encoding, &api.answers))
     })
     .await
 }
@@ -76,18 +79,25 @@ fn find_series(
     Ok((found, truncated))
 }
 
-pub(super) async fn labels(State(api): Shared, params: Params) -> Answer {
+pub(super) async fn labels(State(api): Shared, encoding: Encoding, params: Params) -> Answer {
     let limit = params.limit()?;
     let range = params.range()?;
     let selectors = unnamed(params.selectors())?;
-    blocking(api, move |storage| {
-        let querier = storage.querier(range)?;
-        names_or_values(&selectors, limit, |matchers, limit| querier.label_names(matchers, limit))
+    blocking(api, move |api| {
+        let querier = api.storage.querier(range)?;
+        let names =
+            names_or_values(&selectors, limit, |matchers, limit| querier.label_names(matchers, limit))?;
+        Ok(list(names, limit, encoding, api))
     })
     .await
 }
 
-pub(super) async fn label_values(State(api): Shared, Path(name): Path<String>, params: Params) -> Answer {
+pub(super) async fn label_values(
+    State(api): Shared,
+    Path(name): Path<String>,
+    encoding: Encoding,
+    params: Params,
+) -> Answer {
     let name = unescape_name(&name);
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
@@ -95,11 +105,12 @@ pub(super) async fn label_values(State(api): Shared, Path(name): Path<String>, p
     let limit = params.limit()?;
     let range = params.range()?;
     let selectors = unnamed(params.selectors())?;
-    blocking(api, move |storage| {
-        let querier = storage.querier(range)?;
-        names_or_values(&selectors, limit, |matchers, limit| {
+    blocking(api, move |api| {
+        let querier = api.storage.querier(range)?;
+        let values = names_or_values(&selectors, limit, |matchers, limit| {
             querier.label_values(name.as_bytes(), matchers, limit)
-        })
+        })?;
+        Ok(list(values, limit, encoding, api))
     })
     .await
 }
@@ -114,28 +125,36 @@ pub(super) fn unnamed<T>(selectors: Result<T, ApiError>) -> Result<T, ApiError> 
     })
 }
 
-/// The union over the selectors of what `ask` gives, as a sorted list of strings.
+/// The union over the selectors of what `ask` gives, sorted; one more than the limit if there is more.
 fn names_or_values(
     selectors: &[Vec<Matcher>],
     limit: usize,
     ask: impl Fn(&[Matcher], usize) -> Result<Vec<Box<[u8]>>, model::storage::Error>,
-) -> Answer {
+) -> Result<Vec<Box<[u8]>>, ApiError> {
     let most = if limit == 0 { 0 } else { limit + 1 };
     let execution = |e: model::storage::Error| ApiError::new(ErrorKind::Execution, e.to_string());
-    let found: Vec<Box<[u8]>> = match selectors {
-        [] => ask(&[], most).map_err(execution)?,
-        [one] => ask(one, most).map_err(execution)?,
+    match selectors {
+        [] => ask(&[], most).map_err(execution),
+        [one] => ask(one, most).map_err(execution),
         many => {
             let mut union = BTreeSet::new();
             for matchers in many {
                 union.extend(ask(matchers, most).map_err(execution)?);
             }
-            union.into_iter().collect()
+            Ok(union.into_iter().collect())
         }
-    };
-    let kept = if limit == 0 { found.len() } else { limit.min(found.len()) };
-    let texts: Vec<_> = found[..kept].iter().map(|text| String::from_utf8_lossy(text)).collect();
-    ok_limited(&texts, kept < found.len())
+    }
+}
+
+/// The answer that lists `texts`, cut to `limit` of them.
+fn list(mut texts: Vec<Box<[u8]>>, limit: usize, encoding: Encoding, api: &crate::Api) -> Response {
+    let truncated = limit > 0 && texts.len() > limit;
+    if truncated {
+        texts.truncate(limit);
+    }
+    let list = List::new(texts, |out: &mut Vec<u8>, text: Box<[u8]>| json::write_escaped(out, &text));
+    let answer = json::Success::new(list, truncation_warning(truncated), &[]);
+    stream::json(answer, encoding, &api.answers)
 }
 
 /// Undoes the escaping of names that are not legacy-valid: `U__` in front, `__` for `_`, `_HEX_` for the rest.
