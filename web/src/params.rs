@@ -2,16 +2,21 @@
 //!
 //! Compat: prometheus `web/api/v1`, `parseTime`, `parseDuration`, `parseMatchersParam`.
 
+mod form;
+
 use std::convert::Infallible;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::response::IntoResponse;
 use http::request::Parts;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use model::{Matcher, TimeRange, Timestamp};
 
 use crate::error::ApiError;
 use crate::server::Peer;
+
+pub(crate) use form::unescape;
 
 /// The largest form a POST may carry: Go's own limit for forms.
 pub const FORM_BYTES_MAX: usize = 10 << 20;
@@ -22,6 +27,8 @@ pub struct Params {
     values: Vec<(String, String)>,
     /// How many of `values` came from the body.
     n_body: usize,
+    /// What was wrong with values that are left out.
+    problem: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Params {
@@ -33,12 +40,13 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             && request
                 .headers()
                 .get(header::CONTENT_TYPE)
-                .and_then(|value| value.to_str().ok())
-                .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+                .and_then(|value| value.to_str().ok()?.split(';').next())
+                .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
         let body = if is_form {
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|e| ApiError::bad_data(format!("error parsing form values: {e}")))?
+            Bytes::from_request(request, state).await.map_err(|e| {
+                let is_large = e.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE;
+                malformed(if is_large { "http: POST too large" } else { "unexpected EOF" })
+            })?
         } else {
             Bytes::new()
         };
@@ -65,10 +73,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 impl Params {
     fn parse(query: &str, body: &[u8]) -> Self {
-        let mut values: Vec<_> = form_urlencoded::parse(body).into_owned().collect();
+        let mut values = Vec::new();
+        let in_body = form::parse(body, &mut values);
         let n_body = values.len();
-        values.extend(form_urlencoded::parse(query.as_bytes()).into_owned());
-        Self { values, n_body }
+        let in_url = form::parse(query.as_bytes(), &mut values);
+        Self { values, n_body, problem: in_body.or(in_url) }
+    }
+
+    /// Itself, unless anything of the form could not be read: some routes are that strict, the others go on without it.
+    ///
+    /// # Errors
+    /// There was something.
+    pub fn strict(self) -> Result<Self, ApiError> {
+        match &self.problem {
+            Some(problem) => Err(malformed(problem)),
+            None => Ok(self),
+        }
     }
 
     /// The first value of `name`, or the empty string.
@@ -161,11 +181,11 @@ impl Params {
             .collect()
     }
 
-    /// The duration `name` in ms, if given.
+    /// The duration `name` in nanoseconds, if given.
     ///
     /// # Errors
     /// It is neither a number of seconds nor a duration.
-    pub fn duration_ms(&self, name: &str) -> Result<Option<i64>, String> {
+    pub fn duration_nanos(&self, name: &str) -> Result<Option<i64>, String> {
         match self.get(name) {
             "" => Ok(None),
             text => parse_duration(text).map(Some),
@@ -173,41 +193,102 @@ impl Params {
     }
 }
 
-/// Seconds (fractions rounded to ms) or RFC 3339.
+fn malformed(problem: &str) -> ApiError {
+    ApiError::bad_data(format!("error parsing form values: {problem}"))
+}
+
+/// Seconds, their fraction rounded to ms, or RFC 3339.
 fn parse_time(text: &str) -> Result<Timestamp, String> {
     // The two times that no RFC 3339 parser of Go reads back, as upstream prints them.
     const MIN: &str = "-292273086-05-16T16:47:06Z";
     const MAX: &str = "292277025-08-18T07:12:54.999999999Z";
     let fail = || format!("cannot parse {} to a valid timestamp", model::quote::go_quote(text.as_bytes()));
     if let Some(seconds) = parse_seconds(text) {
-        let millis = (seconds * 1000.0).round();
-        return if millis.is_finite() { Ok(clamped_i64(millis)) } else { Err(fail()) };
+        // What upstream makes of these depends on the processor.
+        if !seconds.is_finite() {
+            return Err(fail());
+        }
+        return Ok(clamped_i64(seconds.trunc())
+            .saturating_mul(1000)
+            .saturating_add(clamped_i64((seconds.fract() * 1000.0).round())));
     }
     match text {
         MIN => Ok(TimeRange::ALL.mint),
         MAX => Ok(TimeRange::ALL.maxt),
-        _ => text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).map_err(|_| fail()),
+        _ => parse_rfc3339(text.as_bytes()).ok_or_else(fail),
     }
 }
 
-fn parse_duration(text: &str) -> Result<i64, String> {
-    if let Some(seconds) = parse_seconds(text) {
-        // Whole nanoseconds first, as upstream counts them: 4.273 is a hair less than 4273 ms.
-        let nanos = (seconds * 1e9).trunc();
-        if !(-9_223_372_036_854_775_808.0..=9_223_372_036_854_775_808.0).contains(&nanos) {
-            return Err(format!(
-                "cannot parse {} to a valid duration. It overflows int64",
-                model::quote::go_quote(text.as_bytes())
-            ));
-        }
-        return Ok(clamped_i64(nanos) / 1_000_000);
+/// A date and time with its offset, in ms; what is below that is cut off.
+///
+/// Compat: Go `time.Parse` with `time.RFC3339Nano`.
+fn parse_rfc3339(text: &[u8]) -> Option<Timestamp> {
+    let number = |at: std::ops::Range<usize>| {
+        let digits = text.get(at).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+        Some(digits.iter().fold(0, |n, &digit| n * 10 + i64::from(digit - b'0')))
+    };
+    let sign_at = |i: usize, sign: u8| text.get(i).filter(|&&b| b == sign);
+    for (i, sign) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
+        sign_at(i, sign)?;
     }
-    model::duration::parse_ms(text)
-        .map_err(|_| format!("cannot parse {} to a valid duration", model::quote::go_quote(text.as_bytes())))
+    let clock = [(11..13, 23), (14..16, 59), (17..19, 59)]
+        .map(|(at, most)| number(at).filter(|&n| n <= most))
+        .into_iter()
+        .try_fold(0, |sum, n| Some(sum * 60 + n?))?;
+    let date = jiff::civil::Date::new(
+        i16::try_from(number(0..4)?).ok()?,
+        i8::try_from(number(5..7)?).ok()?,
+        i8::try_from(number(8..10)?).ok()?,
+    );
+    let epoch = jiff::civil::Date::constant(1970, 1, 1);
+    let midnight = date.ok()?.duration_since(epoch).as_secs();
+    let (mut at, mut millis) = (19, 0);
+    if matches!(text.get(19), Some(b'.' | b',')) {
+        let digits = text[20..].iter().take_while(|digit| digit.is_ascii_digit()).count();
+        if digits == 0 {
+            return None;
+        }
+        for i in 20..23 {
+            millis = millis * 10 + if i < 20 + digits { number(i..i + 1)? } else { 0 };
+        }
+        at = 20 + digits;
+    }
+    let offset = match text.get(at)? {
+        b'Z' if text.len() == at + 1 => 0,
+        sign @ (b'+' | b'-') if text.len() == at + 6 => {
+            sign_at(at + 3, b':')?;
+            let minutes = number(at + 1..at + 3).filter(|&n| n <= 24)? * 60
+                + number(at + 4..at + 6).filter(|&n| n <= 60)?;
+            if *sign == b'-' { -minutes } else { minutes }
+        }
+        _ => return None,
+    };
+    Some((midnight + clock - offset * 60) * 1000 + millis)
 }
+
+/// A duration in nanoseconds.
+fn parse_duration(text: &str) -> Result<i64, String> {
+    let quoted = || model::quote::go_quote(text.as_bytes());
+    if let Some(seconds) = parse_seconds(text) {
+        let nanos = seconds * 1e9;
+        // No duration at all is as short as can be to upstream.
+        if nanos.is_nan() {
+            return Ok(i64::MIN);
+        }
+        if !(-9_223_372_036_854_775_808.0..=9_223_372_036_854_775_808.0).contains(&nanos) {
+            return Err(format!("cannot parse {} to a valid duration. It overflows int64", quoted()));
+        }
+        return Ok(clamped_i64(nanos.trunc()));
+    }
+    let millis = model::duration::parse_ms(text).ok().and_then(|millis| millis.checked_mul(NANOS_PER_MS));
+    millis.ok_or_else(|| format!("cannot parse {} to a valid duration", quoted()))
+}
+
+/// Nanoseconds, in which upstream counts durations.
+pub const NANOS_PER_MS: i64 = 1_000_000;
 
 fn parse_seconds(text: &str) -> Option<f64> {
-    model::number::parse_float(text.as_bytes()).ok()
+    model::number::parse_go_float(text.as_bytes()).ok()
 }
 
 /// The nearest integer in range; `as` saturates, which is what a time beyond all data needs.
@@ -222,20 +303,60 @@ mod tests {
 
     #[test]
     fn times_are_seconds_or_rfc_3339() {
-        assert_eq!(parse_time("1.5"), Ok(1500));
-        assert_eq!(parse_time("1e3"), Ok(1_000_000));
-        assert_eq!(parse_time("2015-06-03T13:21:58.555Z"), Ok(1_433_337_718_555));
-        assert_eq!(parse_time("2015-06-03T14:21:58.555+01:00"), Ok(1_433_337_718_555));
-        assert_eq!(parse_time("-292273086-05-16T16:47:06Z"), Ok(i64::MIN));
-        assert_eq!(parse_time("abc"), Err("cannot parse \"abc\" to a valid timestamp".to_owned()));
+        for (text, ms) in [
+            ("1.5", 1500),
+            ("1e3", 1_000_000),
+            ("1.0005", 1000),
+            ("1.0006", 1001),
+            ("-1.5", -1500),
+            ("0x1p4", 16_000),
+            ("1_0", 10_000),
+            ("1e30", i64::MAX),
+            ("1763700000000", 1_763_700_000_000_000),
+            ("2015-06-03T13:21:58.555Z", 1_433_337_718_555),
+            ("2015-06-03T13:21:58.5559999999999Z", 1_433_337_718_555),
+            ("2015-06-03T13:21:58,5Z", 1_433_337_718_500),
+            ("2015-06-03T14:21:58.555+01:00", 1_433_337_718_555),
+            ("2015-06-03T12:51:58.555-00:30", 1_433_337_718_555),
+            ("1969-12-31T23:59:59.5Z", -500),
+            ("0000-01-01T00:00:00Z", -62_167_219_200_000),
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000),
+            ("-292273086-05-16T16:47:06Z", i64::MIN),
+        ] {
+            assert_eq!(parse_time(text), Ok(ms), "{text}");
+        }
+        for text in [
+            "abc",
+            "NaN",
+            "inf",
+            "2015-02-29T00:00:00Z",
+            "2015-07-01T24:00:00Z",
+            "2015-07-01T20:10:60Z",
+            "2015-07-01t20:10:30z",
+            "2015-07-01T20:10:30",
+            "2015-07-01T20:10:30.Z",
+            "2015-07-01T20:10:30+25:00",
+            "2015-07-01T20:10:30+0100",
+            "2015-07-01T20:10:30ZZ",
+            "2015-07-01T20:10:3\u{fc}Z",
+            "2015-07-01",
+            "+015-07-01T20:10:30Z",
+        ] {
+            let quoted = model::quote::go_quote(text.as_bytes());
+            assert_eq!(parse_time(text), Err(format!("cannot parse {quoted} to a valid timestamp")));
+        }
     }
 
     #[test]
     fn durations_are_seconds_or_prometheus_durations() {
-        assert_eq!(parse_duration("123.456"), Ok(123_456));
-        assert_eq!(parse_duration("1h30m"), Ok(5_400_000));
+        assert_eq!(parse_duration("123.456"), Ok(123_456_000_000));
+        // As upstream counts, 4.273 is a hair less than 4273 ms.
+        assert_eq!(parse_duration("4.273"), Ok(4_272_999_999));
+        assert_eq!(parse_duration("1h30m"), Ok(5_400_000_000_000));
+        assert_eq!(parse_duration("NaN"), Ok(i64::MIN));
         assert_eq!(parse_duration("foo"), Err("cannot parse \"foo\" to a valid duration".to_owned()));
         assert!(parse_duration("1e20").unwrap_err().contains("overflows int64"));
+        assert!(parse_duration("inf").unwrap_err().contains("overflows int64"));
     }
 
     #[test]

@@ -113,6 +113,37 @@ async fn pass(State(route): State<Route>, request: Request, next: Next) -> Respo
     response
 }
 
+/// Sends whoever asks for a path with empty, `.` or `..` segments to the path that is meant, method and body kept: many a
+/// URL of a data source ends in a slash.
+///
+/// Compat: Go `net/http`, `ServeMux`.
+pub(crate) async fn clean_path(request: Request, next: Next) -> Response {
+    let Some(clean) = cleaned(request.uri().path()) else { return next.run(request).await };
+    let to = match request.uri().query() {
+        Some(query) => format!("{clean}?{query}"),
+        None => clean,
+    };
+    redirect(StatusCode::TEMPORARY_REDIRECT, &to)
+}
+
+/// The path without such segments, if it has any.
+fn cleaned(path: &str) -> Option<String> {
+    let is_odd = ["//", "/./", "/../"].iter().any(|part| path.contains(part));
+    if !is_odd && !path.ends_with("/.") && !path.ends_with("/..") {
+        return None;
+    }
+    let mut kept = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    let end = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    Some(format!("/{}{end}", kept.join("/")))
+}
+
 /// The answer where there is no route.
 pub(crate) async fn not_found() -> Response {
     text_error(StatusCode::NOT_FOUND, "404 page not found\n")
@@ -140,4 +171,27 @@ pub(crate) fn redirect(status: StatusCode, to: &str) -> Response {
     let html = HeaderValue::from_static("text/html; charset=utf-8");
     let headers = [(header::LOCATION, location), (header::CONTENT_TYPE, html)];
     (status, headers, format!("<a href=\"{shown}\">{text}</a>.\n\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cleaned;
+
+    #[test]
+    fn odd_segments_are_taken_out_of_paths() {
+        for (path, want) in [
+            ("//", "/"),
+            ("//api/v1/query", "/api/v1/query"),
+            ("/api//v1/./query/", "/api/v1/query/"),
+            ("/a/../../b", "/b"),
+            ("/a/..", "/"),
+            ("/a/.", "/a"),
+            ("//evil.example/x", "/evil.example/x"),
+        ] {
+            assert_eq!(cleaned(path).as_deref(), Some(want), "{path}");
+        }
+        for path in ["/", "/a", "/a/", "/a/.b/..c/d..", "*", "/a%2f%2fb"] {
+            assert_eq!(cleaned(path), None, "{path}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::metrics::Metrics;
 use crate::params::FORM_BYTES_MAX;
-use crate::routes::{GET, GET_HEAD, GET_POST_PUT, Routes, not_found, redirect, text_error};
+use crate::routes::{GET, GET_HEAD, GET_POST_PUT, Routes, clean_path, not_found, redirect, text_error};
 use crate::ui;
 use crate::view::story::StorySource;
 use crate::view::{Lifecycle, RuleSource, StatusSource, TargetSource, TsdbAdmin};
@@ -102,7 +102,8 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
         .merge(extra)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(api, preflight))
-        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(middleware::from_fn(clean_path));
     let v1_root = format!("{prefix}/api/v1/");
     let to_root = move || async move { redirect(StatusCode::MOVED_PERMANENTLY, &v1_root) };
     let router = router.route(&format!("{prefix}/api/v1"), get(to_root));
@@ -188,6 +189,7 @@ async fn preflight(State(api): Shared, request: Request, next: Next) -> Response
         return next.run(request).await;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     let origin = request.headers().get(header::ORIGIN);
     set_cors(response.headers_mut(), origin, api.options.cors_origin.as_deref());
     response

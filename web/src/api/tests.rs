@@ -302,7 +302,7 @@ async fn a_form_may_be_large_but_not_without_bounds() {
     let too_much = vec![b'+'; crate::params::FORM_BYTES_MAX + 1];
     let (status, _, body) = ask(&router, form("/api/v1/query", too_much)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(body.contains("error parsing form values"), "{body}");
+    assert!(body.contains("error parsing form values: http: POST too large"), "{body}");
 }
 
 #[tokio::test]
@@ -593,4 +593,124 @@ async fn an_alert_is_named_by_selectors_or_labels() {
     let (status, body) = ask("alertname=broken").await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(body.contains("read a segment: gone"), "{body}");
+}
+
+#[tokio::test]
+async fn answers_are_compressed_as_asked_and_say_so() {
+    use std::io::Read as _;
+    let (router, _server) = serving(stored());
+    for (path, asked, sent) in [
+        ("/api/v1/query?query=up", "gzip", Some("gzip")),
+        ("/api/v1/query?query=up", "deflate, br, gzip", Some("gzip")),
+        ("/api/v1/query?query=1", "deflate", Some("deflate")),
+        ("/api/v1/query?query=1", "zstd", None),
+        ("/api/v1/query?query=", "gzip", Some("gzip")),
+        ("/api/v1/rules", "gzip", Some("gzip")),
+        ("/api/v1/status/walreplay", "gzip", None),
+        ("/api/v1/query_exemplars?query=1", "gzip", None),
+    ] {
+        let plain = get(&router, path).await.1;
+        let request = Request::get(path).header(header::ACCEPT_ENCODING, asked).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let encoding = response.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap());
+        assert_eq!(encoding, sent, "{path} {asked}");
+        let varies: Vec<_> = response.headers().get_all(header::VARY).iter().collect();
+        let expected: &[&str] =
+            if path.contains("walreplay") { &["Origin"] } else { &["Accept-Encoding", "Origin"] };
+        assert_eq!(varies, expected, "{path}");
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let mut text = String::new();
+        match sent {
+            Some("gzip") => flate2::read::GzDecoder::new(&*bytes).read_to_string(&mut text).unwrap(),
+            Some(_) => flate2::read::ZlibDecoder::new(&*bytes).read_to_string(&mut text).unwrap(),
+            None => (&*bytes).read_to_string(&mut text).unwrap(),
+        };
+        assert_eq!(text, plain, "{path} {asked}");
+    }
+}
+
+/// The sum and the count of a histogram of the server's own, for one route.
+async fn counted(router: &Router, metric: &str, handler: &str) -> (f64, f64) {
+    let (_, text) = get(router, "/metrics").await;
+    let value = |suffix: &str| {
+        let start = format!("{metric}_{suffix}{{handler=\"{handler}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
+    };
+    (value("sum"), value("count"))
+}
+
+#[tokio::test]
+async fn large_answers_are_streamed_and_counted_by_what_was_sent() {
+    let mut storage = Storage::default();
+    for i in 0..3 {
+        let samples: Vec<_> = (0..5_000).map(|n| (n * 1000, n as f64 + 0.125)).collect();
+        storage.append(&Labels::from_pairs([("__name__", "large"), ("i", &i.to_string())]), samples);
+    }
+    let (router, _server) = serving(Arc::new(storage));
+    let size = "prometheus_http_response_size_bytes";
+    let path = "/api/v1/query_range?query=large&start=0&end=5000&step=1";
+    let request = |encoding: &str| {
+        Request::get(path).header(header::ACCEPT_ENCODING, encoding).body(Body::empty()).unwrap()
+    };
+    let response = router.clone().oneshot(request("identity")).await.unwrap();
+    assert_eq!(axum::body::HttpBody::size_hint(response.body()).exact(), None, "it is streamed");
+    assert_eq!(counted(&router, size, "/api/v1/query_range").await, (0.0, 0.0), "it is not over");
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let sent = body.len() as f64;
+    assert_eq!(counted(&router, size, "/api/v1/query_range").await, (sent, 1.0));
+    let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let series = json["data"]["result"].as_array().unwrap();
+    assert_eq!(series.len(), 3);
+    for one in series {
+        let values = one["values"].as_array().unwrap();
+        assert_eq!(values.len(), 5_001);
+        assert_eq!(values[4_999].to_string(), r#"[4999,"4999.125"]"#);
+    }
+    let (_, _, short) =
+        ask(&router, Request::get("/api/v1/query?query=1&time=4").body(Body::empty()).unwrap()).await;
+    assert_eq!(counted(&router, size, "/api/v1/query").await, (short.len() as f64, 1.0));
+    let response = router.clone().oneshot(request("gzip")).await.unwrap();
+    let compressed = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap().len() as f64;
+    assert!(compressed < sent / 2.0);
+    assert_eq!(counted(&router, size, "/api/v1/query_range").await, (sent + compressed, 2.0));
+    // Whoever goes away in the middle is counted too, with what it got.
+    let response = router.clone().oneshot(request("identity")).await.unwrap();
+    drop(response);
+    assert_eq!(counted(&router, size, "/api/v1/query_range").await, (sent + compressed, 3.0));
+}
+
+#[tokio::test]
+async fn paths_and_forms_are_read_as_go_reads_them() {
+    let (router, _) = serving(stored());
+    let (status, headers, _) =
+        ask(&router, Request::get("/api/v1//query?query=1").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(headers[header::LOCATION], "/api/v1/query?query=1");
+    for (path, status, part) in [
+        ("/api/v1/series?match[]=up&x=%zz", 400, "error parsing form values: invalid URL escape \\\"%zz\\\""),
+        (
+            "/api/v1/series?match[]=up&a;b",
+            400,
+            "error parsing form values: invalid semicolon separator in query",
+        ),
+        ("/api/v1/query?query=up&x=%zz", 200, "vector"),
+        ("/api/v1/label/%ff/values", 400, "invalid label name: \\\"\\\\xff\\\""),
+        ("/api/v1/label/a%2fb/values", 404, "404 page not found"),
+        ("/api/v1/label/%69/values", 200, "\"7\""),
+        ("/api/v1/query_range?query=1&start=0&end=3&step=0.0001", 400, "exceeded maximum resolution"),
+        ("/api/v1/query_range?query=1&start=0&end=0&step=0.0001", 400, "zero or negative"),
+        ("/api/v1/query_range?query=1&start=0&end=11000&step=1", 200, "matrix"),
+        ("/api/v1/query_range?query=1&start=0&end=11000.999&step=1", 200, "matrix"),
+        ("/api/v1/query_range?query=1&start=0&end=11001&step=1", 400, "11,000 points"),
+    ] {
+        let (answered, body) = get(&router, path).await;
+        assert!(answered.as_u16() == status && body.contains(part), "{path}: {answered} {body}");
+    }
+    let post = |kind: &str, body: &'static str| {
+        Request::post("/api/v1/query?query=up").header(header::CONTENT_TYPE, kind).body(body.into()).unwrap()
+    };
+    let (_, _, body) = ask(&router, post("Application/x-www-form-urlencoded ; a=b", "query=1")).await;
+    assert!(body.contains("scalar"), "{body}");
+    let (_, _, body) = ask(&router, post("application/json", "query=1")).await;
+    assert!(body.contains("vector"), "{body}");
 }

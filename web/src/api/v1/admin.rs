@@ -16,6 +16,7 @@ use crate::view::TsdbAdmin;
 
 pub(super) async fn delete_series(State(api): Shared, params: Params) -> Answer {
     check_enabled(&api)?;
+    let params = params.strict()?;
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }

@@ -14,7 +14,7 @@ use super::{Answer, truncation_warning};
 use crate::api::{Api, Shared};
 use crate::compression::Encoding;
 use crate::error::{ApiError, ErrorKind};
-use crate::params::{Caller, Params};
+use crate::params::{Caller, NANOS_PER_MS, Params};
 use crate::{json, stream};
 
 /// The most points of one series that a range query may ask for.
@@ -58,31 +58,38 @@ fn range_params(params: &Params) -> Result<RangeParams, ApiError> {
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
-    let step = params.duration_ms("step").map_err(|e| ApiError::parameter("step", e))?;
-    let step_ms = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
-    if step_ms <= 0 {
-        return Err(ApiError::parameter(
+    let step = params.duration_nanos("step").map_err(|e| ApiError::parameter("step", e))?;
+    let step = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    let too_short = || {
+        ApiError::parameter(
             "step",
             "zero or negative query resolution step widths are not accepted. Try a positive integer",
-        ));
+        )
+    };
+    if step <= 0 {
+        return Err(too_short());
     }
-    if end.saturating_sub(start) / step_ms > POINTS_MAX {
+    if end.saturating_sub(start).saturating_mul(NANOS_PER_MS) / step > POINTS_MAX {
         return Err(ApiError::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    Ok(RangeParams { start, end, step_ms })
+    // Samples have milliseconds.
+    match step / NANOS_PER_MS {
+        0 => Err(too_short()),
+        step_ms => Ok(RangeParams { start, end, step_ms }),
+    }
 }
 
 fn query_options(params: &Params) -> Result<QueryOptions, ApiError> {
-    let positive = |ms: i64| u64::try_from(ms).ok().filter(|&ms| ms > 0).map(Duration::from_millis);
+    let positive = |nanos: i64| u64::try_from(nanos).ok().map(Duration::from_nanos);
     let lookback = params
-        .duration_ms("lookback_delta")
+        .duration_nanos("lookback_delta")
         .map_err(|e| ApiError::bad_data(format!("error parsing lookback delta duration: {e}")))?;
-    let timeout = params.duration_ms("timeout").map_err(|e| ApiError::parameter("timeout", e))?;
+    let timeout = params.duration_nanos("timeout").map_err(|e| ApiError::parameter("timeout", e))?;
     Ok(QueryOptions {
         lookback_delta: lookback.and_then(positive),
-        timeout: timeout.map(|ms| positive(ms).unwrap_or(Duration::ZERO)),
+        timeout: timeout.map(|nanos| positive(nanos).unwrap_or(Duration::ZERO)),
         detail: if params.get("stats") == "all" { Detail::All } else { Detail::Totals },
         ..QueryOptions::default()
     })

@@ -23,6 +23,7 @@ struct Listed {
 }
 
 pub(super) async fn rules(State(api): Shared, params: Params) -> Answer {
+    let params = params.strict()?;
     let filter = Filter::from_params(&params)?;
     let page = Page::from_params(&params)?;
     ok(&page.cut(api.rules.groups(), |group| filter.apply(group))?)

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
+use http::Uri;
 use model::storage::{Queryable, SelectHints};
 use model::{Labels, Matcher, TimeRange};
 
@@ -13,7 +14,8 @@ use crate::api::Shared;
 use crate::compression::Encoding;
 use crate::error::{ApiError, ErrorKind};
 use crate::json;
-use crate::params::Params;
+use crate::params::{Params, unescape};
+use crate::routes::not_found;
 use crate::stream::{self, List};
 
 /// Runs `ask` on a thread that may block.
@@ -32,6 +34,7 @@ async fn blocking(
 }
 
 pub(super) async fn series(State(api): Shared, encoding: Encoding, params: Params) -> Answer {
+    let params = params.strict()?;
     let limit = params.limit()?;
     let range = params.range()?;
     let selectors = params.selectors()?;
@@ -92,13 +95,17 @@ pub(super) async fn labels(State(api): Shared, encoding: Encoding, params: Param
     .await
 }
 
-pub(super) async fn label_values(
-    State(api): Shared,
-    Path(name): Path<String>,
-    encoding: Encoding,
-    params: Params,
-) -> Answer {
-    let name = unescape_name(&name);
+pub(super) async fn label_values(State(api): Shared, uri: Uri, encoding: Encoding, params: Params) -> Answer {
+    // Paths are told apart after they are decoded: a name with a slash is another path.
+    let raw = uri.path().strip_suffix("/values").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let Some(name) = unescape(raw.as_bytes(), false).ok().filter(|name| !name.contains(&b'/')) else {
+        return Ok(not_found().await);
+    };
+    let Some(name) = std::str::from_utf8(&name).ok().filter(|name| !name.is_empty()) else {
+        let quoted = model::quote::go_quote(&name);
+        return Err(ApiError::bad_data(format!("invalid label name: {quoted}")));
+    };
+    let name = unescape_name(name);
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
     }
