@@ -1,5 +1,6 @@
 //! Byte forms on the wire: what targets expose and what we expose ourselves.
 
+pub mod encode;
 pub mod expose;
 pub mod nhcb;
 pub mod parse;
