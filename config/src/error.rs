@@ -59,6 +59,11 @@ impl Error {
         Self { file: file.to_owned(), problems: vec![problem], layout: Layout::Bare }
     }
 
+    /// A file that cannot be used although each of its values is allowed.
+    pub fn of_file(file: &Path, message: String) -> Self {
+        Self::plain(file, Problem { line: 0, column: 0, message })
+    }
+
     pub fn file(&self) -> &Path {
         &self.file
     }

@@ -5,22 +5,29 @@
 //!
 //! Compat: prometheus/exporter-toolkit `web`, `Validate`.
 
+mod source;
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::quote::go_quote;
 
-use crate::http_client::{SecretSource, TextSource, TlsVersion};
+pub use source::{Contents, Source};
+
+use crate::http_client::TlsVersion;
 use crate::yaml::decode::Dialect;
+use crate::yaml::scalar::{self, Value};
 use crate::yaml::tree::Pos;
 use crate::yaml::{Decode, Decoded, Decoder, Issue, Node, tree};
 use crate::{Error, Problem, Secret, paths};
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// `None` for plain HTTP.
-    pub tls: Option<ServerTls>,
+/// What a file says, as far as it can be known without the files that it names.
+#[derive(Clone, Debug)]
+pub struct Settings {
     /// With TLS only.
     pub http2: bool,
     /// Sent with every answer.
@@ -29,6 +36,9 @@ pub struct Config {
     pub rate_limit: Option<RateLimit>,
     /// The bcrypt hash of each user's password; none for no authentication.
     pub users: BTreeMap<String, Secret>,
+    tls: RawTls,
+    /// What relative paths are relative to.
+    base: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +48,12 @@ pub struct RateLimit {
     pub burst: i64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// With the contents of all files.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
-    pub cert: TextSource,
-    pub key: SecretSource,
-    pub client_ca: Option<TextSource>,
+    pub cert: Pem,
+    pub key: Pem,
+    pub client_ca: Option<Pem>,
     pub client_auth: ClientAuth,
     /// One of them must be a name of the client's certificate; `None` for any.
     pub client_allowed_sans: Option<Vec<String>>,
@@ -53,6 +64,16 @@ pub struct ServerTls {
     /// By their names in Go; empty for the library's own choice.
     pub curve_preferences: Vec<String>,
     pub prefer_server_cipher_suites: bool,
+}
+
+/// What a PEM file holds. May be a key, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem(pub Arc<[u8]>);
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<pem>")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,34 +116,121 @@ const HEADERS: [(&str, &[&str]); 5] = [
 /// Says why a certificate and a key, both PEM, do not serve together.
 pub type PairCheck<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<(), String>;
 
-/// Reads and validates a file and those it names.
+/// Reads a file.
+pub type Reader<'a> = &'a mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>;
+
+/// Reads a file and those it names, and judges all of it: what serves by it may start.
 ///
 /// # Errors
 /// The file or one it names cannot be read, or is refused.
-pub fn load(path: &Path, check_pair: PairCheck<'_>) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, &e))?;
-    let base = path.parent().unwrap_or(Path::new(""));
-    parse(&text, base, check_pair).map_err(|issue| Error::plain(path, Problem::from(issue)))
+pub fn load(path: &Path, check_pair: PairCheck<'_>) -> Result<(Settings, Option<ServerTls>), Error> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
+    let settings = Settings::parse(path, &bytes)?;
+    let refuse = |message| Error::of_file(path, message);
+    settings.check_users().map_err(refuse)?;
+    let tls = settings.tls(&mut |path| std::fs::read(path).map(Arc::from), check_pair).map_err(refuse)?;
+    Ok((settings, tls))
 }
 
-fn parse(text: &str, base: &Path, check_pair: PairCheck<'_>) -> Result<Config, Issue> {
-    let mut decoder = Decoder::new(Dialect::V2);
-    let mut raw = Raw { http2: true, ..Raw::default() };
-    if let Some(root) = tree::parse(text)?.root {
-        raw.decode(&mut decoder, &root)?;
+impl Settings {
+    /// Reads the text of the file at `path`.
+    ///
+    /// # Errors
+    /// It is no valid YAML, has unknown keys or values that are not allowed.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let base = path.parent().unwrap_or(Path::new(""));
+        // What is no UTF-8 is no YAML, and the parser says so.
+        let settings = Self::decode(&String::from_utf8_lossy(bytes), base);
+        settings.map_err(|issue| Error::plain(path, Problem::from(issue)))
     }
-    decoder.finish()?;
-    let fail = |text: String| Issue::new(Pos::default(), text);
-    check_headers(&raw.headers).map_err(fail)?;
-    raw.users.values().try_for_each(|hash| check_hash(hash.expose())).map_err(fail)?;
-    Ok(Config {
-        tls: raw.tls.resolve(base, check_pair).map_err(fail)?,
-        http2: raw.http2,
-        headers: raw.headers,
-        rate_limit: (!raw.interval.is_zero())
-            .then_some(RateLimit { interval: raw.interval, burst: raw.burst }),
-        users: raw.users,
-    })
+
+    fn decode(text: &str, base: &Path) -> Result<Self, Issue> {
+        let mut decoder = Decoder::new(Dialect::V2);
+        let mut raw = Raw { http2: true, ..Raw::default() };
+        if let Some(root) = tree::parse(text)?.root {
+            raw.decode(&mut decoder, &root)?;
+        }
+        decoder.finish()?;
+        check_headers(&raw.headers).map_err(|text| Issue::new(Pos::default(), text))?;
+        // A limit of a negative time limits nothing.
+        let interval = u64::try_from(raw.interval_ns).ok().filter(|ns| *ns > 0).map(Duration::from_nanos);
+        Ok(Self {
+            http2: raw.http2,
+            headers: raw.headers,
+            rate_limit: interval.map(|interval| RateLimit { interval, burst: raw.burst }),
+            users: raw.users,
+            tls: raw.tls,
+            base: base.to_owned(),
+        })
+    }
+
+    /// Whether what stands for passwords are bcrypt hashes.
+    ///
+    /// # Errors
+    /// One is not; the text does not show it.
+    pub fn check_users(&self) -> Result<(), String> {
+        self.users.values().try_for_each(|hash| check_hash(hash.expose()))
+    }
+
+    /// What is needed to speak TLS; `None` for plain HTTP. Judged in upstream's order, which decides what a user sees
+    /// of several mistakes. Files go before texts.
+    ///
+    /// # Errors
+    /// Something is missing, a file cannot be read, or certificate and key do not serve together.
+    pub fn tls(&self, read: Reader<'_>, check_pair: PairCheck<'_>) -> Result<Option<ServerTls>, String> {
+        let raw = &self.tls;
+        let (has_cert, has_key, has_ca) = (
+            !(raw.cert.is_empty() && raw.cert_file.is_empty()),
+            !(raw.key.expose().is_empty() && raw.key_file.is_empty()),
+            !(raw.client_ca.is_empty() && raw.client_ca_file.is_empty()),
+        );
+        if !has_cert && !has_key && !has_ca && raw.client_auth.is_empty() {
+            return Ok(None);
+        }
+        if !has_cert {
+            return Err("missing one of cert or cert_file".to_owned());
+        }
+        if !has_key {
+            return Err("missing one of key or key_file".to_owned());
+        }
+        let mut pem = |file: &str, text: &str| match paths::join_path(&self.base, file) {
+            Some(path) => read(&path).map(Pem).map_err(|e| (path.clone(), Error::io(&path, &e))),
+            None => Ok(Pem(text.as_bytes().into())),
+        };
+        let unread = |what: &str, (path, e): (PathBuf, Error)| {
+            format!("failed to read {what} ({}): {e}", path.display())
+        };
+        let cert = pem(&raw.cert_file, &raw.cert).map_err(|e| unread("cert_file", e))?;
+        let key = pem(&raw.key_file, raw.key.expose()).map_err(|e| unread("key_file", e))?;
+        check_pair(&cert.0, &key.0).map_err(|e| format!("failed to load X509KeyPair: {e}"))?;
+        let client_ca = match has_ca {
+            true => Some(pem(&raw.client_ca_file, &raw.client_ca).map_err(|(_, e)| e.to_string())?),
+            false => None,
+        };
+        let client_auth = match raw.client_auth.as_str() {
+            "" | "NoClientCert" => ClientAuth::None,
+            "RequestClientCert" => ClientAuth::Request,
+            "RequireAnyClientCert" | "RequireClientCert" => ClientAuth::RequireAny,
+            "VerifyClientCertIfGiven" => ClientAuth::VerifyIfGiven,
+            "RequireAndVerifyClientCert" => ClientAuth::RequireAndVerify,
+            other => return Err(format!("invalid ClientAuth: {other}")),
+        };
+        if client_ca.is_some() && client_auth == ClientAuth::None {
+            return Err("client CA's have been configured without a Client Auth Policy".to_owned());
+        }
+        Ok(Some(ServerTls {
+            cert,
+            key,
+            client_ca,
+            client_auth,
+            client_allowed_sans: raw.client_allowed_sans.clone(),
+            min_version: raw.min_version,
+            max_version: raw.max_version,
+            cipher_suites: raw.cipher_suites.clone(),
+            curve_preferences: raw.curve_preferences.clone(),
+            prefer_server_cipher_suites: raw.prefer_server_cipher_suites,
+        }))
+    }
 }
 
 #[derive(Default)]
@@ -131,10 +239,11 @@ struct Raw {
     http2: bool,
     headers: BTreeMap<String, String>,
     burst: i64,
-    interval: Duration,
+    interval_ns: i64,
     users: BTreeMap<String, Secret>,
 }
 
+#[derive(Clone, Debug)]
 struct RawTls {
     cert: String,
     cert_file: String,
@@ -191,7 +300,7 @@ impl Raw {
                         match key {
                             "burst" => decoder.set(value, &mut self.burst)?,
                             "interval" => {
-                                self.interval = decode_interval(decoder, value)?.unwrap_or_default();
+                                self.interval_ns = decode_interval(decoder, value)?.unwrap_or_default();
                             }
                             _ => return Ok(false),
                         }
@@ -254,67 +363,6 @@ impl RawTls {
         })?;
         Ok(())
     }
-
-    /// In upstream's order, which decides what a user sees of several mistakes. Files go before texts.
-    fn resolve(self, base: &Path, check_pair: PairCheck<'_>) -> Result<Option<ServerTls>, String> {
-        let (has_cert, has_key) = (
-            !(self.cert.is_empty() && self.cert_file.is_empty()),
-            !(self.key.is_empty() && self.key_file.is_empty()),
-        );
-        let client_ca = text_source(base, self.client_ca, &self.client_ca_file);
-        if !has_cert && !has_key && client_ca.is_none() && self.client_auth.is_empty() {
-            return Ok(None);
-        }
-        if !has_cert {
-            return Err("missing one of cert or cert_file".to_owned());
-        }
-        if !has_key {
-            return Err("missing one of key or key_file".to_owned());
-        }
-        let cert = text_source(base, self.cert, &self.cert_file).expect("one of the two is not empty");
-        let key = match paths::join_path(base, &self.key_file) {
-            Some(path) => SecretSource::File(path),
-            None => SecretSource::Inline(self.key),
-        };
-        let unread = |what: &str, path: Option<&Path>, e: &std::io::Error| {
-            let path = path.unwrap_or(Path::new(""));
-            format!("failed to read {what} ({}): {}", path.display(), Error::io(path, e))
-        };
-        let cert_pem = cert.read().map_err(|e| unread("cert_file", cert.path(), &e))?;
-        let key_pem = key.read().map_err(|e| unread("key_file", key.path(), &e))?;
-        check_pair(&cert_pem, &key_pem).map_err(|e| format!("failed to load X509KeyPair: {e}"))?;
-        if let Some(ca) = &client_ca {
-            ca.read().map_err(|e| Error::io(ca.path().unwrap_or(Path::new("")), &e).to_string())?;
-        }
-        let client_auth = match self.client_auth.as_str() {
-            "" | "NoClientCert" => ClientAuth::None,
-            "RequestClientCert" => ClientAuth::Request,
-            "RequireAnyClientCert" | "RequireClientCert" => ClientAuth::RequireAny,
-            "VerifyClientCertIfGiven" => ClientAuth::VerifyIfGiven,
-            "RequireAndVerifyClientCert" => ClientAuth::RequireAndVerify,
-            other => return Err(format!("invalid ClientAuth: {other}")),
-        };
-        if client_ca.is_some() && client_auth == ClientAuth::None {
-            return Err("client CA's have been configured without a Client Auth Policy".to_owned());
-        }
-        Ok(Some(ServerTls {
-            cert,
-            key,
-            client_ca,
-            client_auth,
-            client_allowed_sans: self.client_allowed_sans,
-            min_version: self.min_version,
-            max_version: self.max_version,
-            cipher_suites: self.cipher_suites,
-            curve_preferences: self.curve_preferences,
-            prefer_server_cipher_suites: self.prefer_server_cipher_suites,
-        }))
-    }
-}
-
-fn text_source(base: &Path, text: String, file: &str) -> Option<TextSource> {
-    let inline = (!text.is_empty()).then_some(TextSource::Inline(text));
-    paths::join_path(base, file).map(TextSource::File).or(inline)
 }
 
 fn decode_sans(decoder: &mut Decoder, node: &Node) -> Decoded<Vec<String>> {
@@ -356,46 +404,51 @@ fn decode_version(decoder: &mut Decoder, node: &Node, out: &mut TlsVersion) -> R
     Ok(())
 }
 
-/// A span as Go writes it, or nanoseconds.
-fn decode_interval(decoder: &mut Decoder, node: &Node) -> Decoded<Duration> {
-    let parsed = node.text().and_then(|text| match text.parse::<u64>() {
-        Ok(nanoseconds) => Some(Duration::from_nanos(nanoseconds)),
-        Err(_) => parse_span(text),
-    });
-    match parsed {
-        Some(interval) => Ok(Some(interval)),
-        None if node.is_null() => Ok(Some(Duration::ZERO)),
-        None => decoder.mismatch(node, "time.Duration"),
+/// Nanoseconds, written as a number or as a span in Go's way.
+fn decode_interval(decoder: &mut Decoder, node: &Node) -> Decoded<i64> {
+    let scalar = node.scalar();
+    match (scalar.map(scalar::resolve), scalar) {
+        (Some(Value::Text), Some(scalar)) => match parse_span(&scalar.text) {
+            Some(ns) => Ok(Some(ns)),
+            None => decoder.mismatch(node, "time.Duration"),
+        },
+        _ => decoder.int_as(node, "time.Duration"),
     }
 }
 
-/// `1h2m3.5s`; negative spans, which limit nothing, are not taken.
+/// `1h2m3.5s`, in nanoseconds.
 ///
 /// Compat: Go `time.ParseDuration`.
-fn parse_span(text: &str) -> Option<Duration> {
+fn parse_span(text: &str) -> Option<i64> {
     const UNITS: [(&str, f64); 8] = [
-        ("ns", 1e-9),
-        ("us", 1e-6),
-        ("µs", 1e-6),
-        ("μs", 1e-6),
-        ("ms", 1e-3),
-        ("s", 1.0),
-        ("m", 60.0),
-        ("h", 3600.0),
+        ("ns", 1.0),
+        ("us", 1e3),
+        ("µs", 1e3),
+        ("μs", 1e3),
+        ("ms", 1e6),
+        ("s", 1e9),
+        ("m", 60e9),
+        ("h", 3600e9),
     ];
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    let mut total = Duration::ZERO;
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if text == "0" {
+        return Some(0);
+    }
+    let (mut rest, mut total) = (text, 0.0);
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(digits);
         let unit_len = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_len);
-        let seconds = UNITS.iter().find(|(name, _)| *name == unit)?.1;
-        let span = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-        total = total.checked_add(span)?;
+        let ns = UNITS.iter().find(|(name, _)| *name == unit)?.1;
+        total += number.parse::<f64>().ok()? * ns;
         rest = tail;
     }
-    (!text.is_empty()).then_some(total)
+    #[expect(clippy::cast_possible_truncation, reason = "it is checked to be far below the largest")]
+    (!text.is_empty() && total < 9.2e18).then(|| (sign * total) as i64)
 }
 
 fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), String> {

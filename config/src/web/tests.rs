@@ -1,6 +1,8 @@
 use expect_test::{Expect, expect};
 
-use super::parse;
+use std::sync::Arc;
+
+use super::Settings;
 
 const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 
@@ -13,21 +15,30 @@ fn check(text: &str, expected: Expect) {
         (b"a certificate", b"a key") => Ok(()),
         _ => Err("tls: they do not belong together".to_owned()),
     };
-    let shown = match parse(&text.replace("HASH", HASH), dir.path(), &pair) {
-        Ok(config) => format!("{config:?}"),
-        Err(issue) => issue.text,
+    let path = dir.path().join("web.yml");
+    let judged = || {
+        let settings = Settings::parse(&path, text.replace("HASH", HASH).as_bytes())
+            .map_err(|e| e.problems()[0].message.clone())?;
+        settings.check_users()?;
+        let tls = settings.tls(&mut |path| std::fs::read(path).map(Arc::from), &pair)?;
+        let Settings { http2, headers, rate_limit, users, .. } = settings;
+        Ok(format!("{tls:?} http2: {http2} {headers:?} {rate_limit:?} {users:?}"))
     };
+    let shown = judged().unwrap_or_else(|refusal: String| refusal);
     expected.assert_eq(&shown.replace(&dir.path().display().to_string(), "DIR"));
 }
 
 #[test]
 fn good_files() {
-    check("", expect!["Config { tls: None, http2: true, headers: {}, rate_limit: None, users: {} }"]);
+    check("", expect!["None http2: true {} None {}"]);
     check(
         "tls_server_config: {}\nrate_limit: {interval: 1m1.5s, burst: 3}",
-        expect![
-            "Config { tls: None, http2: true, headers: {}, rate_limit: Some(RateLimit { interval: 61.5s, burst: 3 }), users: {} }"
-        ],
+        expect!["None http2: true {} Some(RateLimit { interval: 61.5s, burst: 3 }) {}"],
+    );
+    check("rate_limit: {interval: -1s, burst: 3}", expect!["None http2: true {} None {}"]);
+    check(
+        "rate_limit: {interval: 1500.7}",
+        expect!["None http2: true {} Some(RateLimit { interval: 1.5µs, burst: 0 }) {}"],
     );
     check(
         "tls_server_config:
@@ -43,7 +54,7 @@ fn good_files() {
 http_server_config: {http2: false, headers: {X-Frame-Options: deny, X-XSS-Protection: any}}
 basic_auth_users: {alice: HASH}",
         expect![[
-            r#"Config { tls: Some(ServerTls { cert: File("DIR/cert.pem"), key: File("DIR/key.pem"), client_ca: Some(File("DIR/cert.pem")), client_auth: RequireAndVerify, client_allowed_sans: Some(["a"]), min_version: Tls13, max_version: Tls13, cipher_suites: ["TLS_AES_128_GCM_SHA256"], curve_preferences: ["X25519"], prefer_server_cipher_suites: false }), http2: false, headers: {"X-Frame-Options": "deny", "X-XSS-Protection": "any"}, rate_limit: None, users: {"alice": <secret>} }"#
+            r#"Some(ServerTls { cert: <pem>, key: <pem>, client_ca: Some(<pem>), client_auth: RequireAndVerify, client_allowed_sans: Some(["a"]), min_version: Tls13, max_version: Tls13, cipher_suites: ["TLS_AES_128_GCM_SHA256"], curve_preferences: ["X25519"], prefer_server_cipher_suites: false }) http2: false {"X-Frame-Options": "deny", "X-XSS-Protection": "any"} None {"alice": <secret>}"#
         ]],
     );
 }
@@ -99,6 +110,12 @@ fn bad_files() {
             expect![[
                 r#"invalid value for X-Frame-Options. Expected one of: ["deny" "sameorigin"], but got: "a""#
             ]],
+        ),
+        (
+            "rate_limit: {interval: '5'}",
+            expect![[r#"
+            yaml: unmarshal errors:
+              line 1: cannot unmarshal !!str `5` into time.Duration"#]],
         ),
         (
             "rate_limit: {interval: soon}",

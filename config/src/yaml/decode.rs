@@ -325,7 +325,7 @@ impl Decoder {
 }
 
 impl Node {
-    fn scalar(&self) -> Option<&Scalar> {
+    pub(crate) fn scalar(&self) -> Option<&Scalar> {
         match &self.kind {
             Kind::Scalar(scalar) => Some(scalar),
             _ => None,
