@@ -22,5 +22,6 @@ pub mod alertmanager;
 pub mod chart;
 pub mod notifier;
 pub mod queries;
+pub mod remote;
 pub mod rules;
 pub mod story;

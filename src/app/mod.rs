@@ -8,6 +8,7 @@
 mod explain;
 mod files;
 mod insight;
+mod otlp;
 mod reload;
 mod store;
 mod views;
@@ -34,7 +35,7 @@ pub use files::Files;
 
 use crate::alertmanager::{self, Alertmanager};
 use crate::cli::flags::Flags;
-use crate::{container, discovery, notifier, queries, rules, scrape, story};
+use crate::{container, discovery, notifier, queries, remote, rules, scrape, story};
 use reload::Reloads;
 use store::Store;
 
@@ -67,6 +68,7 @@ pub(crate) struct App {
     rules: rules::Manager,
     rules_ctx: Arc<rules::Context>,
     alertmanager: Option<Arc<Alertmanager>>,
+    otlp: Option<remote::otlp::Receiver>,
     story: Arc<story::Journal>,
     story_thread: parking_lot::Mutex<Option<thread::JoinHandle<()>>>,
     /// What writes to the store and ends when its sources are stopped.
@@ -295,6 +297,7 @@ impl App {
             ),
             rules_ctx,
             alertmanager,
+            otlp: otlp::receiver(&flags),
             story,
             story_thread: parking_lot::Mutex::default(),
             store,

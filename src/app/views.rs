@@ -44,6 +44,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         status: Arc::clone(app) as Arc<dyn view::StatusSource>,
         lifecycle: Arc::clone(app) as Arc<dyn view::Lifecycle>,
         admin: Arc::clone(app) as Arc<dyn view::TsdbAdmin>,
+        otlp: app.otlp.as_ref().map(|_| Arc::new(web::remote::otlp::Otlp::new(Arc::clone(app) as _))),
         metrics: Arc::default(),
         queries: Arc::new(Semaphore::new(match app.flags.query.concurrency_max {
             0 => QUERY_THREADS_MAX,
@@ -395,6 +396,9 @@ impl view::StatusSource for App {
         self.rules.expose(&mut out);
         self.notifier.expose(&mut out);
         self.story.expose(&mut out);
+        if let Some(otlp) = &self.otlp {
+            otlp.expose(&mut out);
+        }
         if let Some(alertmanager) = &self.alertmanager {
             // Both files are loaded together or not at all.
             out.gauge(

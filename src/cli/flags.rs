@@ -77,7 +77,7 @@ const FLAGS: &[Flag] = &[
     flag("web.enable-admin-api", Bool, "false", Shown, "Enable API endpoints for admin control actions."),
     flag("web.enable-remote-write-receiver", Bool, "false", NoEffect, "Enable API endpoint accepting remote write requests."),
     flag("web.remote-write-receiver.accepted-protobuf-messages", List, "prometheus.WriteRequest,io.prometheus.write.v2.Request", NoEffect, "List of the remote write protobuf messages to accept."),
-    flag("web.enable-otlp-receiver", Bool, "false", NoEffect, "Enable API endpoint accepting OTLP write requests."),
+    flag("web.enable-otlp-receiver", Bool, "false", Shown, "Enable API endpoint accepting OTLP write requests."),
     flag("web.console.templates", Text, "consoles", NoEffect, "Path to the console template directory, available at /consoles."),
     flag("web.console.libraries", Text, "console_libraries", NoEffect, "Path to the console library directory."),
     flag("web.page-title", Text, "Prometheus Time Series Collection and Processing Server", NoEffect, "Document title of the page."),
@@ -140,7 +140,7 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 22] = [
+const FEATURES: [&str; 24] = [
     "concurrent-rule-eval",
     "delayed-compaction",
     "promql-per-step-stats",
@@ -163,6 +163,8 @@ const FEATURES: [&str; 22] = [
     "histograms-st-encoding",
     "created-timestamp-zero-ingestion",
     "metadata-wal-records",
+    "otlp-deltatocumulative",
+    "otlp-native-delta-ingestion",
     "memory-snapshot-on-shutdown",
 ];
 
@@ -327,6 +329,7 @@ pub struct Web {
     pub route_prefix: Option<String>,
     pub enable_lifecycle: bool,
     pub enable_admin: bool,
+    pub enable_otlp_receiver: bool,
     /// `None` for every origin.
     pub cors_origin: Option<Arc<Regex>>,
 }
@@ -389,6 +392,12 @@ impl Flags {
         for name in features.iter().filter(|name| !FEATURES.contains(&name.as_str())) {
             warnings.push(format!("unknown feature {name:?} in --enable-feature has no effect"));
         }
+        ensure!(
+            !["otlp-deltatocumulative", "otlp-native-delta-ingestion"]
+                .iter()
+                .all(|name| features.contains(*name)),
+            "cannot enable otlp-deltatocumulative and otlp-native-delta-ingestion features at the same time"
+        );
         let non_empty = |name| Some(values.text(name)).filter(|text| !text.is_empty());
         let reloads = values.bool("config.auto-reload")? || features.contains("auto-reload-config");
         let reload_interval = values.duration("config.auto-reload-interval")?.max(Duration::from_secs(1));
@@ -514,6 +523,7 @@ fn web(values: &Values) -> anyhow::Result<Web> {
         route_prefix,
         enable_lifecycle: values.bool("web.enable-lifecycle")?,
         enable_admin: values.bool("web.enable-admin-api")?,
+        enable_otlp_receiver: values.bool("web.enable-otlp-receiver")?,
         cors_origin,
     })
 }

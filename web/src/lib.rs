@@ -16,6 +16,7 @@ pub mod error;
 pub mod json;
 pub mod metrics;
 pub mod params;
+pub mod remote;
 mod routes;
 pub mod server;
 mod stall;

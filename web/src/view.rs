@@ -5,6 +5,7 @@
 //!
 //! Compat: prometheus `web/api/v1`, the types behind each endpoint.
 
+pub mod otlp;
 pub mod story;
 
 use std::collections::BTreeMap;

@@ -132,7 +132,6 @@ impl RawOtlp {
             return Ok(None);
         }
         raw.tidy_attributes().map_err(|text| Issue::new(node.pos, text))?;
-        decoder.warn(node.pos, "section otlp has no effect yet: nothing is received over OTLP");
         Ok(Some(raw))
     }
 

@@ -187,7 +187,7 @@ fn what_has_no_effect_yet_is_said() {
     refuse(
         "tracing: {endpoint: 'x:1'}\notlp: {}\n",
         expect![[r#"
-            loads: ["line 1: section tracing has no effect yet: no traces are sent", "line 2: section otlp has no effect yet: nothing is received over OTLP"]"#]],
+            loads: ["line 1: section tracing has no effect yet: no traces are sent"]"#]],
     );
     refuse(
         "global: {metric_name_validation_scheme: legacy, metric_name_escaping_scheme: dots, scrape_failure_log_file: x, scrape_native_histograms: true}\n",

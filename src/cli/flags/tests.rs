@@ -48,6 +48,8 @@ fn sizes_and_spans_have_their_ranges() {
     let error = |args: &[&str]| format!("{:#}", flags(args).unwrap_err());
     assert!(error(&["--storage.tsdb.wal-segment-size=1MB"]).contains("between 10MB and 256MB"));
     assert!(error(&["--query.timeout", "1x"]).contains("--query.timeout: "));
+    let both = "--enable-feature=otlp-deltatocumulative,otlp-native-delta-ingestion";
+    assert!(error(&[both]).contains("cannot enable otlp-deltatocumulative and otlp-native-delta-ingestion"));
     assert!(error(&["--log.level=loud"]).contains("unrecognized log level"));
     let retention =
         flags(&["--storage.tsdb.retention.size=1GB"]).unwrap().storage.options.retention.or_default();
@@ -56,12 +58,15 @@ fn sizes_and_spans_have_their_ranges() {
 
 #[test]
 fn what_has_no_effect_is_named() {
-    let flags = flags(&["--web.enable-otlp-receiver", "--enable-feature=otel,promql-experimental-functions"])
-        .unwrap();
+    let flags = flags(&[
+        "--storage.tsdb.samples-per-chunk=100",
+        "--enable-feature=otel,promql-experimental-functions",
+    ])
+    .unwrap();
     assert_eq!(
         flags.warnings,
         [
-            "flag --web.enable-otlp-receiver has no effect yet",
+            "flag --storage.tsdb.samples-per-chunk has no effect yet",
             "unknown feature \"otel\" in --enable-feature has no effect"
         ]
     );

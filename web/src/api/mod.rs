@@ -37,6 +37,8 @@ pub struct Api {
     pub status: Arc<dyn StatusSource>,
     pub lifecycle: Arc<dyn Lifecycle>,
     pub admin: Arc<dyn TsdbAdmin>,
+    /// Whoever takes what is sent over OTLP, if that is enabled.
+    pub otlp: Option<Arc<crate::remote::otlp::Otlp>>,
     pub metrics: Arc<Metrics>,
     /// So many queries at most are on threads that may block, whoever else needs those.
     pub queries: Arc<Semaphore>,

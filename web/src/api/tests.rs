@@ -225,6 +225,7 @@ fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) ->
         status: Arc::clone(server) as Arc<dyn view::StatusSource>,
         lifecycle: Arc::clone(server) as Arc<dyn view::Lifecycle>,
         admin: Arc::clone(server) as Arc<dyn view::TsdbAdmin>,
+        otlp: None,
         metrics: Arc::default(),
         queries: Arc::new(Semaphore::new(queries_max)),
         lookups: Arc::new(Semaphore::new(1)),

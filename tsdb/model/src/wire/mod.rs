@@ -3,6 +3,7 @@
 pub mod encode;
 pub mod expose;
 pub mod nhcb;
+pub mod otlp;
 pub mod parse;
 pub mod protobuf;
 

@@ -58,7 +58,7 @@ pub(super) fn receivers(routes: Routes) -> Routes {
     routes.on(POST, "/write", status::remote_write_disabled).on(
         POST,
         "/otlp/v1/metrics",
-        status::otlp_disabled,
+        crate::remote::otlp::metrics,
     )
 }
 

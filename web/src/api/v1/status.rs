@@ -73,8 +73,3 @@ pub(super) async fn remote_write_disabled() -> Response {
     let text = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
     text_error(StatusCode::NOT_FOUND, text)
 }
-
-pub(super) async fn otlp_disabled() -> Response {
-    let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n";
-    text_error(StatusCode::NOT_FOUND, text)
-}

@@ -26,6 +26,12 @@ pub enum Bad {
     Tag { message: &'static str, field: i32, tag: u64 },
     #[error("proto: {message}: wiretype end group for non-group")]
     Group { message: &'static str },
+    #[error("invalid length for {kind}")]
+    Id { kind: &'static str },
+    #[error("proto: messages nest too deep")]
+    TooDeep,
+    #[error("proto: the message takes too much memory")]
+    TooLarge,
 }
 
 pub const VARINT: u8 = 0;
@@ -127,6 +133,15 @@ impl<'a> Cursor<'a> {
         if wire == FIXED64 { self.fixed64() } else { Err(Bad::Field { field, wire }) }
     }
 
+    /// The number of a field that has eight bytes.
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
+    #[inline]
+    pub fn fixed(&mut self, field: &'static str, wire: u8) -> Result<u64, Bad> {
+        Ok(self.double(field, wire)?.to_bits())
+    }
+
     /// One number of a repeated field, or many in one piece.
     ///
     /// # Errors
@@ -149,6 +164,14 @@ impl<'a> Cursor<'a> {
     /// The field has another type, or the message ends early.
     pub fn doubles(&mut self, field: &'static str, wire: u8, out: &mut Vec<f64>) -> Result<(), Bad> {
         self.numbers(field, wire, FIXED64, Self::fixed64, out)
+    }
+
+    /// One number of eight bytes of a repeated field, or many in one piece.
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
+    pub fn fixeds(&mut self, field: &'static str, wire: u8, out: &mut Vec<u64>) -> Result<(), Bad> {
+        self.numbers(field, wire, FIXED64, |cursor| Ok(cursor.fixed64()?.to_bits()), out)
     }
 
     fn numbers<T>(
