@@ -21,6 +21,7 @@ mod alerting;
 mod alertmanager;
 mod amtool;
 mod bad_input;
+mod clients;
 mod compat;
 mod differential;
 mod directory;

@@ -1,0 +1,40 @@
+// A link from Grafana to the page of the server, in Chromium; and what only Ferula has.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+
+import { check, status } from "../check";
+
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync);
+
+check("G70", "P", "a link to a graph", async (room) => {
+  if (CHROMIUM === undefined) room.skip("no Chromium here");
+  const page = await room.get("/query");
+  status(page, 200);
+  if (!/<script/.test(page.text)) room.skip("this server was built without its page");
+  const home = mkdtempSync(path.join(tmpdir(), "clients-"));
+  try {
+    const { stdout } = await promisify(execFile)(
+      CHROMIUM,
+      [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        `--user-data-dir=${home}`,
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+        `${room.base}/query?g0.expr=up&g0.tab=0&g0.range_input=1h`,
+      ],
+      { timeout: 30_000, maxBuffer: 1 << 24 },
+    );
+    assert.match(stdout, /class="[^"]*uplot/, stdout.slice(0, 2000));
+    assert.match(stdout, /1h/);
+    assert.match(stdout, /up\b/);
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+});
