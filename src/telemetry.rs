@@ -115,6 +115,12 @@ static START: LazyLock<f64> = LazyLock::new(|| {
     now - uptime().unwrap_or(0.0)
 });
 
+/// When the process began, in ms since the epoch.
+#[expect(clippy::cast_possible_truncation, reason = "saturates")]
+pub fn start_time() -> model::Timestamp {
+    (*START * 1000.0) as model::Timestamp
+}
+
 fn read(path: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }

@@ -71,8 +71,7 @@ impl Spans {
 
     fn expose(&self, out: &mut Exposition, name: &str, help: &str) {
         out.family(name, help, Kind::Summary);
-        out.sample(&format!("{name}_sum"), &[], self.sum.get());
-        out.sample(&format!("{name}_count"), &[], self.count.get() as f64);
+        out.quantiles(name, &[], (self.count.get(), self.sum.get()), Vec::new());
     }
 }
 

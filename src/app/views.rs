@@ -361,9 +361,9 @@ impl view::StatusSource for App {
         }
     }
 
-    fn metrics(&self) -> Vec<u8> {
-        let mut out = Exposition::default();
-        telemetry::expose(&mut out);
+    fn expose(&self, out: &mut Exposition) {
+        out.set_created(telemetry::start_time());
+        telemetry::expose(out);
         let last = self.reloads.last();
         out.gauge(
             "prometheus_config_last_reload_successful",
@@ -381,23 +381,23 @@ impl view::StatusSource for App {
             f64::from(u8::from(view::StatusSource::is_ready(self))),
         );
         if let Some(db) = self.store.get() {
-            db.expose(&mut out);
+            db.expose(out);
         }
         let mut holders: Vec<&dyn model::memory::Holder> = vec![&*self.engine, &*self.scrape];
         if let Some(db) = self.store.get() {
             holders.push(&**db);
         }
-        model::memory::expose(&holders, &mut out);
-        self.engine.expose(&mut out);
-        self.queries.expose(&mut out);
-        self.scrape.expose(&mut out);
+        model::memory::expose(&holders, out);
+        self.engine.expose(out);
+        self.queries.expose(out);
+        self.scrape.expose(out);
         let (scrape, notify) = (self.scrape_discovery.metrics(), self.notify_discovery.metrics());
-        discovery::Exposed(&[&scrape, &notify]).expose(&mut out);
-        self.rules.expose(&mut out);
-        self.notifier.expose(&mut out);
-        self.story.expose(&mut out);
+discovery::Exposed(&[&scrape, &notify]).expose(out);
+        self.rules.expose(out);
+        self.notifier.expose(out);
+        self.story.expose(out);
         if let Some(otlp) = &self.otlp {
-            otlp.expose(&mut out);
+            otlp.expose(out);
         }
         if let Some(alertmanager) = &self.alertmanager {
             // Both files are loaded together or not at all.
@@ -411,9 +411,8 @@ impl view::StatusSource for App {
                 "Timestamp of the last successful configuration reload.",
                 last.succeeded_at.unwrap_or(0) as f64 / 1000.0,
             );
-            alertmanager.expose(&mut out);
+            alertmanager.expose(out);
         }
-        out.into_body()
     }
 }
 

@@ -115,7 +115,7 @@ struct Window {
 
 const SUMMARY_AGE: Duration = Duration::from_mins(10);
 const SUMMARY_VALUES_MAX: usize = 1024;
-const QUANTILES: [(&str, f64); 3] = [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99)];
+const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 
 impl Summary {
     pub(super) fn observe(&self, v: f64) {
@@ -148,19 +148,16 @@ impl Summary {
             count += window.count;
         }
         values.sort_by(f64::total_cmp);
-        for (text, quantile) in QUANTILES {
-            let labels: Vec<_> = labels.iter().copied().chain([("quantile", text)]).collect();
+        let value = |quantile: f64| {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a rank among at most a few thousand values"
             )]
             let rank = (quantile * values.len() as f64).ceil() as usize;
-            let value = values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN);
-            out.sample(name, &labels, value);
-        }
-        out.sample(&format!("{name}_sum"), labels, sum);
-        out.sample(&format!("{name}_count"), labels, count as f64);
+            (quantile, values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN))
+        };
+        out.quantiles(name, labels, (count, sum), QUANTILES.map(value).to_vec());
     }
 }
 

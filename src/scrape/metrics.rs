@@ -25,9 +25,10 @@ pub(super) struct Metrics {
     pub(super) out_of_bounds: Counter,
     pub(super) exemplar_out_of_order: Counter,
     /// By interval.
-    pub(super) reload_length: Mutex<BTreeMap<Duration, Summary>>,
-    pub(super) interval_length: Mutex<BTreeMap<Duration, Summary>>,
-    pub(super) interval_length_histogram: Histogram,
+    pub(super) reload_length: Mutex<BTreeMap<Duration, Lengths>>,
+    pub(super) interval_length: Mutex<BTreeMap<Duration, Lengths>>,
+    /// Whole scrapes, where more is told about them than usual.
+    pub(super) duration: Histogram,
     /// By job.
     pub(super) jobs: Mutex<BTreeMap<String, JobMetrics>>,
 }
@@ -36,14 +37,12 @@ pub(super) struct Metrics {
 pub(super) struct JobMetrics {
     pub(super) syncs: u64,
     pub(super) sync_failed: u64,
-    pub(super) sync_length: Summary,
+    pub(super) sync_length: Lengths,
     pub(super) n_targets: usize,
     pub(super) target_limit: u64,
     pub(super) n_families: usize,
     pub(super) metadata_bytes: usize,
 }
-
-const SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -63,7 +62,8 @@ impl Default for Metrics {
             exemplar_out_of_order: Counter::new(),
             reload_length: Mutex::default(),
             interval_length: Mutex::default(),
-            interval_length_histogram: Histogram::new(SECONDS),
+            // Upstream's is native: in text it has no bounds.
+            duration: Histogram::new(&[]),
             jobs: Mutex::default(),
         }
     }
@@ -142,7 +142,7 @@ impl Metrics {
             out.counter(name, help, counter);
         }
         let by_interval =
-            |name: &str, help: &str, all: &BTreeMap<Duration, Summary>, out: &mut Exposition| {
+            |name: &str, help: &str, all: &BTreeMap<Duration, Lengths>, out: &mut Exposition| {
                 out.family(name, help, Kind::Summary);
                 for (interval, summary) in all {
                     let interval = model::duration::format(*interval);
@@ -161,15 +161,28 @@ impl Metrics {
             &self.reload_length.lock(),
             out,
         );
-        let histogram = "prometheus_target_interval_length_histogram_seconds";
-        out.family(histogram, "Actual intervals between scrapes.", Kind::Histogram);
-        out.histogram(histogram, &[], &self.interval_length_histogram);
+        let name = "prometheus_target_interval_length_histogram_seconds";
+        out.family(name, "Actual intervals between scrapes.", Kind::Histogram);
+        for (interval, lengths) in &*self.interval_length.lock() {
+            let interval = model::duration::format(*interval);
+            out.histogram(name, &[("interval", &interval)], &lengths.buckets);
+        }
+        let name = "prometheus_target_scrape_duration_seconds";
+        let help = "Total duration of the scrape from start to commit completion in seconds.";
+        out.family(name, help, Kind::Histogram);
+        out.histogram(name, &[], &self.duration);
 
         let jobs = self.jobs.lock();
-        let length = "prometheus_target_sync_length_seconds";
-        out.family(length, "Actual interval to sync the scrape pool.", Kind::Summary);
+        let help = "Actual interval to sync the scrape pool.";
+        let name = "prometheus_target_sync_length_seconds";
+        out.family(name, help, Kind::Summary);
         for (job, metrics) in &*jobs {
-            metrics.sync_length.expose(length, ("scrape_job", job), out);
+            metrics.sync_length.expose(name, ("scrape_job", job), out);
+        }
+        let name = "prometheus_target_sync_length_histogram_seconds";
+        out.family(name, help, Kind::Histogram);
+        for (job, metrics) in &*jobs {
+            out.histogram(name, &[("scrape_job", job)], &metrics.sync_length.buckets);
         }
         let mut by_job = |name: &str, help: &str, kind: Kind, value: &dyn Fn(&JobMetrics) -> f64| {
             out.family(name, help, kind);
@@ -216,23 +229,37 @@ impl Metrics {
     }
 }
 
-/// Observations of which the latest are kept, for their quantiles.
-#[derive(Debug, Default)]
-pub(super) struct Summary {
+/// Observations of which the latest are kept, for their quantiles, and all are counted in buckets.
+#[derive(Debug)]
+pub(super) struct Lengths {
     latest: Vec<f64>,
     /// Where the next observation goes once all places are taken.
     next: usize,
     count: u64,
     sum: f64,
+    buckets: Histogram,
 }
 
 /// How many observations a quantile is taken over.
 const LATEST_MAX: usize = 256;
 
-impl Summary {
+impl Default for Lengths {
+    fn default() -> Self {
+        Self {
+            latest: Vec::new(),
+            next: 0,
+            count: 0,
+            sum: 0.0,
+            buckets: Histogram::new(&[0.01, 0.1, 1.0, 10.0]),
+        }
+    }
+}
+
+impl Lengths {
     pub(super) fn observe(&mut self, v: f64) {
         self.count += 1;
         self.sum += v;
+        self.buckets.observe(v);
         if self.latest.len() < LATEST_MAX {
             self.latest.push(v);
         } else {
@@ -244,14 +271,11 @@ impl Summary {
     fn expose(&self, name: &str, label: (&str, &str), out: &mut Exposition) {
         let mut sorted = self.latest.clone();
         sorted.sort_by(f64::total_cmp);
-        for (quantile, percent) in [("0.01", 1), ("0.05", 5), ("0.5", 50), ("0.9", 90), ("0.99", 99)] {
-            let v = match sorted.len() {
-                0 => f64::NAN,
-                n => sorted[(n * percent).div_ceil(100) - 1],
-            };
-            out.sample(name, &[label, ("quantile", quantile)], v);
-        }
-        out.sample(&format!("{name}_sum"), &[label], self.sum);
-        out.sample(&format!("{name}_count"), &[label], self.count as f64);
+        let quantile = |(quantile, percent): (f64, usize)| match sorted.len() {
+            0 => (quantile, f64::NAN),
+            n => (quantile, sorted[(n * percent).div_ceil(100) - 1]),
+        };
+        let quantiles = [(0.01, 1), (0.05, 5), (0.5, 50), (0.9, 90), (0.99, 99)].map(quantile);
+        out.quantiles(name, &[label], (self.count, self.sum), quantiles.to_vec());
     }
 }

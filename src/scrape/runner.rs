@@ -240,7 +240,6 @@ impl Scraper {
             let metrics = &self.shared.metrics;
             let interval = self.order.target.interval;
             metrics.interval_length.lock().entry(interval).or_default().observe(length);
-            metrics.interval_length_histogram.observe(length);
         }
     }
 

@@ -3,18 +3,19 @@
 //! A request counts once its answer is handed over to the connection, to its last byte where it is long; sizes are those
 //! of bodies as they are sent. Whoever goes away before there is an answer is counted with the code 499.
 //!
-//! Compat: prometheus `web/web.go`, `newMetrics` and `instrumentHandler`.
+//! Compat: prometheus `web/web.go`, `newMetrics` and `instrumentHandler`; `client_golang`, `promhttp.InstrumentMetricHandler`.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
-use model::wire::expose::{Expose, Exposition, Histogram, Kind};
+use model::wire::expose::{Counter, Expose, Exposition, Histogram, Kind};
 use parking_lot::Mutex;
 
 const SECONDS: &[f64] = &[0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0];
@@ -24,6 +25,18 @@ const BYTES: &[f64] = &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 #[derive(Debug, Default)]
 pub struct Metrics {
     handlers: Mutex<BTreeMap<String, Arc<Handler>>>,
+    scrapes: Counter,
+    scrapes_in_flight: AtomicU64,
+}
+
+/// Counts one answer to a scrape for as long as it lives.
+pub(crate) struct Scrape<'a>(&'a Metrics);
+
+impl Drop for Scrape<'_> {
+    fn drop(&mut self) {
+        self.0.scrapes_in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.scrapes.inc();
+    }
 }
 
 /// The counts of one route.
@@ -48,12 +61,22 @@ impl Metrics {
         });
         Arc::clone(handler)
     }
+
+    pub(crate) fn begin_scrape(&self) -> Scrape<'_> {
+        self.scrapes_in_flight.fetch_add(1, Ordering::Relaxed);
+        Scrape(self)
+    }
 }
 
 /// What a request is counted with that was given up by its client.
 const GIVEN_UP: u16 = 499;
 
 impl Handler {
+    /// Until then its histograms are not shown, as there are many handlers.
+    fn was_asked(&self) -> bool {
+        self.requests.lock().values().any(|&n| n > 0)
+    }
+
     /// A request begins.
     pub(crate) fn visit(self: &Arc<Self>) -> Visit {
         Visit { handler: Arc::clone(self), began: Instant::now(), status: GIVEN_UP, bytes: 0 }
@@ -122,12 +145,13 @@ impl HttpBody for Counted {
 
 impl Expose for Metrics {
     fn expose(&self, out: &mut Exposition) {
+        const SCRAPES: &str = "promhttp_metric_handler_requests_total";
         const DURATION: &str = "prometheus_http_request_duration_seconds";
         const REQUESTS: &str = "prometheus_http_requests_total";
         const SIZE: &str = "prometheus_http_response_size_bytes";
         let handlers = self.handlers.lock();
         out.family(DURATION, "Histogram of latencies for HTTP requests.", Kind::Histogram);
-        for (pattern, handler) in &*handlers {
+        for (pattern, handler) in handlers.iter().filter(|(_, handler)| handler.was_asked()) {
             out.histogram(DURATION, &[("handler", pattern)], &handler.seconds);
         }
         out.family(REQUESTS, "Counter of HTTP requests.", Kind::Counter);
@@ -138,8 +162,18 @@ impl Expose for Metrics {
             }
         }
         out.family(SIZE, "Histogram of response size for HTTP requests.", Kind::Histogram);
-        for (pattern, handler) in &*handlers {
+        for (pattern, handler) in handlers.iter().filter(|(_, handler)| handler.was_asked()) {
             out.histogram(SIZE, &[("handler", pattern)], &handler.bytes);
         }
+        // A scrape cannot fail here, so the other codes stay at zero.
+        out.family(SCRAPES, "Total number of scrapes by HTTP status code.", Kind::Counter);
+        for (code, n) in [("200", self.scrapes.get()), ("500", 0), ("503", 0)] {
+            out.sample(SCRAPES, &[("code", code)], n as f64);
+        }
+        out.gauge(
+            "promhttp_metric_handler_requests_in_flight",
+            "Current number of scrapes being served.",
+            self.scrapes_in_flight.load(Ordering::Relaxed) as f64,
+        );
     }
 }

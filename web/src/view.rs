@@ -296,8 +296,8 @@ pub trait StatusSource: Send + Sync {
     /// What users should know about the server right now.
     fn notifications(&self) -> Vec<Notification>;
     fn alertmanagers(&self) -> Alertmanagers;
-    /// The server's own metrics in the text format.
-    fn metrics(&self) -> Vec<u8>;
+    /// Adds the server's own metrics, those of the routes aside.
+    fn expose(&self, out: &mut model::wire::expose::Exposition);
 }
 
 /// What users may do to the store; the flag that allows it is checked by the routes. All of it may take long.

@@ -1,12 +1,11 @@
 //! What the engine counts of queries.
 //!
-//! Compat: prometheus `promql/engine.go`, `engineMetrics`. Quantiles are exact over the latest observations.
+//! Compat: prometheus `promql/engine.go`, `engineMetrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::wire::expose::{Counter, Expose, Exposition, Gauge, Histogram, Kind};
-use parking_lot::Mutex;
+use model::wire::expose::{Counter, Expose, Exposition, Histogram, Kind, Summary};
 
 use super::{Engine, Stats};
 
@@ -25,62 +24,21 @@ pub(super) struct Metrics {
 /// The time that one part of queries took.
 #[derive(Debug)]
 struct Slice {
-    seconds: Gauge,
-    count: Counter,
+    quantiles: Summary,
     buckets: Histogram,
-    latest: Mutex<Latest>,
 }
-
-/// The latest observations.
-#[derive(Debug, Default)]
-struct Latest {
-    seconds: Vec<f64>,
-    /// Where the next one goes once all places are taken.
-    next: usize,
-}
-
-/// How many observations a quantile is taken over.
-const LATEST_MAX: usize = 256;
 
 impl Default for Slice {
     fn default() -> Self {
-        Self {
-            seconds: Gauge::new(),
-            count: Counter::new(),
-            buckets: Histogram::new(&[0.01, 0.1, 1.0, 10.0]),
-            latest: Mutex::default(),
-        }
+        Self { quantiles: Summary::new(&[0.5, 0.9, 0.99]), buckets: Histogram::new(&[0.01, 0.1, 1.0, 10.0]) }
     }
 }
 
 impl Slice {
     fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
-        self.count.inc();
-        self.seconds.add(seconds);
+        self.quantiles.observe(seconds);
         self.buckets.observe(seconds);
-        let mut latest = self.latest.lock();
-        if latest.seconds.len() < LATEST_MAX {
-            latest.seconds.push(seconds);
-        } else {
-            let next = latest.next;
-            latest.seconds[next] = seconds;
-            latest.next = (next + 1) % LATEST_MAX;
-        }
-    }
-
-    fn expose_summary(&self, name: &str, slice: &str, out: &mut Exposition) {
-        let mut sorted = self.latest.lock().seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        for (quantile, percent) in [("0.5", 50), ("0.9", 90), ("0.99", 99)] {
-            let v = match sorted.len() {
-                0 => f64::NAN,
-                n => sorted[(n * percent).div_ceil(100) - 1],
-            };
-            out.sample(name, &[("slice", slice), ("quantile", quantile)], v);
-        }
-        out.sample(&format!("{name}_sum"), &[("slice", slice)], self.seconds.get());
-        out.sample(&format!("{name}_count"), &[("slice", slice)], self.count.get() as f64);
     }
 }
 
@@ -141,7 +99,7 @@ impl Expose for Engine {
         }
         out.family(DURATION, "Query timings", Kind::Summary);
         for (slice, times) in slices {
-            times.expose_summary(DURATION, slice, out);
+            out.summary(DURATION, &[("slice", slice)], &times.quantiles);
         }
         out.counter(
             "prometheus_engine_query_samples_total",

@@ -189,6 +189,5 @@ pub(in crate::discovery) fn expose(all: &[&Metrics], out: &mut Exposition) {
 }
 
 fn expose_summary(name: &str, labels: &[(&str, &str)], summary: Summary, out: &mut Exposition) {
-    out.sample(&format!("{name}_sum"), labels, summary.sum);
-    out.sample(&format!("{name}_count"), labels, summary.count as f64);
+    out.quantiles(name, labels, (summary.count, summary.sum), Vec::new());
 }

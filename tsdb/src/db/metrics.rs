@@ -197,7 +197,31 @@ impl Metrics {
         for (suffix, help, counter) in counters {
             out.counter(&name(suffix), help, counter);
         }
+        // What only programs that embed upstream's store can make happen: the server cannot, nor can this one.
+        let (none, never) = (Counter::new(), Histogram::new(&DURATION_BOUNDS));
+        let embedded = [
+            (
+                "compactions_skipped_total",
+                "Total number of skipped compactions due to disabled auto compaction.",
+            ),
+            (
+                "selected_series_compactions_triggered_total",
+                "Total number of compactions triggered for an explicit caller-provided list of series references.",
+            ),
+            (
+                "selected_series_compactions_failed_total",
+                "Total number of compactions triggered for an explicit caller-provided list of series references that failed.",
+            ),
+        ];
+        for (suffix, help) in embedded {
+            out.counter(&name(suffix), help, &none);
+        }
         let histograms = [
+            (
+                "selected_series_compaction_duration_seconds",
+                "Duration of compactions triggered for an explicit caller-provided list of series references.",
+                &never,
+            ),
             ("compaction_duration_seconds", "Duration of compaction runs", &self.duration),
             (
                 "compaction_chunk_size_bytes",

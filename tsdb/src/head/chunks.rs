@@ -81,6 +81,8 @@ struct Tail {
     file: Option<Arc<ChunkFile>>,
     /// The bytes in the file, the magic included even before there is one.
     flushed: usize,
+    /// Chunks written since the start.
+    n_written: u64,
     /// The times of the oldest and the newest sample in the buffer.
     mint: Timestamp,
     maxt: Timestamp,
@@ -166,6 +168,7 @@ impl HeadChunks {
             number: next_number,
             file: None,
             flushed: MAGIC.len(),
+            n_written: 0,
             mint: i64::MAX,
             maxt: i64::MIN,
             buffer: Vec::new(),
@@ -186,6 +189,11 @@ impl HeadChunks {
         data: [&[u8]; 2],
     ) -> Result<Sealed> {
         self.put(series, mint, maxt, encoding as u8, data)
+    }
+
+    /// Chunks written since the start.
+    pub(super) fn n_written(&self) -> u64 {
+        self.tail.lock().n_written
     }
 
     /// Adds a chunk of late samples.
@@ -213,6 +221,7 @@ impl HeadChunks {
         }
         let (number, at) = (tail.number, tail.buffer.len());
         let offset = u32::try_from(tail.end()).expect("files stay below 256 MiB");
+        tail.n_written += 1;
         tail.mint = tail.mint.min(mint);
         tail.maxt = tail.maxt.max(maxt);
         let buffer = &mut tail.buffer;

@@ -345,7 +345,7 @@ impl Expose for Exemplars {
             ),
             (
                 "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds",
-                "The timestamp of the oldest exemplar stored in circular storage. Useful to check for what time range the current exemplar buffer limit allows.",
+                "The timestamp of the oldest exemplar stored in circular storage. Useful to check for what timerange the current exemplar buffer limit allows. This usually means the last timestampfor all exemplars for a typical setup. This is not true though if one of the series timestamp is in future compared to rest series.",
                 oldest.map_or(0.0, |item| item.exemplar.t as f64 / 1000.0),
             ),
             (

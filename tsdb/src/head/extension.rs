@@ -14,6 +14,8 @@ pub(super) struct Extension {
     pub(super) open: Option<Open>,
     /// Samples that came too late for their place.
     pub(super) late: Option<Box<Late>>,
+    /// Of the newest sample if it is a histogram; 0 as well when only its chunk is known, after a start.
+    pub(super) n_buckets: u32,
 }
 
 impl Extension {
@@ -21,7 +23,7 @@ impl Extension {
     pub(super) fn has_open_chunk_only(&self) -> bool {
         // Whoever adds a field decides here: what has samples beside the chunks of the line must not be dropped with
         // them.
-        let Self { open: _, late } = self;
+        let Self { open: _, late, n_buckets: _ } = self;
         late.is_none()
     }
 }
@@ -59,7 +61,8 @@ impl State {
         self.drop_late(idx);
         let at = std::mem::replace(&mut self.cold[idx].extension, NONE);
         if at != NONE {
-            self.extensions[at] = None;
+            let gone = self.extensions[at].take();
+            self.n_histogram_buckets -= gone.map_or(0, |it| u64::from(it.n_buckets));
             self.free_extensions.push(at);
         }
     }

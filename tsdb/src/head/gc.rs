@@ -223,12 +223,16 @@ impl Inner {
         let from = checkpoint::Since { samples: mint, deletions };
         let started = Instant::now();
         let written =
-            checkpoint::write(&self.wal_dir, last, from, stores_start_times, self.options.wal, keep);
+            checkpoint::create(&self.wal_dir, last, from, stores_start_times, self.options.wal, keep);
         self.metrics.observe_checkpoint(started.elapsed(), written.is_err());
         if written.is_err() {
             wal.metrics().truncations_failed.inc();
         }
         written?;
+        let removed = checkpoint::remove_covered(&self.wal_dir, last);
+        self.metrics.checkpoint_deletions.inc();
+        self.metrics.checkpoint_deletions_failed.add(u64::from(removed.is_err()));
+        removed?;
         let mut expiries = self.expiries.lock();
         expiries.retain(|_, &mut until| until >= mint);
         self.aliases.lock().retain(|(alias, _)| expiries.contains_key(alias));

@@ -310,6 +310,7 @@ impl State {
             self.extension_mut(idx).late = None;
         }
         self.n_late_chunks = self.n_late_chunks + after - before;
+        self.n_removed += before.saturating_sub(after);
         changed
     }
 

@@ -44,6 +44,9 @@ impl Typed<Counter> {
     }
 }
 
+/// What the log may say of a series, as the label `type` calls it.
+const REPLAYED: [&str; 5] = ["samples", "histograms", "exemplars", "metadata", "tombstones"];
+
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     pub(super) samples_appended: Typed<Counter>,
@@ -57,7 +60,9 @@ pub(super) struct Metrics {
     pub(super) truncations: Counter,
     pub(super) truncations_failed: Counter,
     pub(super) chunk_corruptions: Counter,
-    pub(super) replay_unknown_refs: Counter,
+    /// As [`REPLAYED`].
+    pub(super) replay_unknown: [Counter; 5],
+    pub(super) snapshot_failures: Counter,
     pub(super) replay_skipped_records: Counter,
     pub(super) replay_seconds: Gauge,
     /// Taken from our own snapshot at the start.
@@ -68,6 +73,8 @@ pub(super) struct Metrics {
     gc_seconds: Gauge,
     checkpoints: Counter,
     checkpoints_failed: Counter,
+    pub(super) checkpoint_deletions: Counter,
+    pub(super) checkpoint_deletions_failed: Counter,
     checkpoint_seconds: Gauge,
 }
 
@@ -165,6 +172,60 @@ impl Head {
     fn n_chunks(&self) -> u64 {
         self.0.shards.iter().map(|shard| shard.state.read().n_chunks()).sum()
     }
+
+    fn expose_chunks(&self, out: &mut Exposition) {
+        let (mut n_chunks, mut n_removed, mut n_histograms, mut n_buckets) = (0, 0, 0, 0);
+        for shard in &self.0.shards {
+            let state = shard.state.read();
+            n_chunks += state.n_chunks();
+            n_removed += state.n_removed;
+            n_histograms += state.n_histograms();
+            n_buckets += state.n_histogram_buckets;
+        }
+        out.gauge(
+            "prometheus_tsdb_head_chunks",
+            "Total number of chunks in the head block.",
+            n_chunks as f64,
+        );
+        out.gauge(
+            "prometheus_tsdb_head_native_histogram_series",
+            "Number of series whose most recent in-order sample is a native histogram.",
+            n_histograms as f64,
+        );
+        out.gauge(
+            "prometheus_tsdb_head_native_histogram_buckets",
+            "Number of positive and negative bucket entries in the most recent in-order native histogram sample of each series, including entries carried by staleness markers.",
+            n_buckets as f64,
+        );
+        let counts = [
+            (
+                "prometheus_tsdb_head_chunks_created_total",
+                "Total number of chunks created in the head",
+                // Each is either there or gone.
+                n_chunks + n_removed,
+            ),
+            (
+                "prometheus_tsdb_head_chunks_removed_total",
+                "Total number of chunks removed in the head",
+                n_removed,
+            ),
+            (
+                "prometheus_tsdb_mmap_chunks_total",
+                "Total number of chunks that were memory-mapped.",
+                self.0.chunks.n_written(),
+            ),
+            // A reader holds the series that it looks for.
+            (
+                "prometheus_tsdb_head_series_not_found_total",
+                "Total number of requests for series that were not found.",
+                0,
+            ),
+        ];
+        for (name, help, n) in counts {
+            out.family(name, help, Kind::Counter);
+            out.sample(name, &[], n as f64);
+        }
+    }
 }
 
 impl Expose for Head {
@@ -192,11 +253,6 @@ impl Expose for Head {
             high as f64,
         );
         out.gauge(
-            "prometheus_tsdb_head_chunks",
-            "Total number of chunks in the head block.",
-            self.n_chunks() as f64,
-        );
-        out.gauge(
             "prometheus_tsdb_head_min_time",
             "Minimum time bound of the head block. The unit is decided by the library consumer.",
             self.min_time() as f64,
@@ -205,6 +261,17 @@ impl Expose for Head {
             "prometheus_tsdb_head_max_time",
             "Maximum timestamp of the head block. The unit is decided by the library consumer.",
             self.max_time() as f64,
+        );
+        // Whole seconds, as upstream has them.
+        out.gauge(
+            "prometheus_tsdb_head_min_time_seconds",
+            "Minimum time bound of the head block.",
+            (self.min_time() / 1000) as f64,
+        );
+        out.gauge(
+            "prometheus_tsdb_head_max_time_seconds",
+            "Maximum timestamp of the head block.",
+            (self.max_time() / 1000) as f64,
         );
         out.gauge(
             "prometheus_tsdb_head_active_appenders",
@@ -253,7 +320,14 @@ impl Expose for Head {
             out.sample(name, &[("type", "float")], float.get() as f64);
             out.sample(name, &[("type", "histogram")], histogram.get() as f64);
         }
+        let name = "prometheus_tsdb_wal_replay_unknown_refs_total";
+        let help = "Total number of unknown series references encountered during WAL replay.";
+        out.family(name, help, Kind::Counter);
+        for (kind, counter) in REPLAYED.iter().zip(&m.replay_unknown) {
+            out.sample(name, &[("type", kind)], counter.get() as f64);
+        }
         self.0.late.expose(out);
+        self.expose_chunks(out);
         let counters = [
             (
                 "prometheus_tsdb_head_series_created_total",
@@ -296,9 +370,19 @@ impl Expose for Head {
                 &m.checkpoints_failed,
             ),
             (
-                "ferula_tsdb_wal_replay_unknown_refs_total",
-                "Total number of samples in the log whose series was not found.",
-                &m.replay_unknown_refs,
+                "prometheus_tsdb_snapshot_replay_error_total",
+                "Total number snapshot replays that failed.",
+                &m.snapshot_failures,
+            ),
+            (
+                "prometheus_tsdb_checkpoint_deletions_total",
+                "Total number of checkpoint deletions attempted.",
+                &m.checkpoint_deletions,
+            ),
+            (
+                "prometheus_tsdb_checkpoint_deletions_failed_total",
+                "Total number of checkpoint deletions that failed.",
+                &m.checkpoint_deletions_failed,
             ),
             (
                 "ferula_tsdb_wal_replay_skipped_records_total",
@@ -325,8 +409,7 @@ impl Expose for Head {
         ];
         for (name, help, seconds, runs) in durations {
             out.family(name, help, Kind::Summary);
-            out.sample(&format!("{name}_sum"), &[], seconds.get());
-            out.sample(&format!("{name}_count"), &[], runs.get() as f64);
+            out.quantiles(name, &[], (runs.get(), seconds.get()), Vec::new());
         }
         self.0.exemplars.expose(out);
         if let Some(wal) = self.0.wal.read().as_ref() {

@@ -92,7 +92,7 @@ pub(super) fn open(
         segment::remove_temporary(&wal_dir)?;
     }
     let (mut inner, mut loaded) = empty(dir, &wal_dir, options, min_valid_time, scratch)?;
-    let mut snapshot = None;
+    let (mut snapshot, mut snapshot_failures) = (None, 0);
     // One in doubt is removed, which is not for those who only look.
     let sources = if scratch.is_none() { Source::all(dir, &options)? } else { Vec::new() };
     for source in sources {
@@ -109,6 +109,7 @@ pub(super) fn open(
             }
             Ok(None) => {}
             Err(error) => {
+                snapshot_failures += 1;
                 tracing::info!(%error, "a snapshot of the head is not used; more of the log is read");
                 match source {
                     Source::Own => inner.remove_snapshot(),
@@ -118,6 +119,7 @@ pub(super) fn open(
             }
         }
     }
+    inner.metrics.snapshot_failures.add(snapshot_failures);
     let knows_more = replay(&inner, loaded, snapshot, min_valid_time, progress, scratch.is_some())?;
     // Series whose samples are all in blocks need no memory.
     inner.collect(min_valid_time);
@@ -233,9 +235,15 @@ fn replay(
     // The last queue is that of the exemplars.
     let read = pipeline::run(scanned.data.len(), inner.shards.len() + 1, prepare, apply);
     progress.reach(progress.max.load(Ordering::Relaxed));
-    let n_unknown = table.n_unknown + data.n_unknown.load(Ordering::Relaxed);
+    let unknown = &inner.metrics.replay_unknown;
+    let of_data = data.n_unknown.each_ref().map(|n| n.load(Ordering::Relaxed));
+    let all = of_data.into_iter().chain(table.n_unknown);
+    let mut n_unknown = 0;
+    for (counter, n) in unknown.iter().zip(all) {
+        counter.add(n);
+        n_unknown += n;
+    }
     if n_unknown > 0 {
-        inner.metrics.replay_unknown_refs.add(n_unknown);
         tracing::warn!(items = n_unknown, "the log has samples of series that it does not define");
     }
     for (kind, n) in data.skipped.lock().drain() {
@@ -370,7 +378,7 @@ fn attach(inner: &Inner, mut loaded: Loaded, table: &Table, min_valid_time: Time
             line.n_sealed += 1;
             line.xor.t = maxt;
             // What a staleness marker means depends on what it follows.
-            hot.set_kind(kind_of(encoding));
+            state.set_kind(hot, slot.idx(), kind_of(encoding), 0);
             inner.observe_times(mint, maxt);
         }
         hot.store(&line);

@@ -216,18 +216,20 @@ impl HotLine {
         if flags & LEAVING == 0 { flags } else { self.flags.fetch_and(!LEAVING, Relaxed) }
     }
 
-    /// Notes of which kind the newest sample is: one of the two kinds of histograms, or 0 for a float.
-    pub(super) fn set_kind(&self, kind: u32) {
-        if self.flags.load(Relaxed) & HISTOGRAM != kind {
+    /// As [`State::set_kind`], which counts; returns the kind before.
+    fn turn_kind(&self, kind: u32) -> u32 {
+        let before = self.flags.load(Relaxed) & HISTOGRAM;
+        if before != kind {
             // Claims may come at the same time.
             let turned = |flags| Some((flags & !HISTOGRAM) | kind);
             let _ = self.flags.fetch_update(Relaxed, Relaxed, turned);
         }
+        before
     }
 
-    /// Ends a series if nobody claimed it since it was marked.
+    /// Ends a series if nobody claimed it since it was marked; of which kind its newest sample was is still known.
     pub(super) fn try_end(&self) -> bool {
-        let ended = |flags| (flags & LEAVING != 0).then_some(0);
+        let ended = |flags| (flags & LEAVING != 0).then_some(flags & HISTOGRAM);
         self.flags.fetch_update(Relaxed, Relaxed, ended).is_ok()
     }
 
@@ -352,6 +354,11 @@ pub(super) struct State {
     n_nodes: u64,
     n_open: u64,
     pub(super) n_late_chunks: u64,
+    /// Chunks that were here once, so that the number of those created needs no count of its own.
+    pub(super) n_removed: u64,
+    /// Series whose newest sample is a histogram, and the buckets that these list.
+    n_histograms: u64,
+    pub(super) n_histogram_buckets: u64,
     /// Series whose newest sample is a staleness marker.
     n_stale: u64,
     /// What is known of the metrics of series, by index; shorter than needed as long as nothing is.
@@ -415,6 +422,7 @@ impl Shard {
         state.drop_extension(idx);
         state.set_metadata(idx, NONE);
         state.n_stale -= u64::from(line.is_stale());
+        state.n_histograms -= u64::from(hot.flags.load(Relaxed) & HISTOGRAM != 0);
         let generation = line.generation.checked_add(1).unwrap_or(1);
         hot.flags.store(0, Relaxed);
         hot.store(&Line::born(0, generation));
@@ -431,9 +439,11 @@ impl Shard {
         if line.buffer == IN_EXTENSION {
             state.extension_mut(idx).open = None;
             state.n_open -= 1;
+            state.n_removed += 1;
         } else if line.buffer != NONE {
             state.buffers.free(line.buffer);
             state.n_open -= 1;
+            state.n_removed += 1;
         }
         line.buffer = NONE;
         line.xor = xor::State { t: line.xor.t, v: line.xor.v, ..xor::State::EMPTY };
@@ -477,7 +487,7 @@ impl Shard {
             line.partial = 0;
             line.first_t = t;
             line.cut_after = window_end(t, options.chunk_range_ms);
-            hot.set_kind(0);
+            state.set_kind(hot, idx, 0, 0);
             if line.buffer == NONE {
                 line.buffer = state.buffers.alloc(FIRST_BUFFER_BYTES);
                 state.n_open += 1;
@@ -572,14 +582,18 @@ impl Shard {
         }
         let count = state.open(idx).map_or(0, |open| open.builder.count());
         let was_stale = line.is_stale();
-        let (kind, v) = match value {
-            Value::Float(v) => (0, v),
-            Value::Histogram(histogram) => (INT_HISTOGRAM, histogram.sum),
-            Value::FloatHistogram(histogram) => (FLOAT_HISTOGRAM, histogram.sum),
+        let (kind, v, n_buckets) = match value {
+            Value::Float(v) => (0, v, 0),
+            Value::Histogram(it) => {
+                (INT_HISTOGRAM, it.sum, it.positive_buckets.len() + it.negative_buckets.len())
+            }
+            Value::FloatHistogram(it) => {
+                (FLOAT_HISTOGRAM, it.sum, it.positive_buckets.len() + it.negative_buckets.len())
+            }
         };
         let (v, n_bits) = (v.to_bits(), u32::from(count));
         line.xor = xor::State { t, v, n_bits, count: count.min(255), ..xor::State::EMPTY };
-        hot.set_kind(kind);
+        state.set_kind(hot, idx, kind, n_buckets);
         if line.is_stale() != was_stale {
             state.count_stale(was_stale);
         }
@@ -660,7 +674,7 @@ impl Shard {
             state.buffers.get_mut(line.buffer)[..stream.len()].copy_from_slice(stream);
             state.n_open += 1;
         }
-        hot.set_kind(kind);
+        state.set_kind(hot, idx, kind, 0);
         if line.is_stale() {
             state.count_stale(false);
         }
@@ -682,6 +696,8 @@ impl Shard {
         state.push_chunk(idx, sealed);
         line.n_sealed += 1;
         self.drop_open(state, idx, line);
+        // It is the same chunk in another place.
+        state.n_removed -= 1;
         Ok(())
     }
 }
@@ -782,6 +798,32 @@ impl State {
         self.n_stale
     }
 
+    /// Notes of which kind the newest sample is: one of the two kinds of histograms with so many buckets, or 0 for a
+    /// float.
+    #[inline]
+    pub(super) fn set_kind(&mut self, hot: &HotLine, idx: u32, kind: u32, n_buckets: usize) {
+        let before = hot.turn_kind(kind);
+        if before | kind != 0 {
+            self.count_histogram(idx, before != 0, kind != 0, n_buckets);
+        }
+    }
+
+    /// Keeps the counts of histograms right.
+    fn count_histogram(&mut self, idx: u32, was_one: bool, is_one: bool, n_buckets: usize) {
+        self.n_histograms = self.n_histograms + u64::from(is_one) - u64::from(was_one);
+        let n_buckets = u32::try_from(n_buckets).unwrap_or(u32::MAX);
+        let known = self.extension(idx).map_or(0, |it| it.n_buckets);
+        if known != n_buckets {
+            self.extension_mut(idx).n_buckets = n_buckets;
+            self.n_histogram_buckets = self.n_histogram_buckets + u64::from(n_buckets) - u64::from(known);
+        }
+    }
+
+    /// Series whose newest sample is a histogram.
+    pub(super) fn n_histograms(&self) -> u64 {
+        self.n_histograms
+    }
+
     #[cold]
     fn count_stale(&mut self, was_stale: bool) {
         if was_stale {
@@ -879,6 +921,7 @@ impl State {
             self.nodes[at].older = self.free_nodes;
             self.free_nodes = at;
             self.n_nodes -= 1;
+            self.n_removed += 1;
             at = older;
         }
     }

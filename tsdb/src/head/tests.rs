@@ -447,7 +447,7 @@ fn replay_maps_a_second_ref_of_a_label_set_and_applies_tombstones() {
     let one = 1_f64.to_bits();
     assert_eq!(found[&series(0)], [(1000, one), (3000, one)]);
     assert_eq!(found[&series(1)], [(1000, one)]);
-    assert_eq!(head.0.metrics.replay_unknown_refs.get(), 1);
+    assert_eq!(head.0.metrics.replay_unknown.iter().map(model::wire::expose::Counter::get).sum::<u64>(), 1);
     assert_eq!(head.0.metrics.replay_skipped_records.get(), 1);
     assert_eq!(head.0.last_ref.load(Ordering::Relaxed), 1 << 40);
 }

@@ -32,12 +32,24 @@ impl From<Timestamp> for Since {
     }
 }
 
-/// Writes the checkpoint that covers all segments up to `last`, from the one before it and those segments;
-/// then removes both. Keeps series, their tombstones and their newest metadata where `keep` says so, and everything that has a
+/// As [`create`], then removes what the checkpoint replaces.
+pub fn write(
+    dir: &Path,
+    last: u64,
+    from: impl Into<Since>,
+    stores_start_times: bool,
+    options: Options,
+    keep: impl Fn(u64) -> bool,
+) -> Result<()> {
+    create(dir, last, from, stores_start_times, options, keep)?;
+    remove_covered(dir, last)
+}
+
+/// Writes the checkpoint that covers all segments up to `last`, from the one before it and those segments. Keeps series, their tombstones and their newest metadata where `keep` says so, and everything that has a
 /// time from `from` on. Start times are kept if they are still wanted.
 ///
 /// What `keep` says of a series must not change meanwhile.
-pub fn write(
+pub fn create(
     dir: &Path,
     last: u64,
     from: impl Into<Since>,
@@ -72,8 +84,7 @@ pub fn write(
     }
     filter.finish()?;
     fs::sync_dir(&tmp)?;
-    fs::rename(&tmp, &target)?;
-    remove_covered(dir, last)
+    fs::rename(&tmp, &target)
 }
 
 /// Removes segments and checkpoints that the checkpoint `last` replaces.

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::wire::expose::{Counter, Exposition, Gauge, Kind};
+use model::wire::expose::{Counter, Exposition, Kind, Summary};
 use parking_lot::{Condvar, Mutex};
 
 use super::compress::{Compression, Packer};
@@ -50,6 +50,16 @@ impl Default for Options {
 const SPARE_BATCHES: usize = 4;
 const SPARE_BATCH_BYTES: usize = 256 << 10;
 
+/// How long each took.
+#[derive(Debug)]
+struct Fsyncs(Summary);
+
+impl Default for Fsyncs {
+    fn default() -> Self {
+        Self(Summary::new(&[0.5, 0.9, 0.99]))
+    }
+}
+
 /// The counts of a log.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -60,8 +70,9 @@ pub struct Metrics {
     pub truncations_failed: Counter,
     pub corruptions: Counter,
     pub bytes_saved: Counter,
-    fsyncs: Counter,
-    fsync_seconds: Gauge,
+    part_writes: Counter,
+    part_bytes: Counter,
+    fsyncs: Fsyncs,
 }
 
 impl Metrics {
@@ -77,12 +88,18 @@ impl Metrics {
         let counters = [
             ("page_flushes_total", "Total number of page flushes.", &self.page_flushes),
             ("completed_pages_total", "Total number of completed pages.", &self.completed_pages),
-            ("writes_failed_total", "Total number of write log writes that failed.", &self.writes_failed),
             (
-                "truncations_total",
-                "Total number of write log truncations that were attempted.",
-                &self.truncations,
+                "record_part_writes_total",
+                "Total number of record parts written before flushing.",
+                &self.part_writes,
             ),
+            (
+                "record_parts_bytes_written_total",
+                "Total number of record part bytes written before flushing, including CRC and compression headers.",
+                &self.part_bytes,
+            ),
+            ("writes_failed_total", "Total number of write log writes that failed.", &self.writes_failed),
+            ("truncations_total", "Total number of write log truncations attempted.", &self.truncations),
             (
                 "truncations_failed_total",
                 "Total number of write log truncations that failed.",
@@ -93,7 +110,7 @@ impl Metrics {
             out.counter(&format!("{prefix}{name}"), help, counter);
         }
         let name = format!("{prefix}record_bytes_saved_total");
-        out.family(&name, "Total number of bytes saved by the optional record compression.", Kind::Counter);
+        out.family(&name, "Total number of bytes saved by the optional record compression. Use this metric to learn about the effectiveness compression.", Kind::Counter);
         out.sample(&name, &[("compression", compression.as_str())], self.bytes_saved.get() as f64);
         out.gauge(
             &format!("{prefix}segment_current"),
@@ -107,8 +124,7 @@ impl Metrics {
         );
         let name = format!("{prefix}fsync_duration_seconds");
         out.family(&name, "Duration of write log fsync.", Kind::Summary);
-        out.sample(&format!("{name}_sum"), &[], self.fsync_seconds.get());
-        out.sample(&format!("{name}_count"), &[], self.fsyncs.get() as f64);
+        out.summary(&name, &[], &self.fsyncs.0);
     }
 }
 
@@ -484,8 +500,7 @@ impl Shared {
     fn sync(&self, file: &File) {
         let started = Instant::now();
         let synced = file.sync_data();
-        self.metrics.fsyncs.inc();
-        self.metrics.fsync_seconds.add(started.elapsed().as_secs_f64());
+        self.metrics.fsyncs.0.observe(started.elapsed().as_secs_f64());
         if let Err(e) = synced {
             tracing::error!(error = %e, "the log cannot be synced; no more samples are accepted until a restart");
             // Only the first reason is kept.
@@ -551,7 +566,7 @@ impl Tail {
                     ));
                 }
             }
-            self.frame(record, flags);
+            self.frame(record, flags, &shared.metrics);
         }
         self.flush(shared)
     }
@@ -574,7 +589,7 @@ impl Tail {
         len as u64 <= here + pages_after * (PAGE_LEN - HEADER_LEN) as u64
     }
 
-    fn frame(&mut self, mut record: &[u8], flags: u8) {
+    fn frame(&mut self, mut record: &[u8], flags: u8, metrics: &Metrics) {
         let mut is_first = true;
         while is_first || !record.is_empty() {
             let mut left = self.page_left();
@@ -594,6 +609,8 @@ impl Tail {
             self.framed.extend_from_slice(&len.to_be_bytes());
             self.framed.extend_from_slice(&crc32c::crc32c(part).to_be_bytes());
             self.framed.extend_from_slice(part);
+            metrics.part_writes.inc();
+            metrics.part_bytes.add((HEADER_LEN + part.len()) as u64);
             record = rest;
             is_first = false;
         }

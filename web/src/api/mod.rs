@@ -2,6 +2,7 @@
 //!
 //! Compat: prometheus `web/web.go` and `web/api/v1/api.go`, `Register`.
 
+mod exposition;
 pub mod v1;
 pub mod v2;
 
@@ -15,7 +16,6 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use model::Regex;
 use model::storage::{ExemplarQueryable, Queryable};
-use model::wire::expose::{Expose, Exposition};
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
@@ -89,7 +89,7 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
         .route_layer(ready);
     let open = Routes::new(&api, "").on(GET_HEAD, "/-/healthy", healthy).on(GET, "/version", version);
     let metrics = Routes::new(&api, "")
-        .on(GET, "/metrics", metrics)
+        .on(GET, "/metrics", exposition::metrics)
         .into_router()
         .route_layer(CompressionLayer::new().gzip(true));
     let extra = extra.map_or_else(Router::new, |extra| {
@@ -127,16 +127,6 @@ async fn healthy() -> &'static str {
 
 async fn is_ready() -> &'static str {
     "Prometheus Server is Ready.\n"
-}
-
-async fn metrics(State(api): Shared) -> Response {
-    let content_type =
-        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
-    let mut out = Exposition::default();
-    api.metrics.expose(&mut out);
-    let mut body = api.status.metrics();
-    body.append(&mut out.into_body());
-    ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
 async fn version(State(api): Shared) -> Response {

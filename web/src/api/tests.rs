@@ -123,8 +123,10 @@ impl view::StatusSource for Server {
         view::Alertmanagers::default()
     }
 
-    fn metrics(&self) -> Vec<u8> {
-        Vec::new()
+    fn expose(&self, out: &mut model::wire::expose::Exposition) {
+        out.set_created(1_700_000_000_123);
+        out.gauge("test_ratio", "A \\ line\nbreak.", 1.5);
+        out.counter("test_total", "Counts.", &model::wire::expose::Counter::new());
     }
 }
 

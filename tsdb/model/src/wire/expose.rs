@@ -1,14 +1,18 @@
-//! Our own metrics: primitives to count with and the text form to show them in.
+//! Our own metrics: primitives to count with, and how they are shown.
 //!
 //! There is no registry: every component keeps a plain struct of these and writes itself into an
-//! [`Exposition`] through [`Expose`]; the server collects the components.
+//! [`Exposition`] through [`Expose`]; the server collects the components. [`super::encode`] makes bytes of it.
 //!
-//! Compat: the Prometheus text format 0.0.4.
+//! Compat: `client_golang`, what its registry gathers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+pub use super::encode::Kind;
+use super::encode::{self, Classic, Count, Family, Metric, Value};
+use crate::Timestamp;
 
 /// Something that shows metrics.
 pub trait Expose {
@@ -184,63 +188,34 @@ fn class(v: f64) -> u16 {
     class
 }
 
-/// The kind of a family, as its `# TYPE` line names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-    Summary,
-}
-
-impl Kind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-            Self::Summary => "summary",
-        }
-    }
-}
-
-/// A text body under construction.
+/// Families under construction.
+///
+/// Each is written by one component, in any order; what was begun without a sample is left out.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    body: Vec<u8>,
+    families: Vec<Family<'static>>,
+    created: Option<Timestamp>,
 }
 
 impl Exposition {
-    /// Begins a family; its samples follow.
-    pub fn family(&mut self, name: &str, help: &str, kind: Kind) {
-        for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind.as_str(), "\n"] {
-            self.body.extend_from_slice(part.as_bytes());
-        }
+    /// Tells readers since when everything has been counted: the start of the process.
+    pub fn set_created(&mut self, t: Timestamp) {
+        self.created = Some(t);
     }
 
-    /// One line of the family begun last; `name` repeats the family's, perhaps with a suffix.
+    /// Begins a family; its samples follow.
+    pub fn family(&mut self, name: &str, help: &str, kind: Kind) {
+        self.families.push(Family {
+            name: name.as_bytes().to_vec().into(),
+            help: Some(help.as_bytes().to_vec().into()),
+            kind,
+            metrics: Vec::new(),
+        });
+    }
+
+    /// One value of the family begun last, whose name it repeats.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], v: f64) {
-        self.body.extend_from_slice(name.as_bytes());
-        for (i, (label, value)) in labels.iter().enumerate() {
-            self.body.push(if i == 0 { b'{' } else { b',' });
-            self.body.extend_from_slice(label.as_bytes());
-            self.body.extend_from_slice(b"=\"");
-            for &b in value.as_bytes() {
-                match b {
-                    b'\\' => self.body.extend_from_slice(b"\\\\"),
-                    b'"' => self.body.extend_from_slice(b"\\\""),
-                    b'\n' => self.body.extend_from_slice(b"\\n"),
-                    b => self.body.push(b),
-                }
-            }
-            self.body.push(b'"');
-        }
-        if !labels.is_empty() {
-            self.body.push(b'}');
-        }
-        self.body.push(b' ');
-        self.body.extend_from_slice(crate::number::format_g(v).as_bytes());
-        self.body.push(b'\n');
+        self.push(name, labels, Value::Number(v));
     }
 
     /// A family of one counter without labels.
@@ -255,34 +230,83 @@ impl Exposition {
         self.sample(name, &[], v);
     }
 
-    /// The lines of one histogram of the family begun last.
+    /// One histogram of the family begun last.
     pub fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         let mut cumulative = 0;
-        let bucket = format!("{name}_bucket");
         let bounds = histogram.bounds.iter().copied().chain([f64::INFINITY]);
-        for (bound, count) in bounds.zip(&histogram.counts) {
-            cumulative += count.get();
-            let le = crate::number::format_g(bound);
-            let labels: Vec<_> = labels.iter().copied().chain([("le", le.as_str())]).collect();
-            self.sample(&bucket, &labels, cumulative as f64);
-        }
-        self.sample(&format!("{name}_sum"), labels, histogram.sum.get());
-        self.sample(&format!("{name}_count"), labels, cumulative as f64);
+        let buckets: Vec<_> = bounds
+            .zip(&histogram.counts)
+            .map(|(bound, count)| {
+                cumulative += count.get();
+                (bound, Count::Int(cumulative))
+            })
+            .collect();
+        let value = Classic { count: Count::Int(cumulative), sum: histogram.sum.get(), buckets };
+        self.push(name, labels, Value::Classic(value));
     }
 
-    /// The lines of one summary of the family begun last.
+    /// One summary of the family begun last.
     pub fn summary(&mut self, name: &str, labels: &[(&str, &str)], summary: &Summary) {
-        for (quantile, v) in summary.values_at(summary.began.elapsed()) {
-            let quantile = crate::number::format_g(quantile);
-            let labels: Vec<_> = labels.iter().copied().chain([("quantile", quantile.as_str())]).collect();
-            self.sample(name, &labels, v);
-        }
-        self.sample(&format!("{name}_sum"), labels, summary.sum.get());
-        self.sample(&format!("{name}_count"), labels, summary.count.get() as f64);
+        let quantiles = summary.values_at(summary.began.elapsed());
+        self.quantiles(name, labels, (summary.count.get(), summary.sum.get()), quantiles);
     }
 
+    /// One summary of the family begun last, its quantiles taken elsewhere: count and sum, then quantiles and values.
+    pub fn quantiles(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        (count, sum): (u64, f64),
+        quantiles: Vec<(f64, f64)>,
+    ) {
+        self.push(name, labels, Value::Summary(encode::Summary { count, sum, quantiles }));
+    }
+
+    fn push(&mut self, name: &str, labels: &[(&str, &str)], value: Value<'static>) {
+        let Some(family) = self.families.last_mut().filter(|family| *family.name == *name.as_bytes()) else {
+            debug_assert!(false, "BUG: a sample of {name} outside of its family");
+            return;
+        };
+        let mut labels: Vec<encode::Label<'static>> = labels
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec().into(), value.as_bytes().to_vec().into()))
+            .collect();
+        labels.sort_unstable();
+        family.metrics.push(Metric { labels, value, timestamp: None, created: None });
+    }
+
+    /// The families by name, the metrics of each by the values of their labels.
+    ///
+    /// Compat: `client_golang`, `internal.NormalizeMetricFamilies` and `MetricSorter`.
+    pub fn into_families(self) -> Vec<Family<'static>> {
+        let Self { mut families, created } = self;
+        families.retain(|family| !family.metrics.is_empty());
+        families.sort_by(|a, b| a.name.cmp(&b.name));
+        debug_assert!(
+            families.windows(2).all(|pair| pair[0].name != pair[1].name),
+            "BUG: a family is written twice: {:?}",
+            families.windows(2).find(|pair| pair[0].name == pair[1].name)
+        );
+        for family in &mut families {
+            // Only what counts has a beginning.
+            let created = created.filter(|_| family.kind != Kind::Gauge && family.kind != Kind::Untyped);
+            family.metrics.iter_mut().for_each(|metric| metric.created = created);
+            family.metrics.sort_by(|a, b| {
+                let pairs = a.labels.iter().zip(&b.labels);
+                let differs = pairs.map(|(a, b)| a.1.cmp(&b.1)).find(|order| order.is_ne());
+                a.labels.len().cmp(&b.labels.len()).then(differs.unwrap_or(std::cmp::Ordering::Equal))
+            });
+        }
+        families
+    }
+
+    /// Everything in the text format.
     pub fn into_body(self) -> Vec<u8> {
-        self.body
+        let mut body = Vec::new();
+        for family in self.into_families() {
+            encode::write_family(&mut body, &family, encode::Format::Text, encode::Escaping::Underscores);
+        }
+        body
     }
 }
 

@@ -85,7 +85,8 @@ pub(super) struct Data<'a> {
     spare: Mutex<Vec<Vec<Float>>>,
     mint: AtomicI64,
     maxt: AtomicI64,
-    pub(super) n_unknown: AtomicU64,
+    /// Samples, histograms and exemplars of series that are not defined.
+    pub(super) n_unknown: [AtomicU64; 3],
     pub(super) skipped: Mutex<HashMap<&'static str, u64>>,
 }
 
@@ -106,7 +107,7 @@ impl<'a> Data<'a> {
             spare: Mutex::default(),
             mint: AtomicI64::new(Timestamp::MAX),
             maxt: AtomicI64::new(Timestamp::MIN),
-            n_unknown: AtomicU64::new(0),
+            n_unknown: Default::default(),
             skipped: Mutex::default(),
         }
     }
@@ -152,6 +153,12 @@ impl<'a> Data<'a> {
     /// Adds what a record holds; nothing of one that is damaged.
     fn decode(&self, record: &[u8], sorted: &mut Sorted) -> Result<(), crate::DecodeError> {
         let mut n_unknown = 0;
+        let kind = Kind::of(record);
+        let counter = match kind {
+            Kind::Histograms => &self.n_unknown[1],
+            Kind::Exemplars => &self.n_unknown[2],
+            _ => &self.n_unknown[0],
+        };
         let mut place = |series: u64, t: Timestamp| {
             if t < self.min_valid_time || !(-TIME_MAX..=TIME_MAX).contains(&t) {
                 return None;
@@ -160,7 +167,7 @@ impl<'a> Data<'a> {
             n_unknown += u64::from(slot.is_none());
             slot
         };
-        match Kind::of(record) {
+        match kind {
             Kind::Samples
                 if record.first() == Some(&2) || !self.inner.options.features.stores_start_times =>
             {
@@ -222,7 +229,7 @@ impl<'a> Data<'a> {
             Kind::Exemplars => {}
             kind => *self.skipped.lock().entry(kind.as_str()).or_default() += 1,
         }
-        self.n_unknown.fetch_add(n_unknown, Relaxed);
+        counter.fetch_add(n_unknown, Relaxed);
         Ok(())
     }
 

@@ -158,7 +158,8 @@ pub(in crate::head) struct Table {
     memo: PairMemo,
     /// Refs under which a series was defined again: their records must outlive the segments that use them.
     pub(super) outdated: Vec<u64>,
-    pub(super) n_unknown: u64,
+    /// Metadata and deletions of series that are not defined.
+    pub(super) n_unknown: [u64; 2],
 }
 
 impl Table {
@@ -170,7 +171,7 @@ impl Table {
                 for (series, metadata) in all {
                     match self.slots.get(series) {
                         Some(slot) => inner.replay_metadata(slot, &metadata),
-                        None => self.n_unknown += 1,
+                        None => self.n_unknown[0] += 1,
                     }
                 }
             }
@@ -224,7 +225,7 @@ impl Table {
             // Its record may be gone; the ref was used all the same.
             inner.last_ref.fetch_max(tombstone.series, std::sync::atomic::Ordering::Relaxed);
             let Some(slot) = self.slots.get(tombstone.series) else {
-                self.n_unknown += 1;
+                self.n_unknown[1] += 1;
                 continue;
             };
             if (tombstone.mint, tombstone.maxt) == (Timestamp::MIN, Timestamp::MAX) {

@@ -48,6 +48,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .on(GET, "/status/buildinfo", status::build_info)
         .on(GET, "/status/tsdb", status::tsdb)
         .on(GET, "/status/tsdb/blocks", status::blocks)
+        .on(GET, "/status/self_metrics", super::exposition::self_metrics)
         .on(POST_PUT, "/admin/tsdb/delete_series", admin::delete_series)
         .on(POST_PUT, "/admin/tsdb/clean_tombstones", admin::clean_tombstones)
         .on(POST_PUT, "/admin/tsdb/snapshot", admin::snapshot)
