@@ -14,6 +14,7 @@ mod store;
 mod views;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tsdb::db::Db;
 use tsdb::head::ReplayProgress;
+use web::security::Security;
 
 pub use files::Files;
 
@@ -101,6 +103,7 @@ pub fn run(flags: Flags, files: Files) -> anyhow::Result<()> {
 
 async fn serve(flags: Flags, files: Files) -> anyhow::Result<()> {
     let listeners = listen(&flags.web.listen).await?;
+    let security = security(flags.web.config_file.as_deref())?;
     let port = listeners[0].local_addr().context("read the bound address")?.port();
     let stop_sources = CancellationToken::new();
     let app = Arc::new(App::build(flags, &files, port, &stop_sources)?);
@@ -108,7 +111,7 @@ async fn serve(flags: Flags, files: Files) -> anyhow::Result<()> {
         alertmanager.connect(Arc::new(insight::Insight::new(&app)));
     }
     let stop_web = CancellationToken::new();
-    let web = app.start_web(listeners, &stop_web);
+    let web = app.start_web(listeners, security, &stop_web);
 
     let outcome = app.open_and_run(files).await;
     app.is_stopping.store(true, Ordering::Release);
@@ -173,13 +176,23 @@ async fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
+/// What protects the server, if anything does.
+fn security(path: Option<&Path>) -> anyhow::Result<Option<Security>> {
+    let Some(path) = path else { return Ok(None) };
+    let security = Security::open(path).context("unable to validate web configuration file")?;
+    for warning in security.warnings() {
+        tracing::warn!(path = %path.display(), "{warning}");
+    }
+    Ok(Some(security))
+}
+
 /// Milliseconds since the epoch.
 fn now() -> Timestamp {
     jiff::Timestamp::now().as_millisecond()
 }
 
 /// The stories of before, or none if they cannot be read: nobody goes without alerts for that.
-fn journal(dir: &std::path::Path) -> Arc<story::Journal> {
+fn journal(dir: &Path) -> Arc<story::Journal> {
     let clock = || -> story::Clock { Box::new(now) };
     story::Journal::open(dir, story::Limits::default(), clock()).unwrap_or_else(|e| {
         tracing::error!(path = %dir.display(), error = %e, "reading the stories of alerts failed, new ones are not kept");
@@ -426,16 +439,22 @@ impl App {
     fn start_web(
         self: &Arc<Self>,
         listeners: Vec<TcpListener>,
+        security: Option<Security>,
         stop: &CancellationToken,
     ) -> Vec<tokio::task::JoinHandle<()>> {
-        let router = views::router(self);
         let limits = web::server::Limits {
             connections_max: self.flags.web.connections_max,
             read_timeout: self.flags.web.read_timeout,
         };
-        let serve = |listener| {
+        let (has_tls, http2) = security.as_ref().map_or((false, false), |s| (s.has_tls(), s.http2()));
+        let server = web::server::Server::new(limits, security);
+        let router = views::router(self, server.counts());
+        let serve = |listener: TcpListener| {
+            let state = if has_tls { "TLS is enabled." } else { "TLS is disabled." };
+            let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+            tracing::info!(http2, address, "{state}");
             let shutdown = stop.clone().cancelled_owned();
-            tokio::spawn(web::server::run(listener, router.clone(), limits, shutdown))
+            tokio::spawn(Arc::clone(&server).run(listener, router.clone(), shutdown))
         };
         listeners.into_iter().map(serve).collect()
     }
@@ -448,6 +467,12 @@ impl App {
     /// Where the routes lie: empty or `/prefix`.
     fn route_prefix(&self) -> String {
         self.flags.web.route_prefix.clone().unwrap_or_else(|| self.external_path())
+    }
+
+    /// Whose pages may change something.
+    fn origins(&self) -> web::api::Origins {
+        let origin = url::Url::parse(&self.external_url).map(|url| url.origin().ascii_serialization());
+        web::api::Origins::new(&origin.unwrap_or_default(), self.flags.web.cors_origin.clone())
     }
 
     /// The path of the external URL: empty or `/prefix`.

@@ -33,7 +33,7 @@ const ANSWER_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 8;
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Everything the server answers over HTTP.
-pub(super) fn router(app: &Arc<App>) -> Router {
+pub(super) fn router(app: &Arc<App>, connections: Arc<web::server::Counts>) -> Router {
     let api = web::Api {
         engine: Arc::clone(&app.engine),
         storage: Arc::clone(&app.store) as Arc<dyn model::storage::Queryable>,
@@ -45,7 +45,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         lifecycle: Arc::clone(app) as Arc<dyn view::Lifecycle>,
         admin: Arc::clone(app) as Arc<dyn view::TsdbAdmin>,
         otlp: app.otlp.as_ref().map(|_| Arc::new(web::remote::otlp::Otlp::new(Arc::clone(app) as _))),
-        metrics: Arc::default(),
+        metrics: Arc::new(web::metrics::Metrics::new(connections)),
         queries: Arc::new(Semaphore::new(match app.flags.query.concurrency_max {
             0 => QUERY_THREADS_MAX,
             n => n.min(QUERY_THREADS_MAX),
@@ -59,6 +59,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
             route_prefix: app.route_prefix(),
             external_path: app.external_path(),
             cors_origin: app.flags.web.cors_origin.clone(),
+            origins: Arc::new(app.origins()),
             now,
         },
     };
@@ -392,7 +393,7 @@ impl view::StatusSource for App {
         self.queries.expose(out);
         self.scrape.expose(out);
         let (scrape, notify) = (self.scrape_discovery.metrics(), self.notify_discovery.metrics());
-discovery::Exposed(&[&scrape, &notify]).expose(out);
+        discovery::Exposed(&[&scrape, &notify]).expose(out);
         self.rules.expose(out);
         self.notifier.expose(out);
         self.story.expose(out);

@@ -66,7 +66,7 @@ const FLAGS: &[Flag] = &[
     flag("auto-gomemlimit", Bool, "true", Shown, "Bound the memory of queries by the container's or the system's."),
     flag("auto-gomemlimit.ratio", Text, "0.9", Shown, "The share of the container's memory to use."),
     flag("auto-gomemlimit.refresh-interval", Text, "0s", NoEffect, "How often to read the memory limit again."),
-    flag("web.config.file", Text, "", NoEffect, "Configuration file for TLS and authentication."),
+    flag("web.config.file", Text, "", Shown, "Path to configuration file that can enable TLS or authentication. See: https://prometheus.io/docs/prometheus/latest/configuration/https/"),
     flag("web.read-timeout", Text, "5m", Shown, "Maximum duration before timing out read of the request, and closing idle connections."),
     flag("web.max-connections", Text, "512", Shown, "Maximum number of simultaneous connections across all listeners."),
     flag("web.max-notifications-subscribers", Text, "16", NoEffect, "Limits the maximum number of subscribers that can concurrently receive live notifications."),
@@ -321,6 +321,8 @@ pub struct Alertmanager {
 #[derive(Debug)]
 pub struct Web {
     pub listen: Vec<SocketAddr>,
+    /// What protects the server: TLS, users.
+    pub config_file: Option<PathBuf>,
     pub read_timeout: Duration,
     pub connections_max: usize,
     /// Without a trailing slash; `None` for the host's name and the port that is bound.
@@ -515,10 +517,13 @@ fn web(values: &Values) -> anyhow::Result<Web> {
             Some(Arc::new(regex.with_context(|| format!("--web.cors.origin: cannot compile {text:?}"))?))
         }
     };
+    let connections_max = values.number("web.max-connections")?;
+    ensure!(connections_max > 0, "--web.max-connections must be greater than 0: nobody would be served");
     Ok(Web {
         listen: listen.collect::<anyhow::Result<_>>()?,
+        config_file: Some(values.text("web.config.file")).filter(|text| !text.is_empty()).map(PathBuf::from),
         read_timeout: values.duration("web.read-timeout")?,
-        connections_max: values.number("web.max-connections")?,
+        connections_max,
         external_url,
         route_prefix,
         enable_lifecycle: values.bool("web.enable-lifecycle")?,

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`view`] (what may be shown, and the traits that the server implements to show it),
 //! [`params`] (requests), [`routes`] (their table), [`api`] (who answers), [`json`] (answers), `stream` (large
-//! ones), [`server`] (connections).
+//! ones), [`server`] (connections), [`security`] (who is let in).
 //! Never sees live state of the server: it asks through the traits of [`view`] and gets owned structs.
 //!
 //! Compat: prometheus `web` and `web/api/v1` (3.14).
@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod params;
 pub mod remote;
 mod routes;
+pub mod security;
 pub mod server;
 mod stall;
 mod stream;

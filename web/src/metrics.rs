@@ -18,12 +18,15 @@ use hyper::body::{Frame, SizeHint};
 use model::wire::expose::{Counter, Expose, Exposition, Histogram, Kind};
 use parking_lot::Mutex;
 
+use crate::server;
+
 const SECONDS: &[f64] = &[0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0];
 const BYTES: &[f64] = &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
 /// The counts of all routes.
 #[derive(Debug, Default)]
 pub struct Metrics {
+    connections: Arc<server::Counts>,
     handlers: Mutex<BTreeMap<String, Arc<Handler>>>,
     scrapes: Counter,
     scrapes_in_flight: AtomicU64,
@@ -49,6 +52,11 @@ pub(crate) struct Handler {
 }
 
 impl Metrics {
+    /// `connections` are counted where they come in.
+    pub fn new(connections: Arc<server::Counts>) -> Self {
+        Self { connections, ..Self::default() }
+    }
+
     /// The counts of `pattern`, there from now on.
     pub(crate) fn handler(&self, pattern: &str) -> Arc<Handler> {
         let mut handlers = self.handlers.lock();
@@ -149,6 +157,7 @@ impl Expose for Metrics {
         const DURATION: &str = "prometheus_http_request_duration_seconds";
         const REQUESTS: &str = "prometheus_http_requests_total";
         const SIZE: &str = "prometheus_http_response_size_bytes";
+        self.connections.expose(out);
         let handlers = self.handlers.lock();
         out.family(DURATION, "Histogram of latencies for HTTP requests.", Kind::Histogram);
         for (pattern, handler) in handlers.iter().filter(|(_, handler)| handler.was_asked()) {

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::Api;
 use crate::compression::Encoding;
+use crate::security::origin::Origins;
 use crate::{metrics, stream};
 
 pub(crate) const GET: &[Method] = &[Method::GET];
@@ -38,6 +39,7 @@ pub(crate) struct Routes {
     /// The turns of those who compress, if answers are compressed.
     compressed: Option<Arc<Semaphore>>,
     answers: Arc<Semaphore>,
+    origins: Arc<Origins>,
     router: Router<Arc<Api>>,
 }
 
@@ -47,6 +49,8 @@ struct Route {
     methods: &'static [Method],
     metrics: Arc<metrics::Handler>,
     compressed: Option<Arc<Semaphore>>,
+    /// Whose pages may use it, if it changes something.
+    origins: Option<Arc<Origins>>,
 }
 
 impl Routes {
@@ -57,6 +61,7 @@ impl Routes {
             metrics: Arc::clone(&api.metrics),
             compressed: None,
             answers: Arc::clone(&api.answers),
+            origins: Arc::clone(&api.options.origins),
             router: Router::new(),
         }
     }
@@ -75,7 +80,10 @@ impl Routes {
     {
         let pattern = format!("{}{pattern}", self.base);
         let metrics = self.metrics.handler(&counted_as(&pattern));
-        let route = Route { methods, metrics, compressed: self.compressed.clone() };
+        // Where GET does the same, POST is for long parameters.
+        let changes = methods != GET_POST;
+        let origins = changes.then(|| Arc::clone(&self.origins));
+        let route = Route { methods, metrics, compressed: self.compressed.clone(), origins };
         let handler = any(handler).layer(middleware::from_fn_with_state(route, pass));
         self.router = self.router.route(&format!("{}{pattern}", self.prefix), handler);
         self
@@ -94,6 +102,13 @@ fn counted_as(pattern: &str) -> String {
 async fn pass(State(route): State<Route>, request: Request, next: Next) -> Response {
     if route.methods.contains(request.method()) {
         let visit = route.metrics.visit();
+        let refusal = route
+            .origins
+            .as_ref()
+            .map_or(Ok(()), |origins| origins.check(request.method(), request.uri(), request.headers()));
+        if let Err(refusal) = refusal {
+            return visit.answered(*refusal);
+        }
         let encoding = Encoding::accepted(request.headers());
         let mut response = next.run(request).await;
         if let Some(turns) = &route.compressed {

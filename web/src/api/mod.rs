@@ -22,6 +22,8 @@ use tower_http::compression::CompressionLayer;
 use crate::metrics::Metrics;
 use crate::params::FORM_BYTES_MAX;
 use crate::routes::{GET, GET_HEAD, GET_POST_PUT, Routes, clean_path, not_found, redirect, text_error};
+use crate::security::origin;
+pub use crate::security::origin::Origins;
 use crate::ui;
 use crate::view::story::StorySource;
 use crate::view::{Lifecycle, RuleSource, StatusSource, TargetSource, TsdbAdmin};
@@ -64,6 +66,8 @@ pub struct Options {
     pub external_path: String,
     /// Origins that may read answers, anchored; `None` for all.
     pub cors_origin: Option<Arc<Regex>>,
+    /// Whose pages may change something.
+    pub origins: Arc<Origins>,
     /// The clock, in ms since the epoch.
     pub now: fn() -> i64,
 }
@@ -94,7 +98,8 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
         .route_layer(CompressionLayer::new().gzip(true));
     let extra = extra.map_or_else(Router::new, |extra| {
         let extra = if prefix.is_empty() { extra } else { Router::new().nest(&prefix, extra) };
-        extra.route_layer(CompressionLayer::new().gzip(true)).route_layer(cors)
+        let guard = middleware::from_fn_with_state(Arc::clone(&api.options.origins), origin::guard);
+        extra.route_layer(guard).route_layer(CompressionLayer::new().gzip(true)).route_layer(cors)
     });
     let router = v1
         .merge(guarded)

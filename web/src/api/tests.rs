@@ -239,6 +239,7 @@ fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) ->
             route_prefix: String::new(),
             external_path: String::new(),
             cors_origin: None,
+            origins: Arc::default(),
             now: || 0,
         },
     })
