@@ -130,7 +130,9 @@ compare: build peers ## scrape 100 targets x 1,000 series at 1 s for a minute be
 SERVERS ?= prometheus,victoria-metrics,ferula
 COMPARE = cargo run --release --locked --example compare -- --ferula $(TARGET)/release/ferula --peers $(FERULA_PEERS) --servers $(SERVERS)
 COMPARED := cpu cpu-gzip memory-100k memory-1m churn replace restart-400k restart-1m targets
-NUMBERS := $(addprefix numbers-,$(COMPARED) replay-400k replay-1m compaction-100k compaction-1m head-memory queries engine micro)
+# Beside 3.14 if the peers have it.
+NEXT = --servers prometheus,ferula --prometheus $(notdir $(firstword $(wildcard $(FERULA_PEERS)/bin/prometheus-next) prometheus))
+NUMBERS := $(addprefix numbers-,$(COMPARED) replay-400k replay-1m compaction-100k compaction-1m head-memory queries stream dashboards engine micro)
 .PHONY: $(NUMBERS)
 
 numbers: $(NUMBERS) ## every figure of BENCHMARKS.md, one after the other; numbers-NAME for one
@@ -166,6 +168,10 @@ numbers-head-memory:
 	SERIES=$(or $(SERIES),400_000) cargo bench -p tsdb --locked --bench head_memory
 numbers-queries: build peers
 	$(COMPARE) $(ARGS) queries $(QUERIES)
+numbers-stream: build peers
+	$(COMPARE) $(NEXT) $(ARGS) stream $(STREAM)
+numbers-dashboards: build peers
+	$(COMPARE) $(NEXT) $(ARGS) dashboards $(DASHBOARDS)
 numbers-engine:
 	cargo bench -p ferula --locked --bench queries -- $(addprefix --upstream ,$(UPSTREAM_BENCH)) $(ARGS)
 numbers-micro:

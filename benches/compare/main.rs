@@ -5,11 +5,14 @@
 //! counted. Before any figure counts, every server must have stored exactly the series that the fleet shows.
 //! Run by `make compare`; servers are started by path, nothing of theirs is linked.
 
+mod dashboards;
 mod data;
 mod fleet;
+mod http;
 mod process;
 mod queries;
 mod report;
+mod stream;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +40,9 @@ struct Args {
     /// The folder whose bin/ holds the reference servers.
     #[arg(long, default_value = "target/peers")]
     peers: PathBuf,
+    /// The name of Prometheus there.
+    #[arg(long, default_value = "prometheus")]
+    prometheus: String,
     /// Which servers to run, in order.
     #[arg(long, value_delimiter = ',', default_value = "prometheus,ferula")]
     servers: Vec<Kind>,
@@ -48,6 +54,10 @@ enum Mode {
     Fleet,
     /// Compares what queries cost, instead, and whether their answers are equal.
     Queries(queries::Load),
+    /// Compares, instead, what one very large answer costs.
+    Stream(stream::Load),
+    /// Compares, instead, how servers stand thousands of people who look at dashboards.
+    Dashboards(dashboards::Load),
 }
 
 /// The load, equal for all servers.
@@ -92,19 +102,22 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match &args.mode {
         Some(Mode::Fleet) => runtime.block_on(fleet::run(args.load)),
-        Some(Mode::Queries(load)) => {
-            let servers: Vec<_> = args.servers.iter().map(|&kind| (kind, args.path_of(kind))).collect();
-            runtime.block_on(queries::compare(load, &servers))
-        }
+        Some(Mode::Queries(load)) => runtime.block_on(queries::compare(load, &args.programs())),
+        Some(Mode::Stream(load)) => runtime.block_on(stream::compare(load, &args.programs())),
+        Some(Mode::Dashboards(load)) => runtime.block_on(dashboards::compare(load, &args.programs())),
         None => runtime.block_on(compare(&args)),
     }
 }
 
 impl Args {
+    fn programs(&self) -> Vec<(Kind, PathBuf)> {
+        self.servers.iter().map(|&kind| (kind, self.path_of(kind))).collect()
+    }
+
     fn path_of(&self, kind: Kind) -> PathBuf {
         match kind {
             Kind::Ferula => self.ferula.clone(),
-            Kind::Prometheus => self.peers.join("bin/prometheus"),
+            Kind::Prometheus => self.peers.join("bin").join(&self.prometheus),
             Kind::VictoriaMetrics => self.peers.join("bin/victoria-metrics"),
         }
     }

@@ -71,6 +71,8 @@ pub(crate) struct Server {
     port: u16,
     url: String,
     folder: PathBuf,
+    /// Flags beside those that every server gets.
+    flags: Vec<String>,
 }
 
 impl Server {
@@ -83,7 +85,7 @@ impl Server {
             std::fs::create_dir_all(&folder)?;
             std::fs::write(folder.join("targets.json"), list(fleet_port, load).to_string())?;
         }
-        Self::launch(kind, path, folder, &configuration(fleet_port, load), lines_before).await
+        Self::launch(kind, path, folder, &configuration(fleet_port, load), lines_before, &[]).await
     }
 
     /// Starts a server with a configuration in a folder, which may hold data already.
@@ -93,6 +95,7 @@ impl Server {
         folder: PathBuf,
         configuration: &str,
         lines_before: u64,
+        flags: &[&str],
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("prometheus.yml"), configuration)?;
@@ -108,11 +111,22 @@ impl Server {
             .unwrap_or("?")
             .to_owned();
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let process = spawn(kind, path, &folder, port)?;
+        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let process = spawn(kind, path, &folder, port, &flags)?;
         let pid = process.id().context("a process that was just started has an id")?;
         let url = format!("http://127.0.0.1:{port}");
-        let mut server =
-            Self { version, lines_before, kind, path: path.to_owned(), process, pid, port, url, folder };
+        let mut server = Self {
+            version,
+            lines_before,
+            kind,
+            path: path.to_owned(),
+            process,
+            pid,
+            port,
+            url,
+            folder,
+            flags,
+        };
         server.until_ready().await?;
         Ok(server)
     }
@@ -143,7 +157,7 @@ impl Server {
         let query = format!("sum(count_over_time({{job=\"fleet\",__name__!~\"up|scrape_.*\"}}[30m] @ {at}))");
         let before: u64 = self.query(&query).await?.parse()?;
         self.process.kill().await?;
-        self.process = spawn(self.kind, &self.path, &self.folder, self.port)?;
+        self.process = spawn(self.kind, &self.path, &self.folder, self.port, &self.flags)?;
         self.pid = self.process.id().context("a process that was just started has an id")?;
         let took = self.until_ready().await?;
         let after: u64 = self.query(&query).await?.parse()?;
@@ -159,6 +173,16 @@ impl Server {
         &self.url
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `RssAnon` at any time, for others to watch.
+    pub(crate) fn memory(&self) -> impl Fn() -> anyhow::Result<u64> + Send + 'static {
+        let pid = self.pid;
+        move || status_bytes(pid, "RssAnon:")
+    }
+
     /// User and system time of the process so far.
     pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
@@ -169,22 +193,12 @@ impl Server {
     }
 
     pub(crate) fn rss_anon_bytes(&self) -> anyhow::Result<u64> {
-        self.status_bytes("RssAnon:")
+        status_bytes(self.pid, "RssAnon:")
     }
 
     /// The most that was resident since the process began.
     pub(crate) fn peak_bytes(&self) -> anyhow::Result<u64> {
-        self.status_bytes("VmHWM:")
-    }
-
-    fn status_bytes(&self, field: &str) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field))
-            .with_context(|| format!("the kernel tells {field}"))?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib * 1024)
+        status_bytes(self.pid, "VmHWM:")
     }
 
     /// The series of the fleet that the server has now; asked again for a while if there are not as many as expected,
@@ -224,7 +238,17 @@ impl Server {
     }
 }
 
-fn spawn(kind: Kind, path: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
+fn status_bytes(pid: u32, field: &str) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .with_context(|| format!("the kernel tells {field}"))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
+}
+
+fn spawn(kind: Kind, path: &Path, folder: &Path, port: u16, flags: &[String]) -> anyhow::Result<Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
     let (config, data) = (folder.join("prometheus.yml"), folder.join("data"));
     let (config, data) = (config.display(), data.display());
@@ -242,7 +266,12 @@ fn spawn(kind: Kind, path: &Path, folder: &Path, port: u16) -> anyhow::Result<Ch
             .args(["-search.latencyOffset=1s", "-search.maxUniqueTimeseries=100000000"])
             .arg("-search.maxSeries=100000000"),
     };
-    command.stderr(log).kill_on_drop(true).spawn().with_context(|| format!("start {}", path.display()))
+    command
+        .args(flags)
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("start {}", path.display()))
 }
 
 /// The bytes that the files below `folder` occupy on the disk.

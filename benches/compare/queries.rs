@@ -94,7 +94,7 @@ async fn run(load: &Load, servers: &[(Kind, std::path::PathBuf)], work: &Path) -
     let questions = questions(load, written.range.maxt);
     let mut all: Vec<(Kind, String, Vec<Asked>, u64)> = Vec::new();
     for (kind, path) in servers {
-        let mut server = start(*kind, path, &made, work, written).await?;
+        let mut server = start(*kind, path, &made, work, written, &[]).await?;
         let mut asked = Vec::new();
         for question in &questions {
             asked.push(
@@ -134,20 +134,24 @@ fn questions(load: &Load, newest: i64) -> Vec<Question> {
     all
 }
 
-async fn start(
+const CONFIGURATION: &str = "global: {scrape_interval: 15s}\n";
+
+/// Starts a server on a copy of the data.
+pub(crate) async fn start(
     kind: Kind,
     path: &Path,
     made: &Path,
     work: &Path,
     written: data::Written,
+    flags: &[&str],
 ) -> anyhow::Result<Server> {
     let folder = work.join(format!("{kind:?}"));
     if kind != Kind::VictoriaMetrics {
         copy_folder(made, &folder.join("data"))?;
-        return Server::launch(kind, path, folder, "global: {scrape_interval: 15s}\n", 0).await;
+        return Server::launch(kind, path, folder, CONFIGURATION, 0, flags).await;
     }
     std::fs::create_dir_all(&folder)?;
-    let server = Server::launch(kind, path, folder, "global: {scrape_interval: 15s}\n", 0).await?;
+    let server = Server::launch(kind, path, folder, CONFIGURATION, 0, flags).await?;
     let lines = work.join("lines.json");
     data::export(made, written.range, &lines)?;
     let text = std::fs::read(&lines)?;

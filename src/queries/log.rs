@@ -12,7 +12,7 @@ use model::Timestamp;
 use model::wire::expose::Counter;
 use parking_lot::RwLock;
 use promql::{Ended, Origin};
-use web::json::{write_escaped, write_stats};
+use web::json::{write_raw, write_stats};
 
 #[derive(Default)]
 pub(super) struct Log {
@@ -56,7 +56,7 @@ fn line(query: &Ended<'_>, now: jiff::Timestamp) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     let text = |out: &mut Vec<u8>, key: &str, value: &str| {
         out.extend_from_slice(key.as_bytes());
-        write_escaped(out, value.as_bytes());
+        write_raw(out, value.as_bytes());
     };
     text(&mut out, "{\"time\":", &now.to_string());
     out.extend_from_slice(b",\"level\":\"INFO\",\"msg\":\"promql query logged\"");
@@ -119,7 +119,7 @@ mod tests {
             shown,
             concat!(
                 r#"{"time":"2023-11-14T22:13:20.123456789Z","level":"INFO","msg":"promql query logged","params":"#,
-                r#"{"end":"1970-01-01T00:01:01.500Z","query":"a \u003c \"b\"","start":"1970-01-01T00:00:01.000Z","step":15},"#,
+                r#"{"end":"1970-01-01T00:01:01.500Z","query":"a < \"b\"","start":"1970-01-01T00:00:01.000Z","step":15},"#,
                 r#""stats":{"timings":{"evalTotalTime":0,"resultSortTime":0,"queryPreparationTime":0,"innerEvalTime":0,"#,
                 r#""execQueueTime":0,"execTotalTime":0},"samples":{"totalQueryableSamples":3,"samplesRead":2,"peakSamples":0}},"#,
                 r#""spanID":"0000000000000000","traceID":"00000000000000000000000000000000","#,

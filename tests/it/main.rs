@@ -30,6 +30,7 @@ mod exposition;
 mod extras;
 mod kill;
 mod kubernetes;
+mod large;
 mod late;
 mod looks;
 mod mail;
