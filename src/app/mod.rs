@@ -10,6 +10,7 @@ mod files;
 mod insight;
 mod otlp;
 mod reload;
+mod remote;
 mod store;
 mod views;
 
@@ -37,7 +38,7 @@ pub use files::Files;
 
 use crate::alertmanager::{self, Alertmanager};
 use crate::cli::flags::Flags;
-use crate::{container, discovery, notifier, queries, remote, rules, scrape, story};
+use crate::{container, discovery, notifier, queries, rules, scrape, story};
 use reload::Reloads;
 use store::Store;
 
@@ -70,7 +71,7 @@ pub(crate) struct App {
     rules: rules::Manager,
     rules_ctx: Arc<rules::Context>,
     alertmanager: Option<Arc<Alertmanager>>,
-    otlp: Option<remote::otlp::Receiver>,
+    otlp: Option<crate::remote::otlp::Receiver>,
     story: Arc<story::Journal>,
     story_thread: parking_lot::Mutex<Option<thread::JoinHandle<()>>>,
     /// What writes to the store and ends when its sources are stopped.

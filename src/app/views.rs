@@ -46,6 +46,7 @@ pub(super) fn router(app: &Arc<App>, connections: Arc<web::server::Counts>) -> R
         admin: Arc::clone(app) as Arc<dyn view::TsdbAdmin>,
         otlp: app.otlp.as_ref().map(|_| Arc::new(web::remote::otlp::Otlp::new(Arc::clone(app) as _))),
         metrics: Arc::new(web::metrics::Metrics::new(connections)),
+        remote: super::remote::remote(app),
         queries: Arc::new(Semaphore::new(match app.flags.query.concurrency_max {
             0 => QUERY_THREADS_MAX,
             n => n.min(QUERY_THREADS_MAX),

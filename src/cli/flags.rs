@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::builder::{Arg, ArgAction, Command};
+use model::wire::remote_write::Message;
 use model::{Regex, duration};
 use tsdb::chunk::FloatEncoding;
 
@@ -75,8 +76,8 @@ const FLAGS: &[Flag] = &[
     flag("web.user-assets", Text, "", NoEffect, "Path to static asset directory, available at /user."),
     flag("web.enable-lifecycle", Bool, "false", Shown, "Enable shutdown and reload via HTTP request."),
     flag("web.enable-admin-api", Bool, "false", Shown, "Enable API endpoints for admin control actions."),
-    flag("web.enable-remote-write-receiver", Bool, "false", NoEffect, "Enable API endpoint accepting remote write requests."),
-    flag("web.remote-write-receiver.accepted-protobuf-messages", List, "prometheus.WriteRequest,io.prometheus.write.v2.Request", NoEffect, "List of the remote write protobuf messages to accept."),
+    flag("web.enable-remote-write-receiver", Bool, "false", Shown, "Enable API endpoint accepting remote write requests."),
+    flag("web.remote-write-receiver.accepted-protobuf-messages", List, "prometheus.WriteRequest,io.prometheus.write.v2.Request", Shown, "List of the remote write protobuf messages to accept."),
     flag("web.enable-otlp-receiver", Bool, "false", Shown, "Enable API endpoint accepting OTLP write requests."),
     flag("web.console.templates", Text, "consoles", NoEffect, "Path to the console template directory, available at /consoles."),
     flag("web.console.libraries", Text, "console_libraries", NoEffect, "Path to the console library directory."),
@@ -91,9 +92,9 @@ const FLAGS: &[Flag] = &[
     flag("storage.tsdb.delay-compact-file.path", Text, "", Shown, "Path of a file that lists the blocks which may be compacted."),
     flag("storage.agent.path", Text, "data-agent/", NoEffect, "Base path for metrics storage in agent mode."),
     flag("storage.remote.flush-deadline", Text, "1m", NoEffect, "How long to wait flushing samples on shutdown or config reload."),
-    flag("storage.remote.read-sample-limit", Text, "50000000", NoEffect, "Maximum overall number of samples to return via the remote read interface, in a single query."),
-    flag("storage.remote.read-concurrent-limit", Text, "10", NoEffect, "Maximum number of concurrent remote read calls."),
-    flag("storage.remote.read-max-bytes-in-frame", Text, "1048576", NoEffect, "Maximum number of bytes in a single frame for streaming remote read."),
+    flag("storage.remote.read-sample-limit", Text, "50000000", Shown, "Maximum overall number of samples to return via the remote read interface, in a single query."),
+    flag("storage.remote.read-concurrent-limit", Text, "10", Shown, "Maximum number of concurrent remote read calls."),
+    flag("storage.remote.read-max-bytes-in-frame", Text, "1048576", Shown, "Maximum number of bytes in a single frame for streaming remote read."),
     flag("rules.alert.for-outage-tolerance", Text, "1h", Shown, "Max time to tolerate outage for restoring \"for\" state of alert."),
     flag("rules.alert.for-grace-period", Text, "10m", Shown, "Minimum duration between alert and restored \"for\" state."),
     flag("rules.alert.resend-delay", Text, "1m", Shown, "Minimum amount of time to wait before resending an alert."),
@@ -289,6 +290,7 @@ pub struct Flags {
     pub auto_reload: Option<Duration>,
     pub web: Web,
     pub storage: Storage,
+    pub remote_read: RemoteRead,
     pub rules: crate::rules::Options,
     pub notifier: crate::notifier::manager::Options,
     pub query: Query,
@@ -334,6 +336,16 @@ pub struct Web {
     pub enable_otlp_receiver: bool,
     /// `None` for every origin.
     pub cors_origin: Option<Arc<Regex>>,
+    /// The messages that the remote write receiver takes; `None` if there is no receiver.
+    pub remote_write: Option<Vec<Message>>,
+}
+
+/// What remote read may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteRead {
+    pub options: crate::remote::read::Options,
+    /// The most reads at a time, 0 for no limit.
+    pub concurrency_max: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -410,6 +422,13 @@ impl Flags {
             alertmanager: alertmanager(values)?,
             web: web(values)?,
             storage: storage(values, &features, &mut warnings)?,
+            remote_read: RemoteRead {
+                options: crate::remote::read::Options {
+                    samples_max: values.number("storage.remote.read-sample-limit")?,
+                    frame_bytes_max: values.number("storage.remote.read-max-bytes-in-frame")?,
+                },
+                concurrency_max: values.number("storage.remote.read-concurrent-limit")?,
+            },
             rules: crate::rules::Options {
                 for_outage_tolerance: values.duration("rules.alert.for-outage-tolerance")?,
                 for_grace_period: values.duration("rules.alert.for-grace-period")?,
@@ -487,6 +506,21 @@ fn alertmanager(values: &Values) -> anyhow::Result<Alertmanager> {
     })
 }
 
+/// Compat: prometheus `cmd/prometheus`, `rwProtoMsgFlagParser`.
+fn remote_write_messages(values: &Values) -> anyhow::Result<Vec<Message>> {
+    const NAME: &str = "web.remote-write-receiver.accepted-protobuf-messages";
+    let mut messages = Vec::new();
+    for name in values.all(NAME).iter().flat_map(|list| list.split(',')) {
+        let Some(message) = Message::from_name(name) else {
+            let known = Message::ALL.map(Message::name).join(", ");
+            bail!("--{NAME}: unknown type for remote write protobuf message {name}, supported: {known}");
+        };
+        ensure!(!messages.contains(&message), "--{NAME}: duplicated flag value {name}");
+        messages.push(message);
+    }
+    Ok(messages)
+}
+
 fn web(values: &Values) -> anyhow::Result<Web> {
     let listen = values.all("web.listen-address").iter().map(|text| {
         listen_address(text).with_context(|| format!("--web.listen-address: cannot listen on {text:?}"))
@@ -530,6 +564,9 @@ fn web(values: &Values) -> anyhow::Result<Web> {
         enable_admin: values.bool("web.enable-admin-api")?,
         enable_otlp_receiver: values.bool("web.enable-otlp-receiver")?,
         cors_origin,
+        remote_write: values
+            .bool("web.enable-remote-write-receiver")?
+            .then_some(remote_write_messages(values)?),
     })
 }
 

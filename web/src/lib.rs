@@ -13,6 +13,7 @@ pub mod actions;
 pub mod api;
 mod compression;
 pub mod error;
+pub mod federate;
 pub mod json;
 pub mod metrics;
 pub mod params;

@@ -6,6 +6,7 @@
 //! Compat: prometheus `web/api/v1`, the types behind each endpoint.
 
 pub mod otlp;
+pub mod remote;
 pub mod story;
 
 use std::collections::BTreeMap;

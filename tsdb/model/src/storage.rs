@@ -230,6 +230,17 @@ pub trait Querier: Send + Sync {
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<Box<[u8]>>, Error>;
 }
 
+/// One chunk as the store keeps it.
+#[derive(Clone, Copy, Debug)]
+pub struct RawChunk<'a> {
+    /// The times of its first and last sample.
+    pub mint: Timestamp,
+    pub maxt: Timestamp,
+    /// The encoding by its number on disk, which is also that of remote read.
+    pub encoding: u8,
+    pub bytes: &'a [u8],
+}
+
 /// What a select found: labels by index, samples decoded on demand and from any thread.
 ///
 /// A set shows one moment: samples committed after the select are not in it, and a batch is in it wholly
@@ -257,6 +268,21 @@ pub trait SeriesSet: Send + Sync {
     /// As [`SeriesSet::samples_into`].
     fn last_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
         self.samples_into(i, range, out)
+    }
+
+    /// Hands the samples of series `i` within `range` to `visit` as the chunks in which they are kept, in order of time
+    /// and none overlapping another; what reaches beyond the range is encoded anew. `visit` must not wait for anything.
+    /// `false`, with nothing handed on, where there are no such chunks: then the samples can be had decoded.
+    ///
+    /// # Errors
+    /// As [`SeriesSet::samples_into`]; some chunks may have been handed on.
+    fn chunks(
+        &self,
+        _i: usize,
+        _range: TimeRange,
+        _visit: &mut dyn FnMut(RawChunk<'_>),
+    ) -> Result<bool, Error> {
+        Ok(false)
     }
 
     /// As [`SeriesSet::samples_into`], with the histograms as floats and apart: `floats` gets none and has none.

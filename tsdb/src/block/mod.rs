@@ -15,7 +15,7 @@ pub(crate) mod tombstones;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::storage::{self, SeriesSet};
+use model::storage::{self, RawChunk, SeriesSet};
 use model::{Detail, HistogramPoints, Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
 
 pub use self::meta::BlockMeta;
@@ -293,6 +293,34 @@ impl Block {
         Ok(true)
     }
 
+    /// Hands the chunks of a series within `range` to `visit`, where nothing is deleted and they follow each other;
+    /// `false` where it is not so.
+    fn visit_chunks(
+        &self,
+        series_ref: u32,
+        range: TimeRange,
+        visit: &mut dyn FnMut(RawChunk<'_>),
+    ) -> Result<bool> {
+        let mut chunks = Vec::new();
+        self.index.series_into(series_ref, None, Some(&mut chunks))?;
+        let follow = chunks.is_sorted_by(|a, b| a.maxt < b.mint);
+        if !follow || !self.tombstones.spans(series_ref).is_empty() {
+            return Ok(false);
+        }
+        let mut part = SampleBatch::default();
+        for chunk in chunks.iter().filter(|chunk| range.overlaps(TimeRange::new(chunk.mint, chunk.maxt))) {
+            if range.mint <= chunk.mint && chunk.maxt <= range.maxt {
+                let (encoding, bytes) = self.read_chunk(chunk)?;
+                visit(RawChunk { mint: chunk.mint, maxt: chunk.maxt, encoding: encoding as u8, bytes });
+                continue;
+            }
+            part.clear();
+            self.chunk_into(chunk, range, &[], &mut part)?;
+            chunk::encode_as(self.read_chunk(chunk)?.0, &part, |chunk| visit(chunk.raw()));
+        }
+        Ok(true)
+    }
+
     fn corrupt(&self, chunk: &ChunkMeta, e: &DecodeError) -> Error {
         Error::corrupt(self.chunks.path(chunk.chunk_ref), chunk.chunk_ref & 0xffff_ffff, e.what)
     }
@@ -375,6 +403,19 @@ impl SeriesSet for BlockSeriesSet {
             return Ok(());
         }
         self.block.samples_into(self.refs[i], range, out).map_err(storage::Error::new)
+    }
+
+    fn chunks(
+        &self,
+        i: usize,
+        range: TimeRange,
+        visit: &mut dyn FnMut(RawChunk<'_>),
+    ) -> Result<bool, storage::Error> {
+        let range = TimeRange::new(range.mint.max(self.range.mint), range.maxt.min(self.range.maxt));
+        if range.mint > range.maxt {
+            return Ok(true);
+        }
+        self.block.visit_chunks(self.refs[i], range, visit).map_err(storage::Error::new)
     }
 
     fn points_into(

@@ -16,6 +16,7 @@ pub mod xor;
 mod xor2;
 mod xored;
 
+use model::storage::RawChunk;
 use model::{Detail, HistogramPoints, SampleBatch, TimeRange, Timestamp};
 
 pub use self::batch::{encode_as, encode_batch};
@@ -57,6 +58,13 @@ pub struct EncodedChunk {
     pub maxt: Timestamp,
     pub encoding: Encoding,
     pub bytes: Vec<u8>,
+}
+
+impl EncodedChunk {
+    /// The chunk as others see it.
+    pub fn raw(&self) -> RawChunk<'_> {
+        RawChunk { mint: self.mint, maxt: self.maxt, encoding: self.encoding as u8, bytes: &self.bytes }
+    }
 }
 
 /// What floats are written as where their chunk does not dictate it.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use model::histogram::CounterResetHint;
-use model::storage::{Error, Querier, SelectHints, SeriesSet};
+use model::storage::{Error, Querier, RawChunk, SelectHints, SeriesSet};
 use model::{Detail, HistogramPoints, Labels, Matcher, SampleBatch, TimeRange, Timestamp};
 use smallvec::SmallVec;
 
@@ -162,6 +162,31 @@ impl SeriesSet for MergedSet {
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
         self.merge(i, out, |set, at, out| set.samples_into(at, range, out))
+    }
+
+    fn chunks(&self, i: usize, range: TimeRange, visit: &mut dyn FnMut(RawChunk<'_>)) -> Result<bool, Error> {
+        let parts = &self.rows[i].parts;
+        if let [(set, at)] = parts[..] {
+            return self.sets[set].chunks(at, range, visit);
+        }
+        // Kept until it is known that no two of them overlap.
+        let mut found = Vec::new();
+        for &(set, at) in parts {
+            let mut keep = |chunk: RawChunk<'_>| {
+                found.push((chunk.mint, chunk.maxt, chunk.encoding, chunk.bytes.to_vec()));
+            };
+            if !self.sets[set].chunks(at, range, &mut keep)? {
+                return Ok(false);
+            }
+        }
+        found.sort_by_key(|&(mint, ..)| mint);
+        if !found.is_sorted_by(|a, b| a.1 < b.0) {
+            return Ok(false);
+        }
+        for (mint, maxt, encoding, bytes) in &found {
+            visit(RawChunk { mint: *mint, maxt: *maxt, encoding: *encoding, bytes });
+        }
+        Ok(true)
     }
 
     fn points_into(

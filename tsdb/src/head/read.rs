@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::storage::{Error, Querier, Queryable, SelectHints, SeriesSet};
+use model::storage::{Error, Querier, Queryable, RawChunk, SelectHints, SeriesSet};
 use model::{Detail, HistogramPoints, Labels, Matcher, Position, SampleBatch, TimeRange, Timestamp};
 use parking_lot::RwLockReadGuard;
 use roaring::RoaringBitmap;
@@ -419,6 +419,25 @@ impl SeriesSet for View {
 
     fn samples_into(&self, i: usize, range: TimeRange, out: &mut SampleBatch) -> Result<(), Error> {
         self.decode(i, range, out).map_err(Error::new)
+    }
+
+    fn chunks(&self, i: usize, range: TimeRange, visit: &mut dyn FnMut(RawChunk<'_>)) -> Result<bool, Error> {
+        if self.entries[i].late != NONE || self.is_touched_by_tombstone(i) {
+            return Ok(false);
+        }
+        let mut part = SampleBatch::default();
+        let read = self.each_chunk(i, range, |piece| {
+            if piece.is_whole() && range.mint <= piece.mint && piece.maxt <= range.maxt {
+                let Piece { encoding, bytes, mint, maxt, .. } = piece;
+                visit(RawChunk { mint, maxt, encoding: encoding as u8, bytes });
+                return Ok(());
+            }
+            part.clear();
+            piece.decode(range, &mut part).map_err(|e| self.corrupt(piece, &e))?;
+            chunk::encode_as(piece.encoding, &part, |chunk| visit(chunk.raw()));
+            Ok(())
+        });
+        read.map(|()| true).map_err(Error::new)
     }
 
     fn points_into(

@@ -19,6 +19,7 @@ use crate::params::Params;
 fn gather(api: &Api) -> Vec<Family<'static>> {
     let mut out = Exposition::default();
     api.metrics.expose(&mut out);
+    api.remote.expose(&mut out);
     api.status.expose(&mut out);
     out.into_families()
 }

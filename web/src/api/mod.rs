@@ -19,8 +19,10 @@ use model::storage::{ExemplarQueryable, Queryable};
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
+use crate::federate;
 use crate::metrics::Metrics;
 use crate::params::FORM_BYTES_MAX;
+use crate::remote::Remote;
 use crate::routes::{GET, GET_HEAD, GET_POST_PUT, Routes, clean_path, not_found, redirect, text_error};
 use crate::security::origin;
 pub use crate::security::origin::Origins;
@@ -42,6 +44,7 @@ pub struct Api {
     /// Whoever takes what is sent over OTLP, if that is enabled.
     pub otlp: Option<Arc<crate::remote::otlp::Otlp>>,
     pub metrics: Arc<Metrics>,
+    pub remote: Remote,
     /// So many queries at most are on threads that may block, whoever else needs those.
     pub queries: Arc<Semaphore>,
     /// The same for questions about series and labels.
@@ -72,7 +75,7 @@ pub struct Options {
     pub now: fn() -> i64,
 }
 
-type Shared = State<Arc<Api>>;
+pub(crate) type Shared = State<Arc<Api>>;
 
 /// Everything the server answers; `extra` routes (the Alertmanager's) stand beside ours.
 pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
@@ -90,7 +93,12 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
         .on(GET_POST_PUT, "/-/quit", quit)
         .on(GET_HEAD, "/-/ready", is_ready)
         .into_router()
-        .route_layer(ready);
+        .route_layer(ready.clone());
+    let federate = Routes::new(&api, "")
+        .on(GET, "/federate", federate::federate)
+        .into_router()
+        .route_layer(ready)
+        .route_layer(CompressionLayer::new().gzip(true).deflate(true));
     let open = Routes::new(&api, "").on(GET_HEAD, "/-/healthy", healthy).on(GET, "/version", version);
     let metrics = Routes::new(&api, "")
         .on(GET, "/metrics", exposition::metrics)
@@ -105,6 +113,7 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
         .merge(guarded)
         .merge(ui::routes(open).into_router())
         .merge(metrics)
+        .merge(federate)
         .with_state(Arc::clone(&api))
         .merge(extra)
         .fallback(not_found)

@@ -229,6 +229,7 @@ fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) ->
         admin: Arc::clone(server) as Arc<dyn view::TsdbAdmin>,
         otlp: None,
         metrics: Arc::default(),
+        remote: remote::remote(server),
         queries: Arc::new(Semaphore::new(queries_max)),
         lookups: Arc::new(Semaphore::new(1)),
         answers: Arc::new(Semaphore::new(1)),
@@ -599,6 +600,7 @@ async fn an_alert_is_named_by_selectors_or_labels() {
     assert!(body.contains("read a segment: gone"), "{body}");
 }
 
+mod remote;
 #[tokio::test]
 async fn answers_are_compressed_as_asked_and_say_so() {
     use std::io::Read as _;

@@ -6,9 +6,12 @@ pub mod nhcb;
 pub mod otlp;
 pub mod parse;
 pub mod protobuf;
+pub mod remote_read;
+pub mod remote_write;
 
 mod line;
 mod openmetrics;
+mod remote_histogram;
 mod text;
 mod token;
 

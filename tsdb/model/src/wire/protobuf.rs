@@ -15,6 +15,7 @@
 
 pub mod cursor;
 mod message;
+pub mod put;
 
 use std::borrow::Cow;
 

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::error::ApiError;
 use crate::json;
+use crate::remote;
 use crate::routes::{GET, GET_POST, POST, POST_PUT, Routes};
 
 /// The answer of a handler; the error writes itself.
@@ -56,7 +57,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
 
 /// What only other programs send, not pages of other origins.
 pub(super) fn receivers(routes: Routes) -> Routes {
-    routes.on(POST, "/write", status::remote_write_disabled).on(
+    routes.on(POST, "/write", remote::write::write).on(POST, "/read", remote::read::read).on(
         POST,
         "/otlp/v1/metrics",
         crate::remote::otlp::metrics,

@@ -2,14 +2,12 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 
 use super::{Answer, ok};
 use crate::api::Shared;
 use crate::error::ApiError;
 use crate::json;
 use crate::params::Params;
-use crate::routes::text_error;
 
 pub(super) async fn config(State(api): Shared) -> Answer {
     #[derive(serde::Serialize)]
@@ -65,11 +63,4 @@ pub(super) async fn blocks(State(api): Shared) -> Response {
 /// What the page should tell its users about the server.
 pub(super) async fn notifications(State(api): Shared) -> Answer {
     ok(&api.status.notifications())
-}
-
-// === what cannot be switched on yet ===
-
-pub(super) async fn remote_write_disabled() -> Response {
-    let text = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
-    text_error(StatusCode::NOT_FOUND, text)
 }

@@ -32,10 +32,12 @@ pub enum Bad {
     TooDeep,
     #[error("proto: the message takes too much memory")]
     TooLarge,
+    #[error("proto: {message} has more than {most} elements")]
+    TooMany { message: &'static str, most: usize },
 }
 
 pub const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
+pub const FIXED64: u8 = 1;
 pub const BYTES: u8 = 2;
 const GROUP: u8 = 3;
 const GROUP_END: u8 = 4;
@@ -174,6 +176,14 @@ impl<'a> Cursor<'a> {
         self.numbers(field, wire, FIXED64, |cursor| Ok(cursor.fixed64()?.to_bits()), out)
     }
 
+    /// One number of a repeated field, or many in one piece; bits beyond the 32nd are lost, as upstream.
+    ///
+    /// # Errors
+    /// The field has another type, or the message ends early.
+    pub fn uint32s(&mut self, field: &'static str, wire: u8, on: impl FnMut(u32)) -> Result<(), Bad> {
+        self.each_number(field, wire, VARINT, |cursor| Ok(low_u32(cursor.varint()?)), on)
+    }
+
     fn numbers<T>(
         &mut self,
         field: &'static str,
@@ -182,8 +192,19 @@ impl<'a> Cursor<'a> {
         read: impl Fn(&mut Self) -> Result<T, Bad>,
         out: &mut Vec<T>,
     ) -> Result<(), Bad> {
+        self.each_number(field, wire, own_wire, read, |number| out.push(number))
+    }
+
+    fn each_number<T>(
+        &mut self,
+        field: &'static str,
+        wire: u8,
+        own_wire: u8,
+        read: impl Fn(&mut Self) -> Result<T, Bad>,
+        mut on: impl FnMut(T),
+    ) -> Result<(), Bad> {
         if wire == own_wire {
-            out.push(read(self)?);
+            on(read(self)?);
             return Ok(());
         }
         if wire != BYTES {
@@ -194,7 +215,7 @@ impl<'a> Cursor<'a> {
         let behind = usize::try_from(piece).ok().and_then(|n| self.len().checked_sub(n)).ok_or(Bad::End)?;
         // The last number may reach beyond the piece, as upstream reads it.
         while self.len() > behind {
-            out.push(read(self)?);
+            on(read(self)?);
         }
         Ok(())
     }
@@ -264,6 +285,47 @@ pub fn fields<'a>(
         }
     }
     Ok(())
+}
+
+/// The elements of one repeated field that holds messages, the others passed over. Ends at what is malformed: for
+/// messages that were gone through before.
+#[derive(Clone, Debug)]
+pub struct Elements<'a> {
+    cursor: Cursor<'a>,
+    field: u32,
+}
+
+impl<'a> Elements<'a> {
+    pub const fn new(message: &'a [u8], field: u32) -> Self {
+        Self { cursor: Cursor::new(message), field }
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while !self.cursor.is_empty() {
+            let before = self.cursor;
+            let tag = self.cursor.varint().ok()?;
+            if wire_of(tag) == BYTES {
+                let bytes = self.cursor.delimited().ok()?;
+                if low_u32(tag >> 3) == self.field {
+                    return Some(bytes);
+                }
+            } else {
+                self.cursor = before;
+                self.cursor.skip().ok()?;
+            }
+        }
+        None
+    }
+}
+
+/// The low half of a number.
+#[expect(clippy::cast_possible_truncation, reason = "as upstream reads numbers of 32 bits")]
+pub const fn low_u32(v: u64) -> u32 {
+    v as u32
 }
 
 const fn wire_of(tag: u64) -> u8 {

@@ -1,0 +1,229 @@
+//! `/federate`: the newest sample of each series that was asked for, as a target would expose it.
+//!
+//! Compat: prometheus `web/federate.go` (3.14).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, header};
+use model::histogram::CounterResetHint;
+use model::labels::METRIC_NAME;
+use model::storage::{Queryable, SelectHints};
+use model::wire::encode::{
+    self, Classic, Escaping, Family, Format, Kind, Metric, Native, Value, content_type, negotiate,
+    write_family,
+};
+use model::wire::expose::{Counter, Expose, Exposition};
+use model::{AnyHistogram, FloatHistogram, Labels, Matcher, SampleBatch, TimeRange, Timestamp, is_stale};
+
+use crate::api::Shared;
+use crate::params::Params;
+use crate::remote::pieces::{self, Sender};
+use crate::remote::read::refusal;
+use crate::view::remote::ReadError;
+
+/// Families are gathered up to so many bytes before they are sent.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What is counted of all federations.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    errors: Counter,
+    /// The store warns of nothing, so this stays what it is.
+    warnings: Counter,
+}
+
+impl Expose for Metrics {
+    fn expose(&self, out: &mut Exposition) {
+        out.counter(
+            "prometheus_web_federation_errors_total",
+            "Total number of errors that occurred while sending federation responses.",
+            &self.errors,
+        );
+        out.counter(
+            "prometheus_web_federation_warnings_total",
+            "Total number of warnings that occurred while sending federation responses.",
+            &self.warnings,
+        );
+    }
+}
+
+pub(crate) async fn federate(State(api): Shared, headers: HeaderMap, params: Params) -> Response {
+    let selectors: Result<Vec<_>, _> = params.all("match[]").map(promql::parse::parse_selector).collect();
+    let selectors = match selectors {
+        Ok(selectors) => selectors,
+        Err(e) => return refusal(ReadError::Request(e.to_string())),
+    };
+    let accept = headers.get(header::ACCEPT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let (format, escaping) = negotiate(accept.as_deref().unwrap_or_default());
+    let now = (api.options.now)();
+    let lookback = i64::try_from(api.engine.options().lookback_delta.as_millis()).unwrap_or(i64::MAX);
+    let range = TimeRange::new(now.saturating_sub(lookback), now);
+    let external = with_instance(&api.remote.external_labels.external_labels());
+
+    let turn =
+        Arc::clone(&api.remote.federations).acquire_owned().await.expect("the semaphore is never closed");
+    let storage = Arc::clone(&api.storage);
+    let mut pieces = pieces::spawn(move |sender| {
+        // Given back when the thread is free, even if nobody waits for the answer any more.
+        let _turn = turn;
+        let found =
+            newest(storage.as_ref(), range, &selectors).map_err(|e| ReadError::Storage(e.to_string()))?;
+        sender.head(())?;
+        write(&found, &external, format, escaping, sender)
+    });
+    let body = match pieces.head().await {
+        Ok(()) => pieces.into_body().await,
+        Err(e) => Err(e),
+    };
+    match body {
+        Ok(body) => {
+            let content_type = HeaderValue::try_from(content_type(format, escaping))
+                .unwrap_or_else(|_| HeaderValue::from_static("text/plain"));
+            ([(header::CONTENT_TYPE, content_type)], body).into_response()
+        }
+        Err(e) => {
+            api.remote.federation.errors.inc();
+            refusal(e)
+        }
+    }
+}
+
+/// The external labels and an `instance`, so that nobody takes us for the instance of what we tell.
+fn with_instance(external: &Labels) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut pairs: Vec<_> = external.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    if external.get(b"instance").is_none() {
+        pairs.push((b"instance".to_vec(), Vec::new()));
+        pairs.sort();
+    }
+    pairs
+}
+
+/// One series and its newest sample.
+struct Newest {
+    labels: Labels,
+    t: Timestamp,
+    value: Sampled,
+}
+
+enum Sampled {
+    Float(f64),
+    Histogram(Box<FloatHistogram>),
+}
+
+/// What of a sample decides whether it goes into the family of the one before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Float,
+    Histogram { is_gauge: bool },
+}
+
+impl Sampled {
+    fn shape(&self) -> Shape {
+        match self {
+            Self::Float(_) => Shape::Float,
+            Self::Histogram(it) => {
+                Shape::Histogram { is_gauge: it.counter_reset_hint == CounterResetHint::Gauge }
+            }
+        }
+    }
+}
+
+/// The newest samples of all that any of the selectors chooses, by name; those of series that ended are left out.
+fn newest(
+    storage: &dyn Queryable,
+    range: TimeRange,
+    selectors: &[Vec<Matcher>],
+) -> Result<Vec<Newest>, model::storage::Error> {
+    let querier = storage.querier(range)?;
+    let hints = SelectHints { range: Some(range), sorted: true, ..SelectHints::default() };
+    let mut found = Vec::new();
+    let mut samples = SampleBatch::default();
+    for matchers in selectors {
+        let set = querier.select(matchers, &hints)?;
+        for i in 0..set.len() {
+            samples.clear();
+            set.last_into(i, range, &mut samples)?;
+            if let Some((t, value)) = last_of(&mut samples) {
+                found.push(Newest { labels: set.labels(i), t, value });
+            }
+        }
+    }
+    found.sort_by(|a, b| (a.labels.metric_name(), &a.labels).cmp(&(b.labels.metric_name(), &b.labels)));
+    found.dedup_by(|a, b| a.labels == b.labels);
+    Ok(found)
+}
+
+/// The newest sample, unless it says that there is none.
+fn last_of(samples: &mut SampleBatch) -> Option<(Timestamp, Sampled)> {
+    let histogram = samples.histograms.pop();
+    match (samples.ts.last(), samples.vs.last(), histogram) {
+        (Some(&t), Some(&v), histogram) if histogram.as_ref().is_none_or(|it| it.t < t) => {
+            (!is_stale(v)).then_some((t, Sampled::Float(v)))
+        }
+        (_, _, Some(sample)) if !sample.histogram.is_stale() => {
+            let histogram = match sample.histogram {
+                AnyHistogram::Int(it) => Box::new(it.into_float()),
+                AnyHistogram::Float(it) => it,
+            };
+            Some((sample.t, Sampled::Histogram(histogram)))
+        }
+        _ => None,
+    }
+}
+
+fn write(
+    found: &[Newest],
+    external: &[(Vec<u8>, Vec<u8>)],
+    format: Format,
+    escaping: Escaping,
+    sender: &Sender<()>,
+) -> Result<(), ReadError> {
+    let is_writable = |sample: &&Newest| match &sample.value {
+        Sampled::Float(_) => true,
+        Sampled::Histogram(it) => it.uses_custom_buckets() || format.is_protobuf(),
+    };
+    let mut out = Vec::new();
+    let n_nameless = found.iter().filter(|sample| sample.labels.metric_name().is_empty()).count();
+    if n_nameless > 0 {
+        tracing::warn!(series = n_nameless, "Ignoring nameless metrics during federation");
+    }
+    let named: Vec<_> =
+        found.iter().filter(|sample| !sample.labels.metric_name().is_empty()).filter(is_writable).collect();
+    let is_one = |a: &&Newest, b: &&Newest| {
+        a.labels.metric_name() == b.labels.metric_name() && a.value.shape() == b.value.shape()
+    };
+    for family in named.chunk_by(is_one) {
+        let kind = match family[0].value.shape() {
+            Shape::Float => Kind::Untyped,
+            Shape::Histogram { is_gauge: false } => Kind::Histogram,
+            Shape::Histogram { is_gauge: true } => Kind::GaugeHistogram,
+        };
+        let family = Family {
+            name: Cow::Borrowed(family[0].labels.metric_name()),
+            help: None,
+            kind,
+            metrics: family.iter().map(|sample| metric(sample, external)).collect(),
+        };
+        write_family(&mut out, &family, format, escaping);
+        if out.len() >= PIECE_BYTES {
+            sender.piece(std::mem::take(&mut out))?;
+        }
+    }
+    if out.is_empty() { Ok(()) } else { sender.piece(out) }
+}
+
+fn metric<'a>(sample: &'a Newest, external: &'a [(Vec<u8>, Vec<u8>)]) -> Metric<'a> {
+    let own = sample.labels.iter().filter(|&(name, _)| name != METRIC_NAME);
+    let added = external.iter().filter(|(name, _)| sample.labels.get(name).is_none());
+    let added = added.map(|(name, value)| (&name[..], &value[..]));
+    let pair = |(name, value)| -> encode::Label<'a> { (Cow::Borrowed(name), Cow::Borrowed(value)) };
+    let value = match &sample.value {
+        Sampled::Float(v) => Value::Number(*v),
+        Sampled::Histogram(it) if it.uses_custom_buckets() => Value::Classic(Classic::from_custom(it)),
+        Sampled::Histogram(it) => Value::Native(Native::Float(Cow::Borrowed(&**it))),
+    };
+    Metric { labels: own.chain(added).map(pair).collect(), value, timestamp: Some(sample.t), created: None }
+}
