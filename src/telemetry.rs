@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use model::wire::expose::{Exposition, Kind};
 use tracing::field::{Field, Visit};
@@ -137,6 +138,34 @@ fn stat_field(i: usize) -> Option<f64> {
 
 fn ticks_per_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
+}
+
+/// Every thread of the process, by number, with the CPU time it has used.
+pub fn threads() -> Vec<web::view::running::Thread> {
+    let mut ids: Vec<u64> = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    ids.sort_unstable();
+    ids.into_iter().filter_map(|id| thread(id, &read(&format!("/proc/self/task/{id}/stat"))?)).collect()
+}
+
+/// A thread from its line in `/proc`; its name may hold parentheses and spaces.
+fn thread(id: u64, stat: &str) -> Option<web::view::running::Thread> {
+    let (head, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
+    let time = |i: usize| {
+        let ticks: u64 = fields.get(i)?.parse().ok()?;
+        Some(Duration::from_secs_f64(ticks as f64 / ticks_per_second()))
+    };
+    Some(web::view::running::Thread {
+        id,
+        name: head.split_once('(')?.1.to_owned(),
+        state: fields.first()?.chars().next()?,
+        user: time(11)?,
+        kernel: time(12)?,
+    })
 }
 
 /// The threads of the process.

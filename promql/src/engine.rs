@@ -133,8 +133,17 @@ pub enum Detail {
 /// Who asked a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    Http { client: String, method: String, path: String },
-    Rules { file: String, group: String },
+    Http {
+        client: String,
+        method: String,
+        path: String,
+        /// What the client tells of the place where the answer is shown, by name.
+        shown_in: Vec<(&'static str, String)>,
+    },
+    Rules {
+        file: String,
+        group: String,
+    },
 }
 
 /// Hears of queries: the way to logs, which the engine knows nothing of.
@@ -157,6 +166,8 @@ pub struct Ended<'q> {
     pub origin: Option<&'q Origin>,
     pub stats: &'q Stats,
     pub error: Option<&'q Error>,
+    /// From the question to the answer, waiting for a turn included.
+    pub took: Duration,
 }
 
 /// The steps of a range query: `start`, `start + step_ms` and so on, not beyond `end`.
@@ -464,6 +475,7 @@ impl Engine {
             return self.queued(storage, expr, range, opts, || ());
         };
         let text = text.map_or_else(|| Cow::Owned(expr.to_string()), Cow::Borrowed);
+        let began = Instant::now();
         let result = self.queued(storage, expr, range, opts, || observer.begun(&text));
         if observer.listens() {
             let none = Stats::default();
@@ -473,6 +485,7 @@ impl Engine {
                 origin: opts.origin.as_ref(),
                 stats: result.as_ref().map_or(&none, |result| &result.stats),
                 error: result.as_ref().err(),
+                took: began.elapsed(),
             });
         }
         result

@@ -6,6 +6,7 @@
 //! Compat: prometheus `cmd/prometheus/main.go`: the order of starting, reloading and stopping.
 
 mod explain;
+mod features;
 mod files;
 mod insight;
 mod otlp;
@@ -72,6 +73,7 @@ pub(crate) struct App {
     rules_ctx: Arc<rules::Context>,
     alertmanager: Option<Arc<Alertmanager>>,
     otlp: Option<crate::remote::otlp::Receiver>,
+    notifications: Arc<web::Notifications>,
     story: Arc<story::Journal>,
     story_thread: parking_lot::Mutex<Option<thread::JoinHandle<()>>>,
     /// What writes to the store and ends when its sources are stopped.
@@ -117,8 +119,11 @@ async fn serve(flags: Flags, files: Files) -> anyhow::Result<()> {
     let outcome = app.open_and_run(files).await;
     app.is_stopping.store(true, Ordering::Release);
     app.is_ready.store(false, Ordering::Release);
+    app.notifications.add(web::notifications::STOPPING);
     stop_sources.cancel();
     app.stop_parts().await;
+    // Nobody is waited for who listens for more.
+    app.notifications.close();
     stop_web.cancel();
     for server in web {
         // A panic of a listener has been logged where it happened.
@@ -126,6 +131,14 @@ async fn serve(flags: Flags, files: Files) -> anyhow::Result<()> {
     }
     tracing::info!("see you next time!");
     outcome
+}
+
+/// What users should know, which is first of all that the server starts.
+fn notifications(flags: &Flags) -> Arc<web::Notifications> {
+    let date = || jiff::Timestamp::now().to_string();
+    let notifications = web::Notifications::new(flags.web.notification_subscribers_max, date);
+    notifications.add(web::notifications::STARTING);
+    Arc::new(notifications)
 }
 
 /// How many threads work, and how much memory may be used up.
@@ -312,6 +325,7 @@ impl App {
             rules_ctx,
             alertmanager,
             otlp: otlp::receiver(&flags),
+            notifications: notifications(&flags),
             story,
             story_thread: parking_lot::Mutex::default(),
             store,
@@ -363,6 +377,7 @@ impl App {
         self.start_parts();
         self.apply(files, true).await.context("apply the configuration")?;
         self.is_ready.store(true, Ordering::Release);
+        self.notifications.remove(web::notifications::STARTING);
         tracing::info!("Server is ready to receive web requests.");
         let mut looks = tokio::time::interval(self.flags.auto_reload.unwrap_or(Duration::from_secs(1)));
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -31,8 +31,6 @@ pub(super) struct Last {
     pub(super) is_success: bool,
     /// Of the last success.
     pub(super) succeeded_at: Option<Timestamp>,
-    /// Of the last attempt, if it failed.
-    pub(super) failed_at: Option<Timestamp>,
 }
 
 impl Reloads {
@@ -52,12 +50,11 @@ impl App {
         let seen = self.flags.auto_reload.and_then(|_| Fingerprint::take(&self.flags).ok());
         let outcome = async { self.apply(Files::load(&self.flags)?, false).await }.await;
         if let Err(e) = &outcome {
-            let mut last = self.reloads.last.lock();
-            last.is_success = false;
-            last.failed_at = Some(now());
-            drop(last);
+            self.reloads.last.lock().is_success = false;
+            self.notifications.add(web::notifications::RELOAD_FAILED);
             tracing::error!(error = format!("{e:#}"), "Error reloading config");
         } else {
+            self.notifications.remove(web::notifications::RELOAD_FAILED);
             *self.reloads.seen.lock() = seen;
         }
         outcome
@@ -142,7 +139,7 @@ impl App {
         };
         self.rules.apply(update, is_first).await;
         self.config.store(config);
-        *self.reloads.last.lock() = Last { is_success: true, succeeded_at: Some(now()), failed_at: None };
+        *self.reloads.last.lock() = Last { is_success: true, succeeded_at: Some(now()) };
         tracing::info!(filename = %self.flags.config_file.display(), "Completed loading of configuration file");
         Ok(())
     }

@@ -45,6 +45,10 @@ pub(super) fn router(app: &Arc<App>, connections: Arc<web::server::Counts>) -> R
         lifecycle: Arc::clone(app) as Arc<dyn view::Lifecycle>,
         admin: Arc::clone(app) as Arc<dyn view::TsdbAdmin>,
         otlp: app.otlp.as_ref().map(|_| Arc::new(web::remote::otlp::Otlp::new(Arc::clone(app) as _))),
+        running: Arc::clone(app) as Arc<dyn view::running::Running>,
+        notifications: Arc::clone(&app.notifications),
+        searches: web::api::v1::search::Searches::default(),
+        profiling: tokio::sync::Mutex::default(),
         metrics: Arc::new(web::metrics::Metrics::new(connections)),
         remote: super::remote::remote(app),
         queries: Arc::new(Semaphore::new(match app.flags.query.concurrency_max {
@@ -61,6 +65,9 @@ pub(super) fn router(app: &Arc<App>, connections: Arc<web::server::Counts>) -> R
             external_path: app.external_path(),
             cors_origin: app.flags.web.cors_origin.clone(),
             origins: Arc::new(app.origins()),
+            enable_search: app.flags.web.enable_search,
+            search_limit_max: app.flags.web.search_limit_max,
+            page: page(app),
             now,
         },
     };
@@ -69,6 +76,20 @@ pub(super) fn router(app: &Arc<App>, connections: Arc<web::server::Counts>) -> R
         web::api::v2::router(Arc::clone(&view) as _).merge(web::actions::router(view))
     });
     web::router(Arc::new(api), alertmanager)
+}
+
+fn page(app: &App) -> web::ui::Page {
+    let flags = &app.flags.web;
+    web::ui::Page {
+        title: flags.page_title.clone(),
+        consoles: web::consoles::Consoles {
+            templates: flags.console_templates.clone(),
+            libraries: flags.console_libraries.clone(),
+        },
+        user_assets: flags.user_assets.clone(),
+        external_url: app.external_url.clone(),
+        lookback_delta: model::duration::format(app.flags.query.lookback_delta),
+    }
 }
 
 fn time_text(t: Option<Timestamp>) -> String {
@@ -331,29 +352,6 @@ impl view::StatusSource for App {
         blocks.iter().map(json).collect()
     }
 
-    fn notifications(&self) -> Vec<view::Notification> {
-        let active = |text: &str, since: Timestamp| view::Notification {
-            text: text.to_owned(),
-            date: notifier::alert::rfc3339(since),
-            active: true,
-        };
-        let (is_ready, is_stopping) =
-            (view::StatusSource::is_ready(self), view::StatusSource::is_stopping(self));
-        let mut list = Vec::new();
-        if !is_ready && !is_stopping {
-            let text = "Prometheus is starting and replaying the write-ahead log (WAL).";
-            list.push(active(text, self.started_at));
-        }
-        if let Some(failed_at) = self.reloads.last().failed_at {
-            list.push(active("Configuration reload has failed.", failed_at));
-        }
-        if is_stopping {
-            let text = "Prometheus is shutting down and gracefully stopping all operations.";
-            list.push(active(text, now()));
-        }
-        list
-    }
-
     fn alertmanagers(&self) -> view::Alertmanagers {
         let urls = self.notifier.urls();
         let list = |urls: Vec<String>| urls.into_iter().map(|url| view::AlertmanagerUrl { url }).collect();
@@ -431,6 +429,28 @@ impl App {
 impl App {
     fn open_store(&self) -> Result<&tsdb::Db, String> {
         self.store.get().map(AsRef::as_ref).ok_or_else(|| "TSDB not ready".to_owned())
+    }
+}
+
+impl view::running::Running for App {
+    fn config(&self) -> Arc<config::Config> {
+        self.config.load_full()
+    }
+
+    fn features(&self) -> view::running::Features {
+        super::features::features(&self.flags, super::parser(&self.flags))
+    }
+
+    fn top_queries(&self) -> view::running::TopQueries {
+        self.queries.top()
+    }
+
+    fn command_line(&self) -> Vec<String> {
+        std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect()
+    }
+
+    fn threads(&self) -> Vec<view::running::Thread> {
+        telemetry::threads()
     }
 }
 

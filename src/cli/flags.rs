@@ -70,20 +70,21 @@ const FLAGS: &[Flag] = &[
     flag("web.config.file", Text, "", Shown, "Path to configuration file that can enable TLS or authentication. See: https://prometheus.io/docs/prometheus/latest/configuration/https/"),
     flag("web.read-timeout", Text, "5m", Shown, "Maximum duration before timing out read of the request, and closing idle connections."),
     flag("web.max-connections", Text, "512", Shown, "Maximum number of simultaneous connections across all listeners."),
-    flag("web.max-notifications-subscribers", Text, "16", NoEffect, "Limits the maximum number of subscribers that can concurrently receive live notifications."),
+    flag("web.max-notifications-subscribers", Text, "16", Shown, "Limits the maximum number of subscribers that can concurrently receive live notifications."),
     flag("web.external-url", Text, "", Shown, "The URL under which the server is externally reachable (for example behind a reverse proxy). Used for links back to it."),
     flag("web.route-prefix", Text, "", Shown, "Prefix for the internal routes of web endpoints. Defaults to path of --web.external-url."),
-    flag("web.user-assets", Text, "", NoEffect, "Path to static asset directory, available at /user."),
+    flag("web.user-assets", Text, "", Shown, "Path to static asset directory, available at /user."),
     flag("web.enable-lifecycle", Bool, "false", Shown, "Enable shutdown and reload via HTTP request."),
     flag("web.enable-admin-api", Bool, "false", Shown, "Enable API endpoints for admin control actions."),
     flag("web.enable-remote-write-receiver", Bool, "false", Shown, "Enable API endpoint accepting remote write requests."),
     flag("web.remote-write-receiver.accepted-protobuf-messages", List, "prometheus.WriteRequest,io.prometheus.write.v2.Request", Shown, "List of the remote write protobuf messages to accept."),
     flag("web.enable-otlp-receiver", Bool, "false", Shown, "Enable API endpoint accepting OTLP write requests."),
-    flag("web.console.templates", Text, "consoles", NoEffect, "Path to the console template directory, available at /consoles."),
-    flag("web.console.libraries", Text, "console_libraries", NoEffect, "Path to the console library directory."),
-    flag("web.page-title", Text, "Prometheus Time Series Collection and Processing Server", NoEffect, "Document title of the page."),
+    flag("web.console.templates", Text, "consoles", Shown, "Path to the console template directory, available at /consoles."),
+    flag("web.console.libraries", Text, "console_libraries", Shown, "Path to the console library directory."),
+    flag("web.page-title", Text, "Prometheus Time Series Collection and Processing Server", Shown, "Document title of the page."),
     flag("web.cors.origin", Text, ".*", Shown, "Regex for CORS origin. It is fully anchored."),
-    flag("web.search.max-limit", Text, "10000", NoEffect, "The most results of the search API, 0 for no limit."),
+    flag("web.enable-search-api", Bool, "true", Shown, "Enable the search API. Off, it answers as Prometheus does without its feature search-api."),
+    flag("web.search.max-limit", Text, "10000", Shown, "The most results of the search API, 0 for no limit."),
     flag("storage.tsdb.path", Text, "data/", Shown, "Base path for metrics storage."),
     flag("storage.tsdb.retention.time", Text, "", Shown, "How long to retain samples in storage. 15d if neither time nor size is set."),
     flag("storage.tsdb.retention.size", Text, "", Shown, "Maximum number of bytes that can be stored for blocks. A unit is required."),
@@ -141,7 +142,9 @@ const FLAGS: &[Flag] = &[
 ];
 
 /// The features that Prometheus knows and that change something here.
-const FEATURES: [&str; 24] = [
+const FEATURES: [&str; 25] = [
+    // Always on, unless a flag of ours says no.
+    "search-api",
     "concurrent-rule-eval",
     "delayed-compaction",
     "promql-per-step-stats",
@@ -334,6 +337,14 @@ pub struct Web {
     pub enable_lifecycle: bool,
     pub enable_admin: bool,
     pub enable_otlp_receiver: bool,
+    pub enable_search: bool,
+    /// 0 for no limit.
+    pub search_limit_max: usize,
+    pub notification_subscribers_max: usize,
+    pub user_assets: Option<PathBuf>,
+    pub console_templates: PathBuf,
+    pub console_libraries: PathBuf,
+    pub page_title: String,
     /// `None` for every origin.
     pub cors_origin: Option<Arc<Regex>>,
     /// The messages that the remote write receiver takes; `None` if there is no receiver.
@@ -389,6 +400,16 @@ pub struct Log {
 }
 
 impl Flags {
+    /// Whether the feature was asked for and is one that does something here.
+    pub fn is_on(&self, feature: &str) -> bool {
+        self.features.contains(feature) && FEATURES.contains(&feature)
+    }
+
+    /// Whether a switch is on, whatever reads it.
+    pub fn is_set_to_true(&self, name: &str) -> bool {
+        self.shown.get(name).is_some_and(|text| text == "true")
+    }
+
     /// Resolves what the user typed.
     ///
     /// # Errors
@@ -563,6 +584,13 @@ fn web(values: &Values) -> anyhow::Result<Web> {
         enable_lifecycle: values.bool("web.enable-lifecycle")?,
         enable_admin: values.bool("web.enable-admin-api")?,
         enable_otlp_receiver: values.bool("web.enable-otlp-receiver")?,
+        enable_search: values.bool("web.enable-search-api")?,
+        search_limit_max: values.number("web.search.max-limit")?,
+        notification_subscribers_max: values.number("web.max-notifications-subscribers")?,
+        user_assets: Some(values.text("web.user-assets")).filter(|text| !text.is_empty()).map(PathBuf::from),
+        console_templates: values.text("web.console.templates").into(),
+        console_libraries: values.text("web.console.libraries").into(),
+        page_title: values.text("web.page-title").to_owned(),
         cors_origin,
         remote_write: values
             .bool("web.enable-remote-write-receiver")?

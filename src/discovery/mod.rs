@@ -114,6 +114,19 @@ fn not_built_in(section: &Discovery) -> Error {
     Error(format!("{} service discovery is not built in: it finds no targets", mechanism(section)))
 }
 
+/// The mechanisms that find targets.
+pub const MECHANISMS: &[&str] = &[
+    "consul",
+    "dns",
+    "docker",
+    "dockerswarm",
+    "file",
+    "http",
+    #[cfg(feature = "k8s")]
+    "kubernetes",
+    "static",
+];
+
 /// The name of a section's mechanism in metrics, log lines and the API.
 fn mechanism(section: &Discovery) -> &'static str {
     match section {

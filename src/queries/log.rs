@@ -73,7 +73,7 @@ fn line(query: &Ended<'_>, now: jiff::Timestamp) -> Vec<u8> {
         b",\"spanID\":\"0000000000000000\",\"traceID\":\"00000000000000000000000000000000\"",
     );
     match query.origin {
-        Some(Origin::Http { client, method, path }) => {
+        Some(Origin::Http { client, method, path, .. }) => {
             text(&mut out, ",\"httpRequest\":{\"clientIP\":", client);
             text(&mut out, ",\"method\":", method);
             text(&mut out, ",\"path\":", path);
@@ -102,7 +102,14 @@ mod tests {
 
     fn ended<'a>(origin: &'a Origin, stats: &'a Stats, error: Option<&'a Error>) -> Ended<'a> {
         let range = RangeParams { start: 1_000, end: 61_500, step_ms: 15_500 };
-        Ended { text: "a < \"b\"", range, origin: Some(origin), stats, error }
+        Ended {
+            text: "a < \"b\"",
+            range,
+            origin: Some(origin),
+            stats,
+            error,
+            took: std::time::Duration::ZERO,
+        }
     }
 
     #[test]
@@ -111,6 +118,7 @@ mod tests {
             client: "127.0.0.1".to_owned(),
             method: "GET".to_owned(),
             path: "/api/v1/query_range".to_owned(),
+            shown_in: Vec::new(),
         };
         let stats = Stats { total_queryable_samples: 3, samples_read: 2, ..Stats::default() };
         let at = jiff::Timestamp::from_nanosecond(1_700_000_000_123_456_789).unwrap();

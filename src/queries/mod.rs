@@ -1,10 +1,11 @@
-//! What is written down of queries: those that run, in a file that outlives a crash, and those that ended, in a log if
-//! the configuration names one.
+//! What is written down of queries: those that run, in a file that outlives a crash, those that ended, in a log if
+//! the configuration names one, and what they cost, in a table.
 //!
-//! Reading order: [`active`] (the file), [`log`] (the log). [`Watch`] is what the engine tells.
+//! Reading order: [`active`] (the file), [`log`] (the log), [`top`] (the table). [`Watch`] is what the engine tells.
 
 mod active;
 mod log;
+mod top;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -14,12 +15,15 @@ use promql::{Ended, Observer};
 
 use active::Active;
 use log::Log;
+use top::Top;
+use web::view::running::TopQueries;
 
-/// Both, as the engine sees them.
+/// All of them, as the engine sees them.
 #[derive(Default)]
 pub struct Watch {
     active: OnceLock<Active>,
     log: Log,
+    top: Top,
 }
 
 impl Watch {
@@ -43,6 +47,11 @@ impl Watch {
     pub fn set_log(&self, path: Option<&Path>) -> std::io::Result<()> {
         self.log.set(path)
     }
+
+    /// What was asked so far and what it cost.
+    pub fn top(&self) -> TopQueries {
+        self.top.list()
+    }
 }
 
 impl Observer for Watch {
@@ -54,11 +63,14 @@ impl Observer for Watch {
     }
 
     fn listens(&self) -> bool {
-        self.log.is_enabled()
+        true
     }
 
     fn ended(&self, query: &Ended<'_>) {
-        self.log.write(query);
+        self.top.note(query, jiff::Timestamp::now());
+        if self.log.is_enabled() {
+            self.log.write(query);
+        }
     }
 }
 

@@ -200,7 +200,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
 }
 
 /// Text as text, in nodes and in attributes.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

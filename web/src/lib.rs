@@ -12,10 +12,13 @@
 pub mod actions;
 pub mod api;
 mod compression;
+pub mod consoles;
+mod debug;
 pub mod error;
 pub mod federate;
 pub mod json;
 pub mod metrics;
+pub mod notifications;
 pub mod params;
 pub mod remote;
 mod routes;
@@ -28,3 +31,4 @@ pub mod view;
 
 pub use api::{Api, router};
 pub use error::ApiError;
+pub use notifications::Notifications;

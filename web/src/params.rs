@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::IntoResponse;
 use http::request::Parts;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use model::{Matcher, TimeRange, Timestamp};
 
 use crate::error::ApiError;
@@ -57,6 +57,31 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 /// Who sent a request, and where to.
 pub struct Caller(pub promql::Origin);
 
+/// The headers in which clients say where an answer is shown, and what we call them. None of them is a secret.
+const PLACES: [(&str, &str); 9] = [
+    ("x-dashboard-uid", "dashboard"),
+    ("x-dashboard-title", "dashboardTitle"),
+    ("x-panel-id", "panel"),
+    ("x-panel-title", "panelTitle"),
+    ("x-datasource-uid", "datasource"),
+    ("x-plugin-id", "plugin"),
+    ("x-grafana-org-id", "org"),
+    ("x-rule-uid", "rule"),
+    ("fromalert", "fromAlert"),
+];
+
+/// The most of such a header that is kept.
+const PLACE_BYTES_MAX: usize = 200;
+
+fn shown_in(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+    let places = PLACES.iter().filter_map(|&(header, name)| {
+        let text = String::from_utf8_lossy(headers.get(header)?.as_bytes()).into_owned();
+        let kept = text.floor_char_boundary(PLACE_BYTES_MAX);
+        (kept > 0).then(|| (name, text[..kept].to_owned()))
+    });
+    places.collect()
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
@@ -67,6 +92,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             client: peer.unwrap_or_default(),
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
+            shown_in: shown_in(&parts.headers),
         }))
     }
 }

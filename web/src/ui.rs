@@ -1,18 +1,26 @@
-//! The page, embedded compressed.
+//! The page, embedded compressed, and the files that users put beside it.
 //!
 //! `make` builds `web/ui` into `web/ui/dist` before the binary and `build.rs` turns that folder into the
 //! table below; without it a small page says how to get the full one.
 //!
 //! Every path of Prometheus' own page answers with ours, so that old links keep working.
+//!
+//! Compat: prometheus `web/web.go`, the routes of the page and of user assets.
 
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tower_http::services::ServeDir;
 
 use crate::api::Api;
-use crate::routes::{GET, Routes, redirect};
+use crate::consoles::Consoles;
+use crate::routes::{GET, Routes, not_found, redirect};
 
 /// A file of the page: as it is served, and as it is stored.
 struct Asset {
@@ -25,20 +33,36 @@ struct Asset {
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// The views of the page, which reads its own URL.
-const VIEWS: [&str; 5] = ["/query", "/targets", "/alerts", "/silences", "/status"];
+/// What the page is told, and what lies beside it.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub title: String,
+    pub consoles: Consoles,
+    /// Served under `/user`.
+    pub user_assets: Option<PathBuf>,
+    /// The URL under which users find the server, without a slash at the end.
+    pub external_url: String,
+    /// As a duration is written.
+    pub lookback_delta: String,
+}
 
-/// Views of Prometheus' page, and where ours shows the same.
-const MOVED: [(&str, &str); 8] = [
-    ("/graph", "/query"),
-    ("/classic/graph", "/query"),
-    ("/rules", "/alerts"),
-    ("/service-discovery", "/targets"),
-    ("/alertmanager-discovery", "/status"),
-    ("/config", "/status"),
-    ("/flags", "/status"),
-    ("/tsdb-status", "/status"),
+/// The views of the page, which reads its own URL.
+const VIEWS: [&str; 11] = [
+    "/query",
+    "/alerts",
+    "/silences",
+    "/targets",
+    "/status",
+    "/rules",
+    "/service-discovery",
+    "/alertmanager-discovery",
+    "/config",
+    "/flags",
+    "/tsdb-status",
 ];
+
+/// Paths of older pages of Prometheus, and where the same is now.
+const MOVED: [(&str, &str); 2] = [("/graph", "/query"), ("/classic/graph", "/query")];
 
 pub(crate) fn routes(mut routes: Routes) -> Routes {
     routes = routes.on(GET, "/assets/{*path}", asset).on(GET, "/favicon.svg", favicon).on(GET, "/", home);
@@ -53,6 +77,23 @@ pub(crate) fn routes(mut routes: Routes) -> Routes {
     routes
 }
 
+/// The files of users, where there are any.
+pub(crate) fn user_routes(routes: Routes, page: &Page) -> Router<Arc<Api>> {
+    let Some(folder) = &page.user_assets else { return Router::new() };
+    let files = ServeDir::new(folder)
+        .append_index_html_on_directories(true)
+        .fallback(tower::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(not_found().await)));
+    let serve = async move |State(api): State<Arc<Api>>, mut request: Request| -> Response {
+        let prefix = format!("{}/user", api.options.route_prefix);
+        let below = request.uri().path_and_query().and_then(|path| path.as_str().strip_prefix(&prefix));
+        let Some(Ok(uri)) = below.map(str::parse) else { return not_found().await };
+        *request.uri_mut() = uri;
+        let Ok(response) = tower::ServiceExt::oneshot(files, request).await;
+        response.map(Body::new).into_response()
+    };
+    routes.on(GET, "/user/{*path}", serve.clone()).on(GET, "/user/", serve).into_router()
+}
+
 async fn home(State(api): State<Arc<Api>>) -> Response {
     redirect(StatusCode::FOUND, &format!("{}/query", api.options.external_path))
 }
@@ -62,8 +103,36 @@ fn moved(api: &Api, query: Option<&str>, new: &str) -> Response {
     redirect(StatusCode::FOUND, &format!("{}{new}?{query}", api.options.external_path))
 }
 
-async fn index(headers: HeaderMap) -> Response {
-    serve("index.html", &headers)
+/// The page itself, told what it cannot know.
+async fn index(State(api): State<Arc<Api>>) -> Response {
+    let Some(page) = ASSETS.iter().find(|asset| asset.path == "index.html") else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let options = &api.options.page;
+    let told = [
+        ("CONSOLES_LINK_PLACEHOLDER", consoles_link(&api)),
+        ("TITLE_PLACEHOLDER", options.title.clone()),
+        ("AGENT_MODE_PLACEHOLDER", "false".to_owned()),
+        ("READY_PLACEHOLDER", api.status.is_ready().to_string()),
+        ("LOOKBACKDELTA_PLACEHOLDER", options.lookback_delta.clone()),
+        ("PATH_PREFIX_PLACEHOLDER", api.options.external_path.clone()),
+    ];
+    let mut text = String::from_utf8_lossy(page.raw).into_owned();
+    for (placeholder, value) in told {
+        text = text.replace(placeholder, &crate::actions::escaped(&value));
+    }
+    let headers = [(header::CONTENT_TYPE, page.content_type), (header::CACHE_CONTROL, "no-cache")];
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
+}
+
+/// Where the link to the consoles leads; empty if there are none.
+fn consoles_link(api: &Api) -> String {
+    let page = &api.options.page;
+    let folders = [(Some(&page.consoles.templates), "consoles"), (page.user_assets.as_ref(), "user")];
+    let found = folders
+        .into_iter()
+        .find(|(folder, _)| folder.is_some_and(|folder| folder.join("index.html").exists()));
+    found.map_or_else(String::new, |(_, name)| format!("{}/{name}/index.html", api.options.external_path))
 }
 
 async fn favicon(headers: HeaderMap) -> Response {

@@ -7,6 +7,7 @@
 
 pub mod otlp;
 pub mod remote;
+pub mod running;
 pub mod story;
 
 use std::collections::BTreeMap;
@@ -294,8 +295,6 @@ pub trait StatusSource: Send + Sync {
     fn wal_replay(&self) -> WalReplay;
     /// The blocks' own descriptions, a JSON document each, oldest first.
     fn blocks(&self) -> Vec<Vec<u8>>;
-    /// What users should know about the server right now.
-    fn notifications(&self) -> Vec<Notification>;
     fn alertmanagers(&self) -> Alertmanagers;
     /// Adds the server's own metrics, those of the routes aside.
     fn expose(&self, out: &mut model::wire::expose::Exposition);

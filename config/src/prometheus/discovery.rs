@@ -14,6 +14,8 @@ mod registries;
 mod selectors;
 mod table;
 
+pub use decode::other_mechanisms;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -104,6 +104,13 @@ fn alertmanager(set: &Alertmanager) -> Out {
     fields.into_out()
 }
 
+impl ScrapeConfig {
+    /// The job alone as YAML, as it stands in [`Config::text`].
+    pub fn text(&self) -> String {
+        print_yaml(&scrape(self))
+    }
+}
+
 fn scrape(job: &ScrapeConfig) -> Out {
     let mut fields = Fields::default();
     fields.put("job_name", job.job_name.as_str());

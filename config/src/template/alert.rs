@@ -140,6 +140,39 @@ impl SampleValue {
     }
 }
 
+/// What templates of rules may call beyond the language's own functions, sorted; consoles have `tmpl` besides.
+pub const FUNCTIONS: [&str; 29] = [
+    "args",
+    "externalURL",
+    "first",
+    "graphLink",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "label",
+    "match",
+    "now",
+    "parseDuration",
+    "pathPrefix",
+    "query",
+    "reReplaceAll",
+    "safeHtml",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "title",
+    "toDuration",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "urlQueryEscape",
+    "value",
+];
+
 pub(super) fn signature(name: &str) -> Option<Signature> {
     const ANY: Param = Param::Any;
     const STR: Param = Param::Str;

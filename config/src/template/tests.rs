@@ -506,3 +506,11 @@ fn a_histogram_is_a_value_with_fields() {
     let e = expand("{{ if gt $value 1.0 }}{{ end }}").expect_err("nor does it compare").to_string();
     assert!(e.ends_with("invalid type for comparison"), "{e}");
 }
+
+#[test]
+fn every_function_that_is_listed_can_be_called() {
+    assert!(alert::FUNCTIONS.is_sorted());
+    for name in alert::FUNCTIONS {
+        assert!(alert::signature(name).is_some(), "{name}");
+    }
+}

@@ -20,6 +20,8 @@ fn gather(api: &Api) -> Vec<Family<'static>> {
     let mut out = Exposition::default();
     api.metrics.expose(&mut out);
     api.remote.expose(&mut out);
+    api.notifications.expose(&mut out);
+    api.searches.expose(&mut out);
     api.status.expose(&mut out);
     out.into_families()
 }

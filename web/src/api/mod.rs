@@ -20,15 +20,20 @@ use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
 use crate::federate;
+use v1::search::Searches;
+
+use crate::consoles::console;
 use crate::metrics::Metrics;
+use crate::notifications::Notifications;
 use crate::params::FORM_BYTES_MAX;
 use crate::remote::Remote;
 use crate::routes::{GET, GET_HEAD, GET_POST_PUT, Routes, clean_path, not_found, redirect, text_error};
 use crate::security::origin;
 pub use crate::security::origin::Origins;
-use crate::ui;
+use crate::view::running::Running;
 use crate::view::story::StorySource;
 use crate::view::{Lifecycle, RuleSource, StatusSource, TargetSource, TsdbAdmin};
+use crate::{debug, ui};
 
 /// All that the routes ask.
 pub struct Api {
@@ -43,6 +48,9 @@ pub struct Api {
     pub admin: Arc<dyn TsdbAdmin>,
     /// Whoever takes what is sent over OTLP, if that is enabled.
     pub otlp: Option<Arc<crate::remote::otlp::Otlp>>,
+    pub running: Arc<dyn Running>,
+    pub notifications: Arc<Notifications>,
+    pub searches: Searches,
     pub metrics: Arc<Metrics>,
     pub remote: Remote,
     /// So many queries at most are on threads that may block, whoever else needs those.
@@ -53,6 +61,8 @@ pub struct Api {
     pub answers: Arc<Semaphore>,
     /// Whoever changes the store through the API: one at a time, so that waiting takes no threads.
     pub admin_turn: Arc<tokio::sync::Mutex<()>>,
+    /// Whoever takes a profile of the process.
+    pub profiling: tokio::sync::Mutex<()>,
     pub options: Options,
 }
 
@@ -71,6 +81,11 @@ pub struct Options {
     pub cors_origin: Option<Arc<Regex>>,
     /// Whose pages may change something.
     pub origins: Arc<Origins>,
+    /// `/api/v1/search/…` works.
+    pub enable_search: bool,
+    /// The most results of a search, 0 for no limit.
+    pub search_limit_max: usize,
+    pub page: ui::Page,
     /// The clock, in ms since the epoch.
     pub now: fn() -> i64,
 }
@@ -85,6 +100,7 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
     let v1 = v1::routes(Routes::new(&api, "/api/v1").compressed())
         .into_router()
         .route_layer(ready.clone())
+        .merge(v1::streams(Routes::new(&api, "/api/v1")).into_router().route_layer(ready.clone()))
         .merge(v1::early_routes(Routes::new(&api, "/api/v1")).into_router())
         .route_layer(cors.clone())
         .merge(v1::receivers(Routes::new(&api, "/api/v1")).into_router().route_layer(ready.clone()));
@@ -92,6 +108,8 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
         .on(GET_POST_PUT, "/-/reload", reload)
         .on(GET_POST_PUT, "/-/quit", quit)
         .on(GET_HEAD, "/-/ready", is_ready)
+        .on(GET, "/consoles/{*path}", console)
+        .on(GET, "/consoles/", console)
         .into_router()
         .route_layer(ready.clone());
     let federate = Routes::new(&api, "")
@@ -111,7 +129,8 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
     });
     let router = v1
         .merge(guarded)
-        .merge(ui::routes(open).into_router())
+        .merge(debug::routes(ui::routes(open)).into_router())
+        .merge(ui::user_routes(Routes::new(&api, ""), &api.options.page))
         .merge(metrics)
         .merge(federate)
         .with_state(Arc::clone(&api))

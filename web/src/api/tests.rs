@@ -1,5 +1,7 @@
 //! The routes against a store in memory: what all share, and what only a slow or broken store shows.
 
+mod routes;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -25,6 +27,7 @@ struct Server {
     reloads: AtomicUsize,
     groups: Mutex<Vec<view::RuleGroup>>,
     is_admin_off: AtomicBool,
+    notifications: Arc<crate::Notifications>,
     /// What the store was told to do.
     acts: Mutex<Vec<String>>,
 }
@@ -100,7 +103,14 @@ impl view::StatusSource for Server {
     }
 
     fn build_info(&self) -> view::BuildInfo {
-        unimplemented!("no test asks for it")
+        view::BuildInfo {
+            version: "3.14.0".to_owned(),
+            revision: String::new(),
+            branch: String::new(),
+            build_user: String::new(),
+            build_date: String::new(),
+            go_version: String::new(),
+        }
     }
 
     fn tsdb_status(&self, _: usize) -> view::TsdbStatus {
@@ -115,10 +125,6 @@ impl view::StatusSource for Server {
         vec![b"{\"ulid\":\"1\"}".to_vec(), b"{\"ulid\":\"2\"}".to_vec()]
     }
 
-    fn notifications(&self) -> Vec<view::Notification> {
-        Vec::new()
-    }
-
     fn alertmanagers(&self) -> view::Alertmanagers {
         view::Alertmanagers::default()
     }
@@ -127,6 +133,47 @@ impl view::StatusSource for Server {
         out.set_created(1_700_000_000_123);
         out.gauge("test_ratio", "A \\ line\nbreak.", 1.5);
         out.counter("test_total", "Counts.", &model::wire::expose::Counter::new());
+    }
+}
+
+impl view::running::Running for Server {
+    fn config(&self) -> Arc<config::Config> {
+        let text = "
+global: {external_labels: {site: a}}
+scrape_configs:
+- job_name: a
+  basic_auth: {username: u, password: hidden}
+  relabel_configs:
+  - {source_labels: [__address__], regex: '(.*):<.*', target_label: host}
+  - {source_labels: [host], regex: b, action: drop}
+  - {source_labels: [host], modulus: 4, target_label: shard, action: hashmod}
+";
+        Arc::new(config::prometheus::parse(text, std::path::Path::new("")).unwrap())
+    }
+
+    fn features(&self) -> view::running::Features {
+        BTreeMap::from([("promql_operators", BTreeMap::from([("</".to_owned(), true)]))])
+    }
+
+    fn top_queries(&self) -> view::running::TopQueries {
+        let query = |query: &str, count, total_time| view::running::TopQuery {
+            query: query.to_owned(),
+            count,
+            total_time,
+            ..view::running::TopQuery::default()
+        };
+        view::running::TopQueries {
+            queries: vec![query("often", 9, 1.0), query("slow", 2, 5.0)],
+            forgotten: 3,
+        }
+    }
+
+    fn command_line(&self) -> Vec<String> {
+        vec!["ferula".to_owned(), "--x".to_owned()]
+    }
+
+    fn threads(&self) -> Vec<view::running::Thread> {
+        Vec::new()
     }
 }
 
@@ -213,6 +260,30 @@ impl ExemplarQueryable for Named {
     }
 }
 
+pub(crate) fn options() -> Options {
+    Options {
+        enable_lifecycle: true,
+        enable_admin: true,
+        route_prefix: String::new(),
+        external_path: String::new(),
+        cors_origin: None,
+        origins: Arc::default(),
+        enable_search: true,
+        search_limit_max: 10_000,
+        page: crate::ui::Page {
+            title: "<Title>".to_owned(),
+            consoles: crate::consoles::Consoles {
+                templates: "consoles".into(),
+                libraries: "libraries".into(),
+            },
+            user_assets: None,
+            external_url: "http://localhost:9090".to_owned(),
+            lookback_delta: "5m".to_owned(),
+        },
+        now: || 0,
+    }
+}
+
 fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) -> Arc<Api> {
     Arc::new(Api {
         engine: Arc::new(promql::Engine::new(promql::EngineOptions {
@@ -228,21 +299,17 @@ fn api(server: &Arc<Server>, storage: Arc<dyn Queryable>, queries_max: usize) ->
         lifecycle: Arc::clone(server) as Arc<dyn view::Lifecycle>,
         admin: Arc::clone(server) as Arc<dyn view::TsdbAdmin>,
         otlp: None,
+        running: Arc::clone(server) as Arc<dyn view::running::Running>,
+        notifications: Arc::clone(&server.notifications),
+        searches: super::Searches::default(),
+        profiling: tokio::sync::Mutex::default(),
         metrics: Arc::default(),
         remote: remote::remote(server),
         queries: Arc::new(Semaphore::new(queries_max)),
         lookups: Arc::new(Semaphore::new(1)),
         answers: Arc::new(Semaphore::new(1)),
         admin_turn: Arc::default(),
-        options: Options {
-            enable_lifecycle: true,
-            enable_admin: !server.is_admin_off.load(Ordering::Relaxed),
-            route_prefix: String::new(),
-            external_path: String::new(),
-            cors_origin: None,
-            origins: Arc::default(),
-            now: || 0,
-        },
+        options: Options { enable_admin: !server.is_admin_off.load(Ordering::Relaxed), ..options() },
     })
 }
 

@@ -10,8 +10,19 @@ import { TargetsView } from "./targets";
 
 const views = { query: QueryView, targets: TargetsView, alerts: AlertsView, silences: SilencesView };
 
+// Paths of Prometheus' own page, and which view shows the same here.
+const aliases: Record<string, keyof typeof views> = {
+  rules: "alerts",
+  "service-discovery": "targets",
+};
+
+// Where the server has pages of its users, as it says in the page.
+const told = document.getElementById("app")!.dataset;
+const consoles = told.consolesLink?.endsWith(".html") ? told.consolesLink : "";
+
 function Page() {
-  const last = location.pathname.split("/").pop() ?? "";
+  const path = location.pathname.split("/").pop() ?? "";
+  const last = aliases[path] ?? path;
   const name = last in views ? (last as keyof typeof views) : "query";
   const View = views[name];
   return (
@@ -25,6 +36,7 @@ function Page() {
             {view}
           </a>
         ))}
+        {consoles !== "" && <a href={consoles}>consoles</a>}
       </header>
       <View />
     </>

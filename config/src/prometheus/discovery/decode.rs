@@ -20,11 +20,17 @@ use crate::target_group::TargetGroup;
 use crate::yaml::tree::Pos;
 use crate::yaml::{Decoded, Decoder, Issue, Node};
 
+static OTHERS: [&[Mechanism]; 3] = [&aws::MECHANISMS, &clouds::MECHANISMS, &registries::MECHANISMS];
+
 /// The mechanisms that are read and printed but find nothing.
 fn other_mechanism(key: &str) -> Option<&'static Mechanism> {
-    static ALL: [&[Mechanism]; 3] = [&aws::MECHANISMS, &clouds::MECHANISMS, &registries::MECHANISMS];
     let name = key.strip_suffix("_sd_configs")?;
-    ALL.iter().copied().flatten().find(|mechanism| mechanism.name == name)
+    OTHERS.iter().copied().flatten().find(|mechanism| mechanism.name == name)
+}
+
+/// The names of the mechanisms whose sections are valid although nothing here runs them.
+pub fn other_mechanisms() -> impl Iterator<Item = &'static str> {
+    OTHERS.iter().copied().flatten().map(|mechanism| mechanism.name)
 }
 
 /// The discovery keys of a scrape job or an Alertmanager set.

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::{Answer, ok};
+use super::{Answer, ok, parse_bool};
 use crate::api::{Api, Shared};
 use crate::error::{ApiError, ErrorKind};
 use crate::params::Params;
@@ -82,16 +82,4 @@ fn internal(message: String) -> ApiError {
 
 fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
-}
-
-/// A boolean as Go reads it. Compat: Go `strconv.ParseBool`.
-fn parse_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!(
-            "unable to parse boolean: strconv.ParseBool: parsing {}: invalid syntax",
-            model::quote::go_quote(text.as_bytes())
-        )),
-    }
 }

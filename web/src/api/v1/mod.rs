@@ -4,12 +4,18 @@
 
 mod admin;
 mod explain;
+mod features;
+mod live;
 mod metadata;
+pub(crate) mod openapi;
 mod query;
+mod relabel;
 mod rules;
+pub mod search;
 mod series;
 mod status;
 mod targets;
+mod top;
 
 use axum::response::Response;
 use serde::Serialize;
@@ -37,7 +43,9 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .on(GET, "/metadata", metadata::metadata)
         .on(GET, "/targets", targets::targets)
         .on(GET, "/targets/metadata", metadata::target_metadata)
+        .on(GET, "/targets/relabel_steps", relabel::relabel_steps)
         .on(GET, "/scrape_pools", targets::scrape_pools)
+        .on(GET, "/scrape_pools/config", relabel::pool_config)
         .on(GET, "/discovery", targets::discovery)
         .on(GET, "/rules", rules::rules)
         .on(GET, "/alerts", rules::alerts)
@@ -50,9 +58,20 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .on(GET, "/status/tsdb", status::tsdb)
         .on(GET, "/status/tsdb/blocks", status::blocks)
         .on(GET, "/status/self_metrics", super::exposition::self_metrics)
+        .on(GET, "/status/top_queries", top::top_queries)
+        .on(GET, "/features", features::features)
         .on(POST_PUT, "/admin/tsdb/delete_series", admin::delete_series)
         .on(POST_PUT, "/admin/tsdb/clean_tombstones", admin::clean_tombstones)
         .on(POST_PUT, "/admin/tsdb/snapshot", admin::snapshot)
+}
+
+/// What is never compressed, because it is sent line by line.
+pub(super) fn streams(routes: Routes) -> Routes {
+    routes
+        .on(GET_POST, "/search/metric_names", search::metric_names)
+        .on(GET_POST, "/search/label_names", search::label_names)
+        .on(GET_POST, "/search/label_values", search::label_values)
+        .on(GET, "/openapi.yaml", openapi::openapi)
 }
 
 /// What only other programs send, not pages of other origins.
@@ -66,7 +85,11 @@ pub(super) fn receivers(routes: Routes) -> Routes {
 
 /// What is answered before, too.
 pub(super) fn early_routes(routes: Routes) -> Routes {
-    routes.on(GET, "/status/walreplay", status::walreplay).on(GET, "/notifications", status::notifications)
+    routes.on(GET, "/status/walreplay", status::walreplay).on(GET, "/notifications", live::notifications).on(
+        GET,
+        "/notifications/live",
+        live::live,
+    )
 }
 
 /// A successful answer whose data is small enough for the general encoder.
@@ -79,4 +102,16 @@ fn truncation_warning(truncated: bool) -> &'static [String] {
     static WARNING: std::sync::LazyLock<[String; 1]> =
         std::sync::LazyLock::new(|| ["results truncated due to limit".to_owned()]);
     if truncated { &*WARNING } else { &[] }
+}
+
+/// A boolean as Go reads it. Compat: Go `strconv.ParseBool`.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!(
+            "unable to parse boolean: strconv.ParseBool: parsing {}: invalid syntax",
+            model::quote::go_quote(text.as_bytes())
+        )),
+    }
 }

@@ -59,8 +59,3 @@ pub(super) async fn blocks(State(api): Shared) -> Response {
     };
     json::success(write, &[], &[])
 }
-
-/// What the page should tell its users about the server.
-pub(super) async fn notifications(State(api): Shared) -> Answer {
-    ok(&api.status.notifications())
-}
