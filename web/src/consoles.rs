@@ -75,7 +75,7 @@ type Failure = (StatusCode, String);
 fn page(api: &Api, name: &str, query: &str, options: &QueryOptions) -> Result<String, Failure> {
     const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
     let consoles = &api.options.page.consoles;
-    let file = consoles.templates.join(cleaned(name));
+    let file: PathBuf = consoles.templates.components().chain(cleaned(name).components()).collect();
     let text = read(&file).map_err(|e| match e {
         Unreadable::Missing(text) => (StatusCode::NOT_FOUND, text),
         Unreadable::Broken(text) => (INTERNAL, text),

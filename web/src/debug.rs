@@ -41,7 +41,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes.on(GET_POST, "/debug/{*subpath}", debug)
 }
 
-async fn debug(State(api): State<Arc<Api>>, Path(subpath): Path<String>, params: Params) -> Response {
+async fn debug(State(api): State<Arc<Api>>, subpath: Option<Path<String>>, params: Params) -> Response {
+    let subpath = subpath.map(|Path(subpath)| subpath).unwrap_or_default();
     if subpath == "pprof" {
         let to = format!("{}/debug/pprof/", api.options.route_prefix);
         return redirect(StatusCode::MOVED_PERMANENTLY, &to);

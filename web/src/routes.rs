@@ -13,7 +13,7 @@ use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::sync::Semaphore;
 
 use crate::api::Api;
@@ -85,7 +85,13 @@ impl Routes {
         let origins = changes.then(|| Arc::clone(&self.origins));
         let route = Route { methods, metrics, compressed: self.compressed.clone(), origins };
         let handler = any(handler).layer(middleware::from_fn_with_state(route, pass));
-        self.router = self.router.route(&format!("{}{pattern}", self.prefix), handler);
+        let path = format!("{}{pattern}", self.prefix);
+        // A folder is one with and, by a redirect, without its slash.
+        if let Some((folder, _)) = path.split_once("/{*") {
+            self.router =
+                self.router.route(&format!("{folder}/"), handler.clone()).route(folder, any(to_folder));
+        }
+        self.router = self.router.route(&path, handler);
         self
     }
 
@@ -157,6 +163,13 @@ fn cleaned(path: &str) -> Option<String> {
     }
     let end = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
     Some(format!("/{}{end}", kept.join("/")))
+}
+
+async fn to_folder(method: Method, uri: Uri) -> Response {
+    let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let status =
+        if method == Method::GET { StatusCode::MOVED_PERMANENTLY } else { StatusCode::PERMANENT_REDIRECT };
+    redirect(status, &format!("{}/{query}", uri.path()))
 }
 
 /// The answer where there is no route.

@@ -77,7 +77,7 @@ pub(crate) fn routes(mut routes: Routes) -> Routes {
     routes
 }
 
-/// The files of users, where there are any.
+/// The files of users, where there are any. Folders are not listed.
 pub(crate) fn user_routes(routes: Routes, page: &Page) -> Router<Arc<Api>> {
     let Some(folder) = &page.user_assets else { return Router::new() };
     let files = ServeDir::new(folder)
@@ -86,12 +86,39 @@ pub(crate) fn user_routes(routes: Routes, page: &Page) -> Router<Arc<Api>> {
     let serve = async move |State(api): State<Arc<Api>>, mut request: Request| -> Response {
         let prefix = format!("{}/user", api.options.route_prefix);
         let below = request.uri().path_and_query().and_then(|path| path.as_str().strip_prefix(&prefix));
-        let Some(Ok(uri)) = below.map(str::parse) else { return not_found().await };
+        let Some(Ok(uri)) = below.map(str::parse::<http::Uri>) else { return not_found().await };
+        let path = uri.path().to_owned();
+        if path.ends_with("/index.html") {
+            return moved_to("./");
+        }
         *request.uri_mut() = uri;
         let Ok(response) = tower::ServiceExt::oneshot(files, request).await;
-        response.map(Body::new).into_response()
+        if response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED {
+            // It knows nothing of where it lies, so the way is told from where the client is.
+            let name = path.rsplit('/').next().unwrap_or_default();
+            return moved_to(&format!("{name}/"));
+        }
+        with_charset(response.map(Body::new))
     };
-    routes.on(GET, "/user/{*path}", serve.clone()).on(GET, "/user/", serve).into_router()
+    routes.on(GET, "/user/{*path}", serve).into_router()
+}
+
+/// A redirect as Go's file server writes it.
+fn moved_to(relative: &str) -> Response {
+    match HeaderValue::from_str(relative) {
+        Ok(location) => (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, location)]).into_response(),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// Texts of users are UTF-8.
+fn with_charset(mut response: Response) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if let Some(kind) = kind.filter(|kind| kind.starts_with("text/") && !kind.contains("charset")) {
+        let kind = HeaderValue::from_str(&format!("{kind}; charset=utf-8")).expect("it was a header's value");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
 }
 
 async fn home(State(api): State<Arc<Api>>) -> Response {
@@ -139,13 +166,13 @@ async fn favicon(headers: HeaderMap) -> Response {
     serve("favicon.svg", &headers)
 }
 
-async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    serve(&format!("assets/{path}"), &headers)
+async fn asset(path: Option<Path<String>>, headers: HeaderMap) -> Response {
+    serve(&format!("assets/{}", path.map(|Path(path)| path).unwrap_or_default()), &headers)
 }
 
 fn serve(path: &str, headers: &HeaderMap) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.path == path) else {
-        return StatusCode::NOT_FOUND.into_response();
+        return crate::routes::text_error(StatusCode::NOT_FOUND, "404 page not found\n");
     };
     let has = |name: header::HeaderName, text: &str| {
         headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(text))
@@ -160,7 +187,10 @@ fn serve(path: &str, headers: &HeaderMap) -> Response {
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
     out.insert(header::ETAG, HeaderValue::from_static(asset.etag));
-    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Names of assets change with their content.
+    let caching =
+        if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     out.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     response
 }

@@ -109,7 +109,6 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
         .on(GET_POST_PUT, "/-/quit", quit)
         .on(GET_HEAD, "/-/ready", is_ready)
         .on(GET, "/consoles/{*path}", console)
-        .on(GET, "/consoles/", console)
         .into_router()
         .route_layer(ready.clone());
     let federate = Routes::new(&api, "")
@@ -154,12 +153,17 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
     router.route(&prefix, get(to_home)).route("/", get(to_prefix))
 }
 
-async fn healthy() -> &'static str {
-    "Prometheus Server is Healthy.\n"
+async fn healthy(method: Method) -> Response {
+    well(&method, "Prometheus Server is Healthy.\n")
 }
 
-async fn is_ready() -> &'static str {
-    "Prometheus Server is Ready.\n"
+async fn is_ready(method: Method) -> Response {
+    well(&method, "Prometheus Server is Ready.\n")
+}
+
+/// Who asks for the head alone gets no word of the text.
+fn well(method: &Method, text: &'static str) -> Response {
+    if *method == Method::HEAD { StatusCode::OK.into_response() } else { text.into_response() }
 }
 
 async fn version(State(api): Shared) -> Response {

@@ -241,7 +241,15 @@ async fn files_of_users_are_served_from_their_folder_only() {
     let (status, headers, body) =
         ask(&router, Request::get("/user/a%20b/x.css").body(Body::empty()).unwrap()).await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, "p{}"));
-    assert_eq!(headers[header::CONTENT_TYPE], "text/css");
+    assert_eq!(headers[header::CONTENT_TYPE], "text/css; charset=utf-8");
+    for (path, to) in [("/user?a=b", "/user/?a=b"), ("/user/a%20b", "a%20b/"), ("/user/index.html", "./")] {
+        let (status, headers, _) = ask(&router, Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (status, &headers[header::LOCATION]),
+            (StatusCode::MOVED_PERMANENTLY, &to.parse().unwrap()),
+            "{path}"
+        );
+    }
     for path in
         ["/user/../secret", "/user/%2e%2e/secret", "/user/%2e%2e%2fsecret", "/user//etc/passwd", "/user/no"]
     {

@@ -71,16 +71,15 @@ pub(super) fn streams(routes: Routes) -> Routes {
         .on(GET_POST, "/search/metric_names", search::metric_names)
         .on(GET_POST, "/search/label_names", search::label_names)
         .on(GET_POST, "/search/label_values", search::label_values)
-        .on(GET, "/openapi.yaml", openapi::openapi)
 }
 
-/// What only other programs send, not pages of other origins.
+/// What only other programs ask, not pages of other origins.
 pub(super) fn receivers(routes: Routes) -> Routes {
-    routes.on(POST, "/write", remote::write::write).on(POST, "/read", remote::read::read).on(
-        POST,
-        "/otlp/v1/metrics",
-        crate::remote::otlp::metrics,
-    )
+    routes
+        .on(POST, "/write", remote::write::write)
+        .on(POST, "/read", remote::read::read)
+        .on(POST, "/otlp/v1/metrics", crate::remote::otlp::metrics)
+        .on(GET, "/openapi.yaml", openapi::openapi)
 }
 
 /// What is answered before, too.

@@ -151,6 +151,7 @@ fn syntax_error(text: &str, e: &serde_json::Error) -> String {
     let shown = e.to_string();
     let place = [
         ("expected value", "looking for beginning of value"),
+        ("trailing comma", "looking for beginning of object key string"),
         ("key must be a string", "looking for beginning of object key string"),
         ("expected `:`", "after object key"),
         ("expected `,` or `}`", "after object key:value pair"),
@@ -184,6 +185,7 @@ mod tests {
             ("x", "invalid character 'x' looking for beginning of value"),
             (r#"{"a" "b"}"#, "invalid character '\"' after object key"),
             (r#"{"a":"b"]"#, "invalid character ']' after object key:value pair"),
+            (r#"{"a":"b",}"#, "invalid character '}' looking for beginning of object key string"),
             (r#"{"a":"b"}}"#, "invalid character '}' after top-level value"),
             (r#"{"a":"#, "unexpected end of JSON input"),
         ] {
