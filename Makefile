@@ -107,6 +107,10 @@ exposition: peers ## bodies at random, right and spoilt, scraped beside Promethe
 	  $(if $(REPORT),FERULA_EXPOSITION_REPORT=$(abspath $(REPORT))) \
 	  cargo test --locked --test it -- exposition:: --nocapture
 
+otlp: peers ## OTLP requests at random, posted to Prometheus as well; N=1000 SEED=1
+	FERULA_OTLP_REQUESTS=$(or $(N),1000) FERULA_OTLP_SEED=$(or $(SEED),1) \
+	  cargo test --locked --test it -- otlp:: --nocapture
+
 faults: ## break the disk under the store at each of its operations, and cut the power after each
 	FERULA_FAULTS=all cargo test -p tsdb --locked --lib testing::crash
 

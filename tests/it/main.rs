@@ -35,6 +35,7 @@ mod late;
 mod looks;
 mod mail;
 mod notify;
+mod otlp;
 mod pingpong;
 mod process;
 mod queries;

@@ -433,7 +433,7 @@ fn push_text(key: &mut Vec<u8>, text: &str) {
 }
 
 /// In whatever order they came.
-fn push_attributes(key: &mut Vec<u8>, attributes: &[KeyValue<'_>]) {
+pub(super) fn push_attributes(key: &mut Vec<u8>, attributes: &[KeyValue<'_>]) {
     let mut sorted: Vec<&KeyValue<'_>> = attributes.iter().collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     key.extend_from_slice(&(sorted.len() as u64).to_le_bytes());

@@ -13,12 +13,13 @@ mod native;
 mod translate;
 mod value;
 
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use config::prometheus::otlp::Otlp;
 use model::Timestamp;
 use model::storage::Appendable;
-use model::wire::expose::{Counter, Expose, Exposition, Kind};
+use model::wire::expose::{Counter, Expose, Exposition, Gauge, Kind};
 use model::wire::otlp::{self, Request};
 use parking_lot::Mutex;
 use web::view::otlp::{Encoding, Refusal};
@@ -31,6 +32,9 @@ const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
 
 /// The warnings of a request that are logged.
 const LOGGED_WARNINGS_MAX: usize = 10;
+
+/// So much of the errors of a request is logged.
+const LOGGED_BYTES_MAX: usize = 2048;
 
 /// What becomes of points that count since the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +74,7 @@ struct Metrics {
     zero_counts: Counter,
     without_metadata: Counter,
     exemplars_refused: Counter,
+    streams: Gauge,
     late_deltas: Counter,
     deltas_beyond_limit: Counter,
 }
@@ -100,6 +105,7 @@ impl Receiver {
         }
         let mut streams = self.streams.lock();
         let dropped = streams.accumulate(&mut request, (self.now)());
+        self.metrics.streams.set(streams.len() as f64);
         self.metrics.late_deltas.add(dropped.late);
         self.metrics.deltas_beyond_limit.add(dropped.beyond_limit);
         if dropped.beyond_limit > 0 {
@@ -122,7 +128,7 @@ impl Receiver {
             lookback: self.options.lookback,
             t_max: (self.now)().saturating_add(AHEAD_MS_MAX),
         };
-        let mut batch = store.appender(0);
+        let mut batch = store.appender(affinity(request));
         let outcome = translate::translate(request, settings, &mut *batch);
         self.count(&outcome);
         if outcome.errors.is_empty() {
@@ -130,7 +136,8 @@ impl Receiver {
         }
         drop(batch);
         let text = outcome.error_text();
-        tracing::error!(err = text, "Error appending OTLP write request");
+        let logged = &text[..text.floor_char_boundary(LOGGED_BYTES_MAX)];
+        tracing::error!(err = logged, "Error appending OTLP write request");
         Err(match outcome.blame() {
             Blame::Us => Refusal::Failed(text),
             Blame::Sender => Refusal::Invalid(text),
@@ -155,6 +162,15 @@ impl Receiver {
             tracing::warn!(warnings, all, "Warnings translating OTLP metrics to Prometheus write request");
         }
     }
+}
+
+/// What one client sends again and again lies side by side.
+fn affinity(request: &Request<'_>) -> u64 {
+    let mut key = Vec::new();
+    if let Some(resource) = request.resources.first() {
+        delta::push_attributes(&mut key, &resource.attributes);
+    }
+    foldhash::fast::FixedState::default().hash_one(key)
 }
 
 impl Expose for Receiver {
@@ -188,7 +204,7 @@ impl Expose for Receiver {
         out.gauge(
             "ferula_otlp_delta_streams",
             "Series whose OTLP delta points are being added up.",
-            self.streams.lock().len() as f64,
+            metrics.streams.get(),
         );
         let name = "ferula_otlp_delta_points_dropped_total";
         out.family(name, "OTLP delta points that were not added up, by reason.", Kind::Counter);

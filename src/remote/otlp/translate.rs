@@ -28,6 +28,9 @@ use super::{native, value};
 /// The most errors that an answer lists.
 const ERRORS_MAX: usize = 100;
 
+/// The longest text of an error or a warning.
+const TEXT_BYTES_MAX: usize = 4096;
+
 /// The most warnings that are kept of a request; they are told apart by their texts.
 const WARNINGS_MAX: usize = 1000;
 
@@ -106,7 +109,8 @@ impl Category {
 }
 
 impl Outcome {
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, mut failure: Failure) {
+        shorten(&mut failure.text);
         if self.errors.len() < ERRORS_MAX || failure.blame > self.blame() {
             self.errors.push(failure);
         } else {
@@ -114,7 +118,8 @@ impl Outcome {
         }
     }
 
-    fn warn(&mut self, category: Category, text: String) {
+    fn warn(&mut self, category: Category, mut text: String) {
+        shorten(&mut text);
         if self.warnings.len() < WARNINGS_MAX {
             self.warnings.insert((category, text));
         }
@@ -139,6 +144,14 @@ impl Outcome {
             *counts.entry(*category).or_default() += 1;
         }
         counts
+    }
+}
+
+/// Names that are in a text may be as long as the request.
+fn shorten(text: &mut String) {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push_str("...");
     }
 }
 
@@ -266,7 +279,7 @@ impl<'r> Translation<'r, '_> {
             unit: unit.into_boxed_str(),
             help: metric.description.as_ref().into(),
         };
-        Ok(Family { name, metadata, unit_label })
+        Ok(Family { name, metadata, unit_label, is_gauge: kind == Kind::Gauge })
     }
 
     fn take_number(&mut self, family: &Family, point: &'r NumberPoint<'r>, has_exemplars: bool) -> Taken {
@@ -376,6 +389,7 @@ impl<'r> Translation<'r, '_> {
             name: "target_info".to_owned(),
             metadata: Metadata { kind: MetricType::Gauge, unit: "".into(), help: "Target metadata".into() },
             unit_label: String::new(),
+            is_gauge: true,
         };
         self.series.begin(attributes, &family, Source::Resource)?;
         self.series.set_name(&family.name, "")?;
@@ -409,7 +423,7 @@ impl<'r> Translation<'r, '_> {
     ) -> Taken {
         let labels = self.series.labels();
         // What a gauge was at its beginning is not known, and it was hardly zero.
-        let has_no_zero = self.settings.zero_at_start && family.metadata.kind == MetricType::Gauge;
+        let has_no_zero = self.settings.zero_at_start && family.is_gauge;
         let st = if has_no_zero { 0 } else { millis(head.start) };
         self.append_labels(&labels, family, st, millis(head.time), value, exemplars)
     }

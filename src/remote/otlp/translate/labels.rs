@@ -25,6 +25,8 @@ pub(in crate::remote::otlp) struct Family {
     pub(super) name: String,
     pub(super) metadata: Metadata,
     pub(super) unit_label: String,
+    /// It has values rather than counts: a sum that may fall is none, though its type is that of gauges.
+    pub(super) is_gauge: bool,
 }
 
 /// Whose attributes are made into labels.
