@@ -174,7 +174,32 @@ pub fn n_threads() -> usize {
     stat_text(17).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// Writes the `process_*` families and the build.
+/// The revision that the build tells: not one of upstream's.
+const REVISION: &str = concat!("ferula-", env!("CARGO_PKG_VERSION"));
+
+/// The architecture by the name that Go has for it.
+fn go_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        other => other,
+    }
+}
+
+/// Bytes that the network of the process' name space has received and sent.
+fn network_bytes() -> Option<(f64, f64)> {
+    let text = read("/proc/self/net/netstat")?;
+    // A line of names and below it one of values, both behind the name of the table.
+    let mut lines = text.lines().filter(|line| line.starts_with("IpExt:"));
+    let (names, values) = (lines.next()?.split(' '), lines.next()?.split(' '));
+    let table: Vec<(&str, &str)> = names.zip(values).collect();
+    let value = |name: &str| table.iter().find(|(n, _)| *n == name)?.1.parse().ok();
+    Some((value("InOctets")?, value("OutOctets")?))
+}
+
+/// Writes the `process_*` families and the build; of `go_*` only what an asynchronous runtime has as well.
 pub fn expose(out: &mut Exposition) {
     const BUILD: &str = "prometheus_build_info";
     out.family(
@@ -184,10 +209,10 @@ pub fn expose(out: &mut Exposition) {
     );
     let labels = [
         ("branch", ""),
-        ("goarch", std::env::consts::ARCH),
+        ("goarch", go_arch()),
         ("goos", std::env::consts::OS),
         ("goversion", ""),
-        ("revision", ""),
+        ("revision", REVISION),
         ("tags", ""),
         ("version", COMPATIBLE_VERSION),
     ];
@@ -222,4 +247,22 @@ pub fn expose(out: &mut Exposition) {
     if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
         out.gauge("process_max_fds", "Maximum number of open file descriptors.", limit as f64);
     }
+    // Without a limit upstream shows the greatest number.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current.unwrap_or(u64::MAX);
+    let help = "Maximum amount of virtual memory available in bytes.";
+    out.gauge("process_virtual_memory_max_bytes", help, limit as f64);
+    if let Some((received, sent)) = network_bytes() {
+        let name = "process_network_receive_bytes_total";
+        out.family(name, "Number of bytes received by the process over the network.", Kind::Counter);
+        out.sample(name, &[], received);
+        let name = "process_network_transmit_bytes_total";
+        out.family(name, "Number of bytes sent by the process over the network.", Kind::Counter);
+        out.sample(name, &[], sent);
+    }
+    // Our lightest threads are the tasks of the runtime.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let n_tasks = runtime.metrics().num_alive_tasks();
+        out.gauge("go_goroutines", "Number of goroutines that currently exist.", n_tasks as f64);
+    }
+    out.gauge("go_threads", "Number of OS threads created.", n_threads() as f64);
 }

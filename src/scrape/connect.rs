@@ -28,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use super::dials::{Dialed, Dials, Reason};
 use super::fetch::Client;
 use super::target::Url;
 use crate::http_client::{self, Proxy, ProxyKind, TlsSource, plain};
@@ -55,6 +56,8 @@ pub(super) struct Open {
     is_closed: bool,
     is_tls: bool,
     form: Form,
+    /// Held for its end; sockets of this host are not counted.
+    dialed: Option<Dialed>,
 }
 
 type Http1 = http1::Connection<TokioIo<Box<dyn Stream>>, Empty<Bytes>>;
@@ -80,6 +83,7 @@ struct Resting {
     stream: Box<dyn Stream>,
     is_tls: bool,
     form: Form,
+    dialed: Option<Dialed>,
 }
 
 /// How a request names what it wants.
@@ -114,8 +118,8 @@ impl Connection {
 
     /// Whether it is open and the server still holds its end.
     pub(super) async fn is_usable(&mut self) -> bool {
-        if let Some(Resting { stream, is_tls, form }) = self.resting.take() {
-            self.open = speak(stream, is_tls, form).await.ok();
+        if let Some(Resting { stream, is_tls, form, dialed }) = self.resting.take() {
+            self.open = speak(stream, is_tls, form).await.ok().map(|open| Open { dialed, ..open });
         }
         self.open.as_mut().is_some_and(Open::is_usable)
     }
@@ -126,17 +130,17 @@ impl Connection {
         if !open.is_usable() {
             return;
         }
-        let (is_tls, form) = (open.is_tls, open.form);
+        let (is_tls, form, dialed) = (open.is_tls, open.form, open.dialed);
         match open.speaker {
             Speaker::Http1 { driver, .. } => {
                 let parts = driver.into_parts();
                 // Who sends more than was asked for is not asked again this way.
                 if parts.read_buf.is_empty() {
-                    self.resting = Some(Resting { stream: parts.io.into_inner(), is_tls, form });
+                    self.resting = Some(Resting { stream: parts.io.into_inner(), is_tls, form, dialed });
                 }
             }
             speaker @ Speaker::Http2 { .. } => {
-                self.open = Some(Open { speaker, is_closed: false, is_tls, form });
+                self.open = Some(Open { speaker, is_closed: false, is_tls, form, dialed });
             }
         }
     }
@@ -249,13 +253,18 @@ async fn connect(client: &Client, place: Place<'_>, http2: bool) -> Result<Open,
         return finish(stream, tls, host, is_tls, Form::Path).await;
     }
     match client.proxies.of(is_tls, host, port) {
-        None => finish(dial(host, port).await?, tls, host, is_tls, Form::Path).await,
+        None => {
+            let (stream, dialed) = dial(host, port, &client.dials).await?;
+            let opened = finish(stream, tls, host, is_tls, Form::Path).await?;
+            Ok(Open { dialed: Some(dialed), ..opened })
+        }
         Some(proxy) => {
             // Boxed, because few go this way.
-            let stream = Box::pin(through(proxy, &client.tls, host, port, is_tls)).await?;
+            let (stream, dialed) = Box::pin(through(proxy, client, host, port, is_tls)).await?;
             let is_forwarded = !is_tls && proxy.kind != ProxyKind::Socks5;
             let form = if is_forwarded { Form::Proxy(proxy.authorization().cloned()) } else { Form::Path };
-            finish(stream, tls, host, is_tls, form).await
+            let opened = finish(stream, tls, host, is_tls, form).await?;
+            Ok(Open { dialed: Some(dialed), ..opened })
         }
     }
 }
@@ -263,49 +272,66 @@ async fn connect(client: &Client, place: Place<'_>, http2: bool) -> Result<Open,
 /// A connection to the proxy or, where it opens one, beyond it.
 async fn through(
     proxy: &Arc<Proxy>,
-    tls: &TlsSource,
+    client: &Client,
     host: &str,
     port: u16,
     is_tls: bool,
-) -> Result<Box<dyn Stream>, Failure> {
-    let stream = dial(&proxy.host, proxy.port).await.map_err(|error| format!("proxyconnect tcp: {error}"))?;
+) -> Result<(Box<dyn Stream>, Dialed), Failure> {
+    let dialed = dial(&proxy.host, proxy.port, &client.dials).await;
+    let (stream, dialed) = dialed.map_err(|error| format!("proxyconnect tcp: {error}"))?;
     let mut stream: Box<dyn Stream> = if proxy.kind == ProxyKind::Https {
-        Box::new(secure(stream, tls, &proxy.host).await?)
+        Box::new(secure(stream, &client.tls, &proxy.host).await?)
     } else {
         Box::new(stream)
     };
     if is_tls || proxy.kind == ProxyKind::Socks5 {
         proxy.open(&mut stream, host, port).await?;
     }
-    Ok(stream)
+    Ok((stream, dialed))
 }
 
-/// Connects to one of the addresses of `host`.
-async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
+/// Connects to one of the addresses of `host`, and counts it.
+async fn dial(host: &str, port: u16, dials: &Arc<Dials>) -> Result<(TcpStream, Dialed), String> {
+    let attempt = dials.attempt();
+    match open(host, port).await {
+        Ok(stream) => Ok((stream, attempt.succeeded())),
+        Err((reason, text)) => {
+            attempt.failed(reason);
+            Err(text)
+        }
+    }
+}
+
+/// Why there is no connection, for the counts and for people.
+type Unreached = (Reason, String);
+
+async fn open(host: &str, port: u16) -> Result<TcpStream, Unreached> {
+    let unknown = || (Reason::Resolution, format!("dial tcp: lookup {host}: no such host"));
     let found = tokio::net::lookup_host((host, port)).await.map_err(|error| {
         let text = plain(&error);
         let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
         let text = if text == "Name or service not known" { "no such host" } else { text };
-        format!("dial tcp: lookup {host}: {text}")
+        (Reason::Resolution, format!("dial tcp: lookup {host}: {text}"))
     })?;
     let addresses: Vec<SocketAddr> = found.collect();
     let stream = match addresses[..] {
-        [] => return Err(format!("dial tcp: lookup {host}: no such host")),
+        [] => return Err(unknown()),
         [address] => attempt(address).await,
         _ => race(&addresses).await,
     }?;
     // Requests are one small write: waiting for more would only delay them.
-    stream.set_nodelay(true).map_err(|error| format!("dial tcp {host}:{port}: {}", plain(&error)))?;
+    let set = stream.set_nodelay(true);
+    set.map_err(|error| (Reason::of(&error), format!("dial tcp {host}:{port}: {}", plain(&error))))?;
     Ok(stream)
 }
 
-async fn attempt(address: SocketAddr) -> Result<TcpStream, String> {
+async fn attempt(address: SocketAddr) -> Result<TcpStream, Unreached> {
     let connected = TcpStream::connect(address).await;
-    connected.map_err(|error| format!("dial tcp {address}: connect: {}", plain(&error)))
+    connected.map_err(|error| (Reason::of(&error), format!("dial tcp {address}: connect: {}", plain(&error))))
 }
 
 /// Tries one address after the other, the next also beside those that keep silent; the first that answers wins.
-async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, Unreached> {
     let mut waiting = addresses.iter();
     let mut running = FuturesUnordered::new();
     let mut first_error = None;
@@ -324,7 +350,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
             None => {}
         }
         if running.is_empty() && waiting.len() == 0 {
-            return Err(first_error.unwrap_or_else(|| "dial tcp: no address".to_owned()));
+            return Err(first_error.unwrap_or_else(|| (Reason::Unknown, "dial tcp: no address".to_owned())));
         }
     }
 }
@@ -371,7 +397,7 @@ async fn speak(stream: Box<dyn Stream>, is_tls: bool, form: Form) -> Result<Open
         .await
         .map_err(|error| explain(&error))?;
     let speaker = Speaker::Http1 { sender, driver: Box::new(driver) };
-    Ok(Open { speaker, is_closed: false, is_tls, form })
+    Ok(Open { speaker, is_closed: false, is_tls, form, dialed: None })
 }
 
 async fn speak_http2(stream: impl Stream + 'static) -> Result<Open, Failure> {
@@ -381,7 +407,7 @@ async fn speak_http2(stream: impl Stream + 'static) -> Result<Open, Failure> {
         .map_err(|error| explain(&error))?;
     let driver = Box::pin(async move { drop(connection.await) });
     let speaker = Speaker::Http2 { sender, driver };
-    Ok(Open { speaker, is_closed: false, is_tls: true, form: Form::Http2 })
+    Ok(Open { speaker, is_closed: false, is_tls: true, form: Form::Http2, dialed: None })
 }
 
 /// The error in the words that upstream's users know.

@@ -4,6 +4,7 @@
 //!
 //! Compat: prometheus `scrape/scrape.go`, `targetScraper.scrape` and `readResponse`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use hyper::ext::ReasonPhrase;
 
 use super::body::{BODY_BYTES_MAX, Buffers, Error};
 use super::connect::{Connection, Form, Place, explain, is_hangup};
+use super::dials::Dials;
 use super::negotiate::accept;
 use super::target::Url;
 use crate::http_client::{self, Headers, Next, Proxies, REDIRECTS_MAX, TlsSource};
@@ -36,10 +38,12 @@ pub(super) struct Client {
     follow_redirects: bool,
     /// A body must stay below it.
     pub(super) body_limit: usize,
+    /// What is counted of its connections.
+    pub(super) dials: Arc<Dials>,
 }
 
 impl Client {
-    pub(super) fn new(config: &ScrapeConfig) -> Result<Self, http_client::Error> {
+    pub(super) fn new(config: &ScrapeConfig, dials: Arc<Dials>) -> Result<Self, http_client::Error> {
         let headers = Headers::new(&config.http)?;
         let tls = TlsSource::new(config.http.tls.clone(), &[b"http/1.1"]);
         // What cannot be read now is told now.
@@ -59,7 +63,7 @@ impl Client {
             _ => BODY_BYTES_MAX,
         };
         let follow_redirects = config.http.follow_redirects;
-        Ok(Self { fixed, headers, tls, tls_http2, proxies, follow_redirects, body_limit })
+        Ok(Self { fixed, headers, tls, tls_http2, proxies, follow_redirects, body_limit, dials })
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use model::wire::expose::{Counter, Exposition, Histogram, Kind};
 use parking_lot::Mutex;
 
+use super::dials::Dialers;
+
 /// Counts of the scrape manager.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -29,6 +31,7 @@ pub(super) struct Metrics {
     pub(super) interval_length: Mutex<BTreeMap<Duration, Lengths>>,
     /// Whole scrapes, where more is told about them than usual.
     pub(super) duration: Histogram,
+    pub(super) dialers: Dialers,
     /// By job.
     pub(super) jobs: Mutex<BTreeMap<String, JobMetrics>>,
 }
@@ -64,6 +67,7 @@ impl Default for Metrics {
             interval_length: Mutex::default(),
             // Upstream's is native: in text it has no bounds.
             duration: Histogram::new(&[]),
+            dialers: Dialers::default(),
             jobs: Mutex::default(),
         }
     }
@@ -141,6 +145,13 @@ impl Metrics {
         for (name, help, counter) in fixed {
             out.counter(name, help, counter);
         }
+        self.dialers.expose(out);
+        // A cache here does not grow while scrapes fail, so nothing has to be flushed.
+        out.counter(
+            "prometheus_target_scrapes_cache_flush_forced_total",
+            "How many times a scrape cache was flushed due to getting big while scrapes are failing.",
+            &Counter::new(),
+        );
         let by_interval =
             |name: &str, help: &str, all: &BTreeMap<Duration, Lengths>, out: &mut Exposition| {
                 out.family(name, help, Kind::Summary);
@@ -213,6 +224,13 @@ impl Metrics {
             "Maximum number of targets allowed in this scrape pool.",
             Kind::Gauge,
             &|m| m.target_limit as f64,
+        );
+        // There is no such table, neither here nor in a release of upstream, which says 0, too.
+        by_job(
+            "prometheus_target_scrape_pool_symboltable_items",
+            "Current number of symbols in table for this scrape pool.",
+            Kind::Gauge,
+            &|_| 0.0,
         );
         by_job(
             "prometheus_target_metadata_cache_entries",

@@ -12,6 +12,7 @@ mod body;
 pub mod cache;
 mod clock;
 mod connect;
+mod dials;
 pub mod dry_run;
 mod failures;
 mod fetch;

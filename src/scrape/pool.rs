@@ -48,7 +48,7 @@ impl Pool {
         config: Arc<ScrapeConfig>,
         failures: Option<Arc<FailureLog>>,
     ) -> Result<Self, http_client::Error> {
-        let client = Client::new(&config)?;
+        let client = Client::new(&config, shared.metrics.dialers.of(&config.job_name))?;
         let job = Arc::new(Job { config, client, failures, tables: Arc::new(Tables::default()) });
         Ok(Self {
             shared,
@@ -69,7 +69,7 @@ impl Pool {
         failures: Option<Arc<FailureLog>>,
     ) -> Result<(), http_client::Error> {
         let start = Instant::now();
-        let client = Client::new(&config)?;
+        let client = Client::new(&config, Arc::clone(&self.job.client.dials))?;
         let interval = config.scrape_interval;
         self.job = Arc::new(Job { config, client, failures, tables: Arc::clone(&self.job.tables) });
         let groups = std::mem::take(&mut self.groups);

@@ -402,6 +402,9 @@ fn record(
         Ok(()) => batch.commit().map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
+    if config.extra_scrape_metrics {
+        shared.metrics.duration.observe(start.elapsed().as_secs_f64());
+    }
     let Err(unstored) = committed else { return error };
     tracing::error!(target = target.url.text(), error = unstored, "scrape could not be stored");
     // A target that looks healthy while nothing of it is kept would hide a full disk.

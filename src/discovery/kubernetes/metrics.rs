@@ -53,6 +53,8 @@ impl Summary {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Queue {
+    /// Somebody discovers this role, or did.
+    is_used: bool,
     depth: i64,
     items: u64,
     latency: Summary,
@@ -86,6 +88,11 @@ impl Metrics {
         let mut queue = self.queues[place(role)].lock();
         queue.depth += added;
         queue.items += u64::try_from(added).unwrap_or_default();
+    }
+
+    /// Somebody discovers this role: its queue is shown from now on.
+    pub(super) fn begin(&self, role: KubernetesRole) {
+        self.queues[place(role)].lock().is_used = true;
     }
 
     /// `n` groups waited for `latency` and were then made in `work`.
@@ -157,7 +164,7 @@ pub(in crate::discovery) fn expose(all: &[&Metrics], out: &mut Exposition) {
         .iter()
         .enumerate()
         .map(|(i, role)| (role.as_str(), all.iter().map(|metrics| *metrics.queues[i].lock()).collect()))
-        .filter(|(_, queues): &(&str, Vec<Queue>)| queues.iter().any(|queue| queue.items > 0))
+        .filter(|(_, queues): &(&str, Vec<Queue>)| queues.iter().any(|queue| queue.is_used))
         .collect();
     if queues.is_empty() {
         return;

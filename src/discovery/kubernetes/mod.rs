@@ -180,6 +180,7 @@ struct Scope<'a> {
 impl<'a> Scope<'a> {
     fn new(discoverer: &'a Discoverer, namespace: Option<&str>) -> Self {
         let section = &discoverer.section;
+        discoverer.metrics.begin(section.role);
         let wake = Arc::new(Notify::new());
         let subscriptions: Vec<Subscription> = selections(section, namespace)
             .iter()
