@@ -479,13 +479,60 @@ async fn requests_are_counted_by_pattern() {
         "prometheus_http_requests_total{code=\"400\",handler=\"/api/v1/query\"} 1",
         "prometheus_http_requests_total{code=\"200\",handler=\"/api/v1/query_range\"} 0",
         "prometheus_http_request_duration_seconds_count{handler=\"/api/v1/query\"} 1",
-        "prometheus_http_request_duration_seconds_bucket{handler=\"/\",le=\"120\"} 0",
         "prometheus_http_response_size_bytes_bucket{handler=\"/api/v1/query\",le=\"100\"} 0",
         "prometheus_http_response_size_bytes_bucket{handler=\"/api/v1/query\",le=\"1000\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("nothing"));
+    // There are many handlers, and most are never asked.
+    assert!(!text.contains("_bucket{handler=\"/\""));
+    assert!(text.contains("prometheus_http_requests_total{code=\"200\",handler=\"/\"} 0\n"));
+    assert!(text.contains("promhttp_metric_handler_requests_in_flight 1\n"), "{text}");
+    let (_, text) = get(&router, "/metrics").await;
+    assert!(text.contains("promhttp_metric_handler_requests_total{code=\"200\"} 1\n"), "{text}");
+}
+
+#[tokio::test]
+async fn own_metrics_come_as_asked() {
+    let (router, _server) = serving(stored());
+    let text = "# HELP test_total Counts.\n# TYPE test_total counter\ntest_total 0\n";
+    let compact = "name:\"test_total\" help:\"Counts.\" type:COUNTER metric:{counter:{value:0 \
+                   created_timestamp:{seconds:1700000000 nanos:123000000}}}\n";
+    let proto = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily";
+    let cases = [
+        ("*/*".to_owned(), "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", text),
+        // A scraper's first wish is one we do not grant.
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5;escaping=dots"
+                .to_owned(),
+            "text/plain; version=0.0.4; charset=utf-8; escaping=dots",
+            text,
+        ),
+        (
+            format!("{proto};encoding=compact-text"),
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=compact-text; escaping=underscores",
+            compact,
+        ),
+    ];
+    for (accept, kind, expected) in cases {
+        let request = Request::builder()
+            .uri("/metrics?name[]=test_total&name[]=nobody_has_it")
+            .header(header::ACCEPT, &accept)
+            .body(Body::empty())
+            .unwrap();
+        let (status, headers, body) = ask(&router, request).await;
+        assert_eq!((status, body.as_str()), (StatusCode::OK, expected), "{accept}");
+        assert_eq!(headers[header::CONTENT_TYPE], kind, "{accept}");
+    }
+    let (status, body) = get(&router, "/api/v1/status/self_metrics?metric_name_pattern=test_.*").await;
+    let expected = r#"{"status":"success","data":[{"name":"test_ratio","help":"A \\ line\nbreak.","type":"GAUGE","metric":[{"gauge":{"value":1.5}}]},{"name":"test_total","help":"Counts.","type":"COUNTER","metric":[{"counter":{"value":0,"createdTimestamp":"2023-11-14T22:13:20.123Z"}}]}]}"#;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, expected));
+    let (_, body) = get(&router, "/api/v1/status/self_metrics?metric_name_pattern=test").await;
+    assert_eq!(body, r#"{"status":"success","data":[]}"#);
+    let (status, body) = get(&router, "/api/v1/status/self_metrics?metric_name_pattern=(").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("invalid metric_name_pattern: error parsing regexp: missing closing )"), "{body}");
 }
 
 #[tokio::test]
@@ -707,7 +754,7 @@ async fn counted(router: &Router, metric: &str, handler: &str) -> (f64, f64) {
     let (_, text) = get(router, "/metrics").await;
     let value = |suffix: &str| {
         let start = format!("{metric}_{suffix}{{handler=\"{handler}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
+        text.lines().find_map(|line| line.strip_prefix(&start)).map_or(0.0, |v| v.parse().unwrap())
     };
     (value("sum"), value("count"))
 }

@@ -233,15 +233,15 @@ impl Exposition {
     /// One histogram of the family begun last.
     pub fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         let mut cumulative = 0;
-        let bounds = histogram.bounds.iter().copied().chain([f64::INFINITY]);
-        let buckets: Vec<_> = bounds
-            .zip(&histogram.counts)
-            .map(|(bound, count)| {
-                cumulative += count.get();
-                (bound, Count::Int(cumulative))
-            })
-            .collect();
-        let value = Classic { count: Count::Int(cumulative), sum: histogram.sum.get(), buckets };
+        let mut add = |count: &Counter| {
+            cumulative += count.get();
+            Count::Int(cumulative)
+        };
+        // The bucket without an end is the count of all.
+        let buckets =
+            histogram.bounds.iter().zip(&histogram.counts).map(|(&bound, n)| (bound, add(n))).collect();
+        let count = add(&histogram.counts[histogram.bounds.len()]);
+        let value = Classic { count, sum: histogram.sum.get(), buckets };
         self.push(name, labels, Value::Classic(value));
     }
 
