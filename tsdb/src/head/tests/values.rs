@@ -265,6 +265,39 @@ fn judged_again_at_commit_the_later_batch_loses_and_is_counted() {
     assert!(dump_values(&head).values().all(|samples| samples.len() == 1 && samples[0].0 == 2000));
 }
 
+/// Chunks created and removed; series whose newest sample is a histogram, and the buckets of these.
+fn counted(head: &Head) -> (u64, u64, u64, u64) {
+    let states = head.0.shards.iter().map(|shard| {
+        let state = shard.state.read();
+        (state.n_chunks() + state.n_removed, state.n_removed, state.n_histograms(), state.n_histogram_buckets)
+    });
+    states.fold((0, 0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2, a.3 + b.3))
+}
+
+#[test]
+fn chunks_and_histograms_are_counted_as_they_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open(dir.path());
+    let it = int(&counts(&[(1, 2), (5, 3)]));
+    let n = (it.positive_buckets.len() + it.negative_buckets.len()) as u64;
+    let three = [(1, 1000, ints(it.clone())), (2, 1000, Own::Float(1.0)), (3, 1000, floats(float(&it)))];
+    assert!(append_values(&head, &three).iter().all(Result::is_ok));
+    assert_eq!(counted(&head), (3, 0, 2, 2 * n));
+    // A marker after a histogram is one without buckets.
+    append(&head, &[(1, 2000, STALE_NAN)]);
+    assert_eq!(counted(&head), (3, 0, 2, n));
+    // A float takes the place of a histogram, in a chunk of its own.
+    append(&head, &[(3, 2000, 2.0)]);
+    assert_eq!(counted(&head), (4, 0, 1, 0));
+    head.close().unwrap();
+    let head = open(dir.path());
+    assert_eq!(counted(&head), (4, 0, 1, 0));
+    assert!(append_values(&head, &[(1, 3000, ints(it))])[0].is_ok());
+    assert_eq!(counted(&head), (4, 0, 1, n));
+    head.truncate(60_000).unwrap();
+    assert_eq!(counted(&head), (4, 4, 0, 0));
+}
+
 #[test]
 fn types_of_one_batch_keep_their_order_and_markers_take_the_type() {
     let dir = tempfile::tempdir().unwrap();
