@@ -50,3 +50,4 @@ mod self_metrics;
 mod storm;
 mod tidy;
 mod tls;
+mod web_config;

@@ -46,10 +46,20 @@ pub(crate) fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
+/// Where the program of a reference server belongs.
+fn peer_path(name: &str) -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers");
+    std::env::var_os("FERULA_PEERS").map_or_else(home, PathBuf::from).join("bin").join(name)
+}
+
+/// The program of a reference server that not everybody has.
+pub(crate) fn peer_if_there(name: &str) -> Option<PathBuf> {
+    Some(peer_path(name)).filter(|path| path.exists())
+}
+
 /// The program of a reference server, or word that the test is skipped.
 pub(crate) fn peer(name: &str, test: &str) -> Option<PathBuf> {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers");
-    let path = std::env::var_os("FERULA_PEERS").map_or_else(home, PathBuf::from).join("bin").join(name);
+    let path = peer_path(name);
     if !path.exists() {
         skipped(test, &format!("no {} (`make peers` brings it)", path.display()));
         return None;
