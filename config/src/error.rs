@@ -54,7 +54,9 @@ impl Error {
 
     /// A file that cannot be read.
     pub(crate) fn io(file: &Path, source: &std::io::Error) -> Self {
-        let message = format!("open {}: {}", file.display(), io_reason(source));
+        // A folder opens, as a file does.
+        let verb = if source.kind() == std::io::ErrorKind::IsADirectory { "read" } else { "open" };
+        let message = format!("{verb} {}: {}", file.display(), io_reason(source));
         let problem = Problem { line: 0, column: 0, message };
         Self { file: file.to_owned(), problems: vec![problem], layout: Layout::Bare }
     }

@@ -21,7 +21,7 @@ pub use source::{Contents, Source};
 use crate::http_client::TlsVersion;
 use crate::yaml::decode::Dialect;
 use crate::yaml::scalar::{self, Value};
-use crate::yaml::tree::Pos;
+use crate::yaml::tree::{Kind, Pos};
 use crate::yaml::{Decode, Decoded, Decoder, Issue, Node, tree};
 use crate::{Error, Problem, Secret, paths};
 
@@ -308,9 +308,16 @@ impl Raw {
                     })?;
                 }
                 "basic_auth_users" => {
-                    let mut users: BTreeMap<String, String> = BTreeMap::new();
-                    decoder.set(value, &mut users)?;
-                    self.users = users.into_iter().map(|(name, hash)| (name, Secret::new(hash))).collect();
+                    if let Kind::List(_) | Kind::Scalar(_) = value.kind
+                        && !value.is_null()
+                    {
+                        decoder.mismatch::<()>(value, "map[string]config.Secret")?;
+                    } else {
+                        let mut users: BTreeMap<String, String> = BTreeMap::new();
+                        decoder.set(value, &mut users)?;
+                        self.users =
+                            users.into_iter().map(|(name, hash)| (name, Secret::new(hash))).collect();
+                    }
                 }
                 _ => return Ok(false),
             }

@@ -46,6 +46,7 @@ mod scrape_errors;
 mod scrape_security;
 mod scripted;
 mod scripts_on_store;
+mod secrets;
 mod self_metrics;
 mod storm;
 mod tidy;

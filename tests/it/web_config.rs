@@ -18,8 +18,8 @@ use crate::process::{self, Home, Process, RUNTIME, until, until_true};
 use crate::tls::{Authority, Pair};
 
 /// Of `secret` and of `other`, with the least cost.
-const SECRET: &str = "$2b$04$BmM1dm5paxmbtZ1rWPMLyuz62KE.kQJfCVi5WEyQNYwaHhRAn2pFG";
-const OTHER: &str = "$2b$04$oDm0dT4cEMnb9Uhs97kN7OICuxAPnscbHtZlNmrdVaVyTJ4rmBoXu";
+const SECRET: &str = "$2b$04$BmM1dm5paxmbtZ1rWPMLyuDbIWMwRkAxwmaQMgyvfsf.1Ju4.s9ta";
+const OTHER: &str = "$2b$04$BmM1dm5paxmbtZ1rWPMLyuZuKejhBg7c5DY0Hk0Y/n0Jrugs/N4cu";
 
 /// A client that believes one authority.
 #[derive(Clone)]
@@ -61,7 +61,8 @@ impl Client {
         }
         RUNTIME.block_on(async {
             let Ok(response) = request.send().await else { return "no answer".to_owned() };
-            let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            let header =
+                |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
             let head = format!(
                 "{:?} {} auth={:?} frame={:?}",
                 response.version(),
@@ -136,12 +137,16 @@ fn lead(program: &Path, config: &str, ours: &Authority, theirs: &Authority) -> V
     let alice = Some(("alice", "secret"));
     let mut seen = Vec::new();
     let mut note = |what: &str, outcome: String| seen.push(format!("{what}: {outcome}"));
-    for path in ["/metrics", "/-/healthy", "/-/ready", "/api/v1/query?query=1", "/", "/nothing", "/api/v1/write"] {
+    for path in
+        ["/metrics", "/-/healthy", "/-/ready", "/api/v1/query?query=1", "/", "/nothing", "/api/v1/write"]
+    {
         note(path, plain.ask(&guarded.url(path), alice));
         note(path, plain.ask(&guarded.url(path), None));
     }
     let healthy = guarded.url("/-/healthy");
-    for (user, password) in [("alice", "Secret"), ("alice", ""), ("bob", "secret"), ("", "secret"), ("bob", "fakepassword")] {
+    for (user, password) in
+        [("alice", "Secret"), ("alice", ""), ("bob", "secret"), ("", "secret"), ("bob", "fakepassword")]
+    {
         note(&format!("{user}:{password}"), plain.ask(&healthy, Some((user, password))));
     }
     note("an authority that is not ours", Client::new(theirs, None, &BOTH, &[]).ask(&healthy, alice));
@@ -194,7 +199,9 @@ fn files_count_from_the_moment_they_are_written() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let (peer, peer_is_new) = match process::peer_if_there("prometheus-next") {
         Some(peer) => (Some(peer), true),
-        None => (process::peer("prometheus", "web_config::files_count_from_the_moment_they_are_written"), false),
+        None => {
+            (process::peer("prometheus", "web_config::files_count_from_the_moment_they_are_written"), false)
+        }
     };
     let (seen, theirs_seen) = thread::scope(|scope| {
         let (ours, theirs) = (&ours, &theirs);
@@ -203,7 +210,10 @@ fn files_count_from_the_moment_they_are_written() {
         (seen, beside.map(|beside| beside.join().unwrap()))
     });
     let expect = |what: &str, outcome: &str| {
-        assert!(seen.iter().any(|line| line == &format!("{what}: {outcome}")), "{what}: {outcome}\n{seen:#?}");
+        assert!(
+            seen.iter().any(|line| line == &format!("{what}: {outcome}")),
+            "{what}: {outcome}\n{seen:#?}"
+        );
     };
     let good = |version: &str| format!("{version} 200 auth=None frame=None");
     expect("/-/healthy", "HTTP/2.0 200 auth=None frame=Some(\"deny\")");
@@ -241,19 +251,37 @@ scrape_configs:
     );
     install(&home, "cert", &ours.sign(&["127.0.0.1"]));
     home.write("ca.pem", &ours.own.cert);
-    home.write(
-        "alertmanager.yml",
-        "route: {receiver: none}\nreceivers: [{name: none}]\n",
-    );
+    home.write("alertmanager.yml", "route: {receiver: none}\nreceivers: [{name: none}]\n");
     let am = format!("--alertmanager.config-file={}", home.path("alertmanager.yml").display());
     let web = format!("{TLS}}}\n{}", users(SECRET));
-    let guarded = Guarded::start(home, Path::new(env!("CARGO_BIN_EXE_ferula")), &web, &[&am, "--web.enable-admin-api"]);
+    let guarded =
+        Guarded::start(home, Path::new(env!("CARGO_BIN_EXE_ferula")), &web, &[&am, "--web.enable-admin-api"]);
     let client = Client::new(&ours, None, &[&TLS13], &[]);
     for path in [
-        "/metrics", "/-/healthy", "/-/ready", "/-/reload", "/-/quit", "/version", "/", "/query", "/alerts", "/favicon.svg",
-        "/assets/x.js", "/api/v1", "/api/v1/query?query=1", "/api/v1/write", "/api/v1/otlp/v1/metrics", "/api/v1/status/walreplay",
-        "/api/v1/admin/tsdb/snapshot", "/api/v2/status", "/api/v2/silences", "/api/v2/nothing", "/alerts/act?t=x", "/federate",
-        "/nothing", "/debug/pprof/",
+        "/metrics",
+        "/-/healthy",
+        "/-/ready",
+        "/-/reload",
+        "/-/quit",
+        "/version",
+        "/",
+        "/query",
+        "/alerts",
+        "/favicon.svg",
+        "/assets/x.js",
+        "/api/v1",
+        "/api/v1/query?query=1",
+        "/api/v1/write",
+        "/api/v1/otlp/v1/metrics",
+        "/api/v1/status/walreplay",
+        "/api/v1/admin/tsdb/snapshot",
+        "/api/v2/status",
+        "/api/v2/silences",
+        "/api/v2/nothing",
+        "/alerts/act?t=x",
+        "/federate",
+        "/nothing",
+        "/debug/pprof/",
     ] {
         let outcome = client.ask(&guarded.url(path), None);
         assert!(outcome.starts_with("HTTP/1.1 401 auth=Some(\"Basic\")"), "{path}: {outcome}");
@@ -267,7 +295,9 @@ scrape_configs:
         "http.yml",
         "basic_auth: {username: alice, password: secret}\ntls_config: {ca_file: ca.pem}\n",
     );
-    guarded.home.write("wrong.yml", "basic_auth: {username: alice, password: x}\ntls_config: {ca_file: ca.pem}\n");
+    guarded
+        .home
+        .write("wrong.yml", "basic_auth: {username: alice, password: x}\ntls_config: {ca_file: ca.pem}\n");
     let run = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ferula"));
         let output = command.current_dir(guarded.home.path("")).args(args).output().unwrap();
@@ -340,7 +370,12 @@ fn slow_clients_and_guessers_do_not_keep_others_out() {
     // Of `secret`, at a price.
     let dear = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
     let home = Home::new("{}");
-    let server = Guarded::start(home, Path::new(env!("CARGO_BIN_EXE_ferula")), &users(dear), &["--web.read-timeout=1m"]);
+    let server = Guarded::start(
+        home,
+        Path::new(env!("CARGO_BIN_EXE_ferula")),
+        &users(dear),
+        &["--web.read-timeout=1m"],
+    );
     let slow = |request: &str| {
         let mut stream = TcpStream::connect(&server.address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -348,7 +383,8 @@ fn slow_clients_and_guessers_do_not_keep_others_out() {
     };
     let password = "Authorization: Basic YWxpY2U6ZmFrZXBhc3N3b3Jk\r\n";
     let ask = || {
-        let mut stream = slow(&format!("GET /-/healthy HTTP/1.1\r\nHost: a\r\n{password}Connection: close\r\n\r\n"));
+        let mut stream =
+            slow(&format!("GET /-/healthy HTTP/1.1\r\nHost: a\r\n{password}Connection: close\r\n\r\n"));
         let mut heard = String::new();
         stream.read_to_string(&mut heard).unwrap();
         assert!(heard.starts_with("HTTP/1.1 200 OK\r\n"), "{heard}");
@@ -366,7 +402,12 @@ fn slow_clients_and_guessers_do_not_keep_others_out() {
         .collect();
     // Each costs a core a good part of a second, one after the other.
     let guessing: Vec<TcpStream> = (0..20)
-        .map(|i| slow(&format!("GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {}\r\nConnection: close\r\n\r\n", ["YTpi", "YTpj", "YTpk", "YTpl"][i % 4])))
+        .map(|i| {
+            slow(&format!(
+                "GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {}\r\nConnection: close\r\n\r\n",
+                ["YTpi", "YTpj", "YTpk", "YTpl"][i % 4]
+            ))
+        })
         .collect();
     (0..20).for_each(|_| ask());
     for mut stream in guessing {

@@ -252,29 +252,144 @@ fn cardinalities() {
     compare("check::cardinalities", &cases);
 }
 
+/// Puts certificates with their keys into a folder: `a` twice, `b`, and one of another kind.
+fn certificates(dir: &Path) {
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    for (name, key) in [
+        ("a", rcgen::KeyPair::generate().unwrap()),
+        ("b", rcgen::KeyPair::generate().unwrap()),
+        ("ed", rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap()),
+        ("p384", rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap()),
+        ("p521", rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap()),
+    ] {
+        let cert =
+            rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        write(&format!("{name}.pem"), &cert.pem());
+        write(&format!("{name}.key"), &key.serialize_pem());
+        write(&format!("{name}.both"), &format!("{}{}", key.serialize_pem(), cert.pem()));
+    }
+    let parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    write("params", parameters);
+    let key = std::fs::read_to_string(dir.join("a.key")).unwrap();
+    write("params.key", &format!("{parameters}{key}"));
+    write("junk", "junk");
+    let junk = |kind: &str| format!("-----BEGIN {kind}-----\nMAA=\n-----END {kind}-----\n");
+    write("junk.pem", &junk("CERTIFICATE"));
+    write("junk.key", &junk("PRIVATE KEY"));
+}
+
 #[test]
 fn web_configurations() {
+    const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
     let test = "check::web_configurations";
     let dir = tempfile::tempdir().unwrap();
-    let mut names = Vec::new();
-    let texts = [
+    certificates(dir.path());
+    let mut texts: Vec<String> = [
         "",
+        "# nothing\n",
+        "{}\n",
+        "a\n",
         "nonsense: 1\n",
+        "tls_server_config:\n",
+        "tls_server_config: x\n",
+        "tls_server_config: {nonsense: 1}\n",
         "tls_server_config: {cert_file: a}\n",
+        "tls_server_config: {key_file: a}\n",
         "tls_server_config: {cert_file: a, key_file: b}\n",
         "tls_server_config: {cert: a, key: b}\n",
+        "tls_server_config: {cert_file: '', key_file: ''}\n",
         "tls_server_config: {client_ca: a}\n",
-        "tls_server_config: {min_version: TLS14}\n",
-        "tls_server_config: {cipher_suites: [A]}\n",
-        "tls_server_config: {curve_preferences: [B]}\n",
+        "tls_server_config: {client_ca_file: a}\n",
+        "tls_server_config: {client_auth_type: a}\n",
+        "tls_server_config: {min_version: TLS13}\n",
+        "http_server_config: {http2: false}\n",
+        "http_server_config: {http2: 1}\n",
         "http_server_config: {headers: {A: b}}\n",
         "http_server_config: {headers: {X-Content-Type-Options: b}}\n",
+        "http_server_config: {headers: {x-frame-options: deny}}\n",
+        "http_server_config: {headers: {X-Frame-Options: DENY}}\n",
+        "http_server_config: {headers: {X-Frame-Options: }}\n",
+        "http_server_config: {headers: [a]}\n",
+        "http_server_config: {headers: {X-XSS-Protection: a, Strict-Transport-Security: b, Content-Security-Policy: c}}\n",
         "basic_auth_users: {a: b}\n",
+        "basic_auth_users: {a: ''}\n",
+        "basic_auth_users: {a: }\n",
+        "basic_auth_users: [a]\n",
+        "basic_auth_users: {a: HASH}\n",
+        "basic_auth_users: {a: HASH, b: c}\n",
+        "basic_auth_users: {a: HASH, a: HASH}\n",
         "basic_auth_users: {a: $2y$99$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}\n",
-        "basic_auth_users: {a: $2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}\n",
+        "basic_auth_users: {a: $3y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi}\n",
         "rate_limit: {interval: 1s, burst: 2}\n",
         "rate_limit: {interval: x}\n",
-    ];
+        "rate_limit: {interval: 1d}\n",
+        "rate_limit: {interval: '1'}\n",
+        "rate_limit: {interval: 1.5}\n",
+        "rate_limit: {interval: -1s}\n",
+        "rate_limit: {interval: 1h30m, burst: x}\n",
+        "rate_limit: {burst: 1}\n",
+    ]
+    .map(|text| text.replace("HASH", HASH))
+    .to_vec();
+    for pair in [
+        "cert_file: a.key, key_file: a.pem",
+        "cert_file: a.pem, key_file: a.pem",
+        "cert_file: a.pem, key_file: b.key",
+        "cert_file: a.pem, key_file: ed.key",
+        "cert_file: ed.pem, key_file: ed.key",
+        "cert_file: p384.pem, key_file: p384.key",
+        "cert_file: p521.pem, key_file: p521.key",
+        "cert_file: a.both, key_file: a.both",
+        "cert_file: a.pem, key_file: params.key",
+        "cert_file: a.pem, key_file: params",
+        "cert_file: params, key_file: a.key",
+        "cert_file: junk, key_file: a.key",
+        "cert_file: a.pem, key_file: junk",
+        "cert_file: junk.pem, key_file: a.key",
+        "cert_file: a.pem, key_file: junk.key",
+        "cert_file: none, key_file: a.key",
+        "cert_file: a.pem, key_file: none",
+        "cert: junk, cert_file: a.pem, key: junk, key_file: a.key",
+    ] {
+        texts.push(format!("tls_server_config: {{{pair}}}\n"));
+    }
+    for more in [
+        "client_auth_type: NoClientCert",
+        "client_auth_type: RequestClientCert",
+        "client_auth_type: RequireAnyClientCert",
+        "client_auth_type: RequireClientCert",
+        "client_auth_type: VerifyClientCertIfGiven",
+        "client_auth_type: RequireAndVerifyClientCert",
+        "client_auth_type: requireandverifyclientcert",
+        "client_auth_type: RequireAndVerifyClientCert, client_ca_file: b.pem",
+        "client_auth_type: RequireAndVerifyClientCert, client_ca_file: none",
+        "client_auth_type: RequireAndVerifyClientCert, client_ca_file: junk",
+        "client_auth_type: RequireAndVerifyClientCert, client_ca: junk, client_allowed_sans: [a]",
+        "client_auth_type: NoClientCert, client_ca: junk",
+        "client_ca_file: b.pem",
+        "client_allowed_sans: a",
+        "client_allowed_sans: []",
+        "min_version: TLS10",
+        "min_version: TLS13",
+        "min_version: TLS14",
+        "min_version: 1.2",
+        "min_version: ''",
+        "min_version: ",
+        "max_version: TLS12",
+        "cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]",
+        "cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]",
+        "cipher_suites: [TLS_AES_128_GCM_SHA256]",
+        "cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]",
+        "cipher_suites: a",
+        "cipher_suites: []",
+        "curve_preferences: [CurveP256]",
+        "curve_preferences: [CurveP521, X25519]",
+        "curve_preferences: [P256]",
+        "prefer_server_cipher_suites: maybe",
+    ] {
+        texts.push(format!("tls_server_config: {{cert_file: a.pem, key_file: a.key, {more}}}\n"));
+    }
+    let mut names = Vec::new();
     for (i, text) in texts.iter().enumerate() {
         let path = dir.path().join(format!("{i}.yml"));
         std::fs::write(&path, text).unwrap();
@@ -285,6 +400,29 @@ fn web_configurations() {
     }
     let cases: Vec<_> = names.iter().map(|name| (vec!["web-config", name.as_str()], Vec::new())).collect();
     compare(test, &cases);
+}
+
+#[test]
+fn web_configurations_that_only_we_refuse() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    for (more, expected) in [
+        (
+            "min_version: TLS13, max_version: TLS12",
+            "tls: no supported versions satisfy MinVersion and MaxVersion",
+        ),
+        (
+            "max_version: TLS12, cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA]",
+            "none of the cipher_suites is supported in TLS 1.2: [TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA]",
+        ),
+        ("curve_preferences: [CurveP521]", "none of the curve_preferences is supported: [CurveP521]"),
+    ] {
+        let path = dir.path().join("web.yml");
+        let text = format!("tls_server_config: {{cert_file: a.pem, key_file: a.key, {more}}}\n");
+        std::fs::write(&path, text).unwrap();
+        let said = ours(&["web-config", path.to_str().unwrap()], b"");
+        assert_eq!((said.code, said.err), (1, format!("{} FAILED: {expected}\n", path.display())));
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! `ferula tsdb create-blocks-from rules`: what recording rules would have said, had they been there before.
 //!
 //! A server is asked, one block of time after the other; its answers become the blocks. Alerting rules are left out.
-//! Credentials for the server (`--http.config.file`) are not read yet.
 //!
 //! Compat: prometheus `cmd/promtool/rules.go`, `ruleImporter`.
 
@@ -12,20 +11,30 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
+use config::Secret;
+use config::http_client::{BasicAuth, HttpClient, SecretSource, TextSource};
 use config::rules::RuleKind;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use model::LabelsBuilder;
 use model::labels::METRIC_NAME;
 use serde::Deserialize;
 use tsdb::db::import::BlockBuilder;
 
 use super::import_openmetrics::{BATCH_SAMPLES, block_ms};
+use crate::http_client::Client;
 use crate::rules::group::{Group, Rule};
 
 /// How long before now a server's own evaluation may still be on its way.
 const RECENT_MS: i64 = 3 * 3_600_000;
 
+/// More than that is no answer to a question about one block.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+
 #[derive(Debug, Args)]
 pub(super) struct Options {
+    /// HTTP client configuration file for promtool to connect to Prometheus.
+    #[arg(long = "http.config.file", value_name = "filename")]
+    http_config: Option<PathBuf>,
     /// The URL for the Prometheus API with the data where the rule will be backfilled from.
     #[arg(long, default_value = "http://localhost:9090")]
     url: url::Url,
@@ -72,7 +81,7 @@ pub(super) fn run(options: &Options, max_block: Duration, errors: &mut dyn Write
         let running = |spec| Group::new(spec, options.eval_interval, Duration::ZERO, false);
         groups.extend(specs.into_iter().map(running));
     }
-    let import = Import { options, end, block_ms: block_ms(max_block), server: Server::new(&options.url)? };
+    let import = Import { options, end, block_ms: block_ms(max_block), server: Server::new(options)? };
     let mut has_failed = false;
     for group in &groups {
         for rule in &group.rules {
@@ -157,7 +166,7 @@ impl Import<'_> {
 /// The server that is asked.
 struct Server {
     runtime: tokio::runtime::Runtime,
-    client: reqwest::Client,
+    client: Client,
     url: url::Url,
 }
 
@@ -191,15 +200,32 @@ struct Series {
 }
 
 impl Server {
-    fn new(url: &url::Url) -> anyhow::Result<Self> {
+    fn new(options: &Options) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("start the runtime")?;
-        // Only one can be the default of the process, and ours is the only one.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().context("new api client error")?;
-        let mut url = url.clone();
+        let mut url = options.url.clone();
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let mut http = match &options.http_config {
+            Some(_) if has_user => {
+                bail!("Cannot set base auth in the server URL and use a http.config.file at the same time");
+            }
+            Some(path) => config::http_client::load(path).context("Failed to load HTTP config file")?,
+            None => HttpClient::default(),
+        };
+        if has_user {
+            let decode =
+                |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            http.basic_auth = Some(BasicAuth {
+                username: TextSource::Inline(decode(url.username())),
+                password: SecretSource::Inline(Secret::new(decode(url.password().unwrap_or_default()))),
+            });
+            // Both fail only for URLs that have no host.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+        }
+        let client = Client::new(&http, Duration::MAX).context("new api client error")?;
         url.set_path(&format!("{}/api/v1/query_range", url.path().trim_end_matches('/')));
         Ok(Self { runtime, client, url })
     }
@@ -213,12 +239,10 @@ impl Server {
             .append_pair("end", &seconds(end))
             .append_pair("step", &model::number::format_f(step.as_secs_f64()))
             .finish();
-        let ask = async {
-            let request = self.client.post(self.url.clone()).body(form);
-            let request = request.header("Content-Type", "application/x-www-form-urlencoded");
-            request.send().await?.bytes().await
-        };
-        let body = self.runtime.block_on(ask).context("query range")?;
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let request = self.client.request(http::Method::POST, self.url.clone()).context("query range")?;
+        let ask = request.header(CONTENT_TYPE, form_type).body(form).timeout(None).read(ANSWER_BYTES_MAX);
+        let (_, body) = self.runtime.block_on(ask).context("query range")?;
         let answer: Answer = serde_json::from_slice(&body).context("query range: bad_response")?;
         for warning in &answer.warnings {
             tracing::warn!(warning, "Range query returned warnings.");

@@ -256,7 +256,9 @@ fn own_metrics_are_well_formed() {
     });
     assert!(!counted.unwrap().ends_with(" 0"), "{counted:?}");
 
-    let Some(promtool) = crate::process::peer("promtool", "own_metrics_are_well_formed, the part with promtool") else {
+    let Some(promtool) =
+        crate::process::peer("promtool", "own_metrics_are_well_formed, the part with promtool")
+    else {
         return;
     };
     let mut check = Command::new(promtool)

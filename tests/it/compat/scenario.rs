@@ -180,7 +180,8 @@ fn case(file: &str, group: &Group, status: u16, ask: &BTreeMap<String, Values>, 
         (None, None) => form.finish().into_bytes(),
     };
     if group.payload.is_some() || group.payload_base64.is_some() {
-        let sum: u32 = body.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+        let sum: u32 =
+            body.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
         write!(rest, " #{sum:08x}").unwrap();
     }
     Case {

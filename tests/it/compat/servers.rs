@@ -30,7 +30,8 @@ impl Program {
     pub(super) fn reference(test: &str) -> Option<Self> {
         let wanted = std::env::var("FERULA_COMPAT_PEER").unwrap_or_else(|_| "prometheus-next".to_owned());
         let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/ferula-peers");
-        let model = std::env::var_os("FERULA_PEERS").map_or_else(home, PathBuf::from).join("bin/prometheus-next");
+        let model =
+            std::env::var_os("FERULA_PEERS").map_or_else(home, PathBuf::from).join("bin/prometheus-next");
         if wanted == "prometheus-next" && model.exists() {
             return Some(Self { path: model, is_old: false });
         }

@@ -80,9 +80,8 @@ fn row(endpoint: &Endpoint, outcomes: &[Outcome], gaps: &mut Vec<String>) -> Str
         gaps.push(format!("{}: {what}", endpoint.path));
         what
     };
-    let is_refused = |outcome: &&&Outcome| {
-        [404, 405].contains(&outcome.ours.status) && outcome.ours != *outcome.theirs
-    };
+    let is_refused =
+        |outcome: &&&Outcome| [404, 405].contains(&outcome.ours.status) && outcome.ours != *outcome.theirs;
     let missing: Vec<_> = endpoint
         .methods
         .iter()
@@ -90,17 +89,20 @@ fn row(endpoint: &Endpoint, outcomes: &[Outcome], gaps: &mut Vec<String>) -> Str
             let asked: Vec<_> = mine.iter().filter(|outcome| outcome.case.method == **method).collect();
             // A scenario that Prometheus itself does not refuse must be there, and be answered.
             let is_answered = |outcome: &&&&Outcome| ![404, 405].contains(&outcome.theirs.status);
-            !asked.iter().any(|outcome| is_answered(&outcome)) || asked.iter().any(|outcome| is_refused(&outcome))
+            !asked.iter().any(|outcome| is_answered(&outcome))
+                || asked.iter().any(|outcome| is_refused(&outcome))
         })
         .map(String::as_str)
         .collect();
-    let exists = if missing.is_empty() { "yes".to_owned() } else { gap(format!("not {}", missing.join(", "))) };
+    let exists =
+        if missing.is_empty() { "yes".to_owned() } else { gap(format!("not {}", missing.join(", "))) };
     let found = effective(endpoint, &mine);
-    let parameters = match endpoint.parameters.iter().filter(|name| !found.contains(name.as_str())).collect::<Vec<_>>() {
-        _ if endpoint.parameters.is_empty() => "none".to_owned(),
-        lost if lost.is_empty() => format!("all {}", found.len()),
-        lost => gap(format!("{} of {}, not {lost:?}", found.len(), endpoint.parameters.len())),
-    };
+    let parameters =
+        match endpoint.parameters.iter().filter(|name| !found.contains(name.as_str())).collect::<Vec<_>>() {
+            _ if endpoint.parameters.is_empty() => "none".to_owned(),
+            lost if lost.is_empty() => format!("all {}", found.len()),
+            lost => gap(format!("{} of {}, not {lost:?}", found.len(), endpoint.parameters.len())),
+        };
     let mut equal = |what: &str, wanted: &dyn Fn(u16) -> bool| {
         let all: Vec<_> = mine.iter().filter(|outcome| wanted(outcome.theirs.status)).collect();
         let n_equal = all.iter().filter(|outcome| outcome.is_equal).count();
@@ -110,7 +112,8 @@ fn row(endpoint: &Endpoint, outcomes: &[Outcome], gaps: &mut Vec<String>) -> Str
             n => format!("{n_equal}, {n} listed as different"),
         }
     };
-    let (answers, errors) = (equal("answer", &|status| status < 400), equal("error", &|status| status >= 400));
+    let (answers, errors) =
+        (equal("answer", &|status| status < 400), equal("error", &|status| status >= 400));
     format!(
         "| {} `{}` | {exists} | {parameters} | {answers} | {errors} |\n",
         endpoint.methods.join(", "),

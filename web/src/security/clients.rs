@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use config::web::{ClientAuth, ServerTls};
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     SignatureScheme,
 };
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509Version};
 
 use super::pair;
 
@@ -81,6 +83,9 @@ impl Clients {
         now: UnixTime,
     ) -> Result<(), Error> {
         let Some(chain) = &self.chain else { return Err(CertificateError::UnknownIssuer.into()) };
+        if let Some(cert) = first_version(end_entity) {
+            return self.verify_first_version(&cert, now);
+        }
         match chain.verify_client_cert(end_entity, intermediates, now) {
             Ok(_) => Ok(()),
             // A self-signed certificate that may sign others is good in Go if it is one of the authorities; webpki says
@@ -91,9 +96,67 @@ impl Clients {
             {
                 Ok(())
             }
+            Err(Error::InvalidCertificate(CertificateError::Other(_))) if is_self_signed(end_entity) => {
+                Err(CertificateError::UnknownIssuer.into())
+            }
             Err(e) => Err(e),
         }
     }
+
+    /// Verifies what an authority has signed itself without extensions: `openssl x509 -req` makes such, Go takes them, and
+    /// webpki does not read them.
+    fn verify_first_version(&self, cert: &X509Certificate<'_>, now: UnixTime) -> Result<(), Error> {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let is_valid = |cert: &X509Certificate<'_>| {
+            let validity = cert.validity();
+            (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now)
+        };
+        if !is_valid(cert) {
+            return Err(CertificateError::Expired.into());
+        }
+        let has_signed = |authority: &X509Certificate<'_>| {
+            let signs_clients = authority
+                .extended_key_usage()
+                .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.any || usage.value.client_auth));
+            authority.subject().as_raw() == cert.issuer().as_raw()
+                && (authority.version() != X509Version::V3 || authority.is_ca())
+                && authority
+                    .key_usage()
+                    .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
+                && signs_clients
+                && is_valid(authority)
+                && verifies(
+                    self.provider.signature_verification_algorithms.all,
+                    authority,
+                    cert.tbs_certificate.as_ref(),
+                    &cert.signature_value.data,
+                )
+        };
+        let parsed =
+            |der: &CertificateDer<'_>| X509Certificate::from_der(der).is_ok_and(|(_, ca)| has_signed(&ca));
+        if self.authorities.iter().any(parsed) { Ok(()) } else { Err(CertificateError::UnknownIssuer.into()) }
+    }
+}
+
+fn is_self_signed(cert: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(cert).is_ok_and(|(_, cert)| cert.subject().as_raw() == cert.issuer().as_raw())
+}
+
+/// The certificate, if it is of X.509's first version.
+fn first_version<'a>(cert: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+    let (_, cert) = X509Certificate::from_der(cert).ok()?;
+    (cert.version() == X509Version::V1).then_some(cert)
+}
+
+/// Whether the key of `signer` made `signature` by one of `algorithms`.
+fn verifies(
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+    signer: &X509Certificate<'_>,
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    let key = &signer.public_key().subject_public_key.data;
+    algorithms.iter().any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok())
 }
 
 impl ClientCertVerifier for Clients {
@@ -133,6 +196,17 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if let Some(cert) = first_version(cert) {
+            let known = self.provider.signature_verification_algorithms.mapping.iter();
+            let of_scheme = known.filter(|(scheme, _)| *scheme == dss.scheme);
+            let is_good = of_scheme
+                .flat_map(|(_, all)| *all)
+                .any(|one| verifies(&[*one], &cert, message, dss.signature()));
+            return match is_good {
+                true => Ok(HandshakeSignatureValid::assertion()),
+                false => Err(CertificateError::BadSignature.into()),
+            };
+        }
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
@@ -142,6 +216,11 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if let Some(cert) = first_version(cert) {
+            let key = SubjectPublicKeyInfoDer::from(cert.public_key().raw);
+            let known = &self.provider.signature_verification_algorithms;
+            return verify_tls13_signature_with_raw_key(message, &key, dss, known);
+        }
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 

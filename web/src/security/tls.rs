@@ -245,3 +245,83 @@ pub(crate) fn explain(error: &io::Error) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use config::web::Pem;
+
+    use super::*;
+
+    fn wishes() -> ServerTls {
+        let pem = || Pem(Arc::from(&b""[..]));
+        ServerTls {
+            cert: pem(),
+            key: pem(),
+            client_ca: None,
+            client_auth: ClientAuth::None,
+            client_allowed_sans: None,
+            min_version: TlsVersion::Tls12,
+            max_version: TlsVersion::Tls13,
+            cipher_suites: Vec::new(),
+            curve_preferences: Vec::new(),
+            prefer_server_cipher_suites: true,
+        }
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_we_cannot_do_is_said() {
+        assert_eq!(judge(&wishes()).unwrap(), Vec::<String>::new());
+        let tls = ServerTls {
+            min_version: TlsVersion::Tls10,
+            cipher_suites: names(&[
+                "TLS_AES_128_GCM_SHA256",
+                "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+                SUITES[0].0,
+            ]),
+            curve_preferences: names(&["CurveP521", "X25519"]),
+            client_allowed_sans: Some(Vec::new()),
+            ..wishes()
+        };
+        let warnings = judge(&tls).unwrap();
+        assert_eq!(warnings.len(), 4);
+        assert_eq!(
+            warnings[1],
+            "cipher_suites that are not supported and left out: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]"
+        );
+        assert_eq!(warnings[2], "curve_preferences that are not supported and left out: [CurveP521]");
+        assert_eq!(versions(&tls), [&TLS13, &TLS12]);
+        assert_eq!(suites(&tls).len(), 4);
+        assert_eq!(groups(&tls).len(), 1);
+    }
+
+    #[test]
+    fn a_list_of_suites_counts_for_one_version() {
+        let cbc = names(&["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"]);
+        let tls = ServerTls { cipher_suites: cbc, ..wishes() };
+        assert_eq!(judge(&tls).unwrap().len(), 1);
+        assert_eq!(versions(&tls), [&TLS13]);
+        let only_12 = ServerTls { max_version: TlsVersion::Tls12, ..tls.clone() };
+        judge(&only_12).unwrap_err();
+        let old = ServerTls { max_version: TlsVersion::Tls11, min_version: TlsVersion::Tls10, ..wishes() };
+        assert_eq!(versions(&old), [&TLS12]);
+        let new = ServerTls { min_version: TlsVersion::Tls13, ..tls.clone() };
+        assert_eq!(versions(&new), [&TLS13]);
+        check_http2(&tls).unwrap_err();
+        check_http2(&new).unwrap();
+        check_http2(&wishes()).unwrap();
+        check_http2(&ServerTls { cipher_suites: names(&[HTTP2_SUITES[0]]), ..wishes() }).unwrap();
+    }
+
+    #[test]
+    fn every_suite_has_its_name() {
+        let all = aws_lc_rs::default_provider().cipher_suites;
+        for suite in all.iter().filter(|suite| suite.tls13().is_none()) {
+            let name = SUITES.iter().find(|(_, known)| known.suite() == suite.suite()).map(|(name, _)| *name);
+            assert_eq!(name, suite.suite().as_str());
+        }
+    }
+}
