@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-use crate::process::{self, Home, Process, RUNTIME, until, until_true};
+use crate::process::{self, Home, Process, RUNTIME, Server, until, until_true};
 use crate::tls::{Authority, Pair};
 
 /// Of `secret` and of `other`, with the least cost.
@@ -232,7 +232,6 @@ fn files_count_from_the_moment_they_are_written() {
     let Some(theirs_seen) = theirs_seen else { return };
     let differing: Vec<_> = seen.iter().zip(&theirs_seen).filter(|(a, b)| a != b).collect();
     assert!(differing.is_empty() && seen.len() == theirs_seen.len(), "ours, theirs: {differing:#?}");
-    let _ = peer_is_new;
 }
 
 #[test]
@@ -311,11 +310,11 @@ scrape_configs:
     assert!(!is_good && said.contains("status=401"), "{said}");
     let url = format!("--alertmanager.url={}", guarded.url(""));
     let add = ["silence", "add", "--comment=c", "--author=me", "a=b"];
-    let (is_good, said) = run(&[&["am", "--http.config.file=http.yml", &url], &add[..]].concat());
+    let (is_good, said) = run(&[&["am", "--http.config.file=http.yml", url.as_str()][..], &add[..]].concat());
     assert!(is_good, "{said}");
     let (is_good, said) = run(&["am", "--http.config.file=http.yml", &url, "silence", "query"]);
     assert!(is_good && said.contains("a=\"b\""), "{said}");
-    let (is_good, _) = run(&[&["am", "--http.config.file=wrong.yml", &url], &add[..]].concat());
+    let (is_good, _) = run(&[&["am", "--http.config.file=wrong.yml", url.as_str()][..], &add[..]].concat());
     assert!(!is_good);
     until_true("the server to scrape itself", || {
         let query = guarded.url("/api/v1/query?query=up%7Bjob%3D%22itself%22%7D%3D%3D1");
@@ -367,7 +366,7 @@ fn what_cannot_be_served_by_ends_the_start() {
 
 #[test]
 fn slow_clients_and_guessers_do_not_keep_others_out() {
-    // Of `secret`, at a price.
+    // Of `fakepassword`, at a price.
     let dear = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
     let home = Home::new("{}");
     let server = Guarded::start(
@@ -424,12 +423,13 @@ fn pages_of_others_change_nothing() {
     let home = Home::new("{}");
     home.write("alertmanager.yml", "route: {receiver: none}\nreceivers: [{name: none}]\n");
     let am = format!("--alertmanager.config-file={}", home.path("alertmanager.yml").display());
-    let mut server = home.start(&[
+    let mut command = home.command(&[
         &am,
         "--web.enable-admin-api",
         "--web.external-url=https://mon.example.com/prom/",
         "--web.cors.origin=https://ops[.]example[.]com",
     ]);
+    let mut server = Server::start("ferula", &mut command, "/prom/-/ready");
     let root = "/prom";
     let send = |method: &str, path: &str, headers: &[(&str, &str)], body: &str| {
         let url = format!("{}{root}{path}", server.url);
