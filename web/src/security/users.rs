@@ -24,7 +24,7 @@ const NOBODY: &str = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 pub(super) struct Users {
     /// Makes the keys of verdicts useless outside of this process.
     salt: [u8; 32],
-    verdicts: Mutex<Verdicts>,
+    verdicts: Arc<Mutex<Verdicts>>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -65,7 +65,7 @@ impl Users {
         let mut salt = [0; 32];
         let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
         random.fill(&mut salt).expect("the system has random numbers");
-        Self { salt, verdicts: Mutex::default(), turn: Arc::default() }
+        Self { salt, verdicts: Arc::default(), turn: Arc::default() }
     }
 
     /// Whether the request with these headers comes from one of `users`.
@@ -85,21 +85,21 @@ impl Users {
         if let Some(verdict) = self.verdicts.lock().get(&key) {
             return verdict;
         }
-        let is_known = known.is_some();
+        let (is_known, verdicts) = (known.is_some(), Arc::clone(&self.verdicts));
         let checked = tokio::task::spawn_blocking(move || {
-            // Also if nobody waits for it any more.
+            // Also if nobody waits for it any more: who has little patience gets in the next time.
             let _turn = turn;
-            matches(&hash, &password)
+            let verdict = matches(&hash, &password) && is_known;
+            let mut verdicts = verdicts.lock();
+            if verdict {
+                verdicts.good.add(key)
+            } else {
+                verdicts.bad.add(key)
+            }
+            verdict
         });
         // A panic has been logged where it happened.
-        let verdict = checked.await.unwrap_or(false) && is_known;
-        let mut verdicts = self.verdicts.lock();
-        if verdict {
-            verdicts.good.add(key)
-        } else {
-            verdicts.bad.add(key)
-        }
-        verdict
+        checked.await.unwrap_or(false)
     }
 
     fn key(&self, user: &[u8], hash: &str, password: &[u8]) -> [u8; 32] {
@@ -206,6 +206,21 @@ mod tests {
         }
         let verdicts = users.verdicts.lock();
         assert_eq!((verdicts.good.0.clone(), verdicts.bad.0.len()), (good, VERDICTS_MAX));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_wait_is_known_the_next_time() {
+        let all = BTreeMap::from([("alice".to_owned(), Secret::new(bcrypt::hash("secret", 8).unwrap()))]);
+        let users = Users::new();
+        // Asked once, it has begun.
+        let headers = basic("alice:secret");
+        let mut impatient = Box::pin(users.admits(&all, &headers));
+        let is_pending =
+            std::future::poll_fn(|cx| std::task::Poll::Ready(impatient.as_mut().poll(cx).is_pending())).await;
+        assert!(is_pending);
+        drop(impatient);
+        let _over = users.turn.lock().await;
+        assert_eq!(users.verdicts.lock().good.0.len(), 1);
     }
 
     #[test]
