@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui mails peers smtp dns kubectl compat differential mutated-configs storm exposition faults fuzz generated bench compare numbers clean
+.PHONY: help run build ui check test test-ui mails peers smtp dns kubectl clients clients-installed compat differential mutated-configs storm exposition faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -15,6 +15,7 @@ PEERS_SCRIPT := $(wildcard ../shared/bin/peers)
 export FERULA_PEERS ?= $(TARGET)/peers
 export FERULA_UPSTREAM ?= $(abspath ../shared/upstream)
 export FERULA_VENV ?= $(TARGET)/venv
+export FERULA_CLIENTS ?= $(TARGET)/clients
 UI := web/ui
 UI_BUILT := $(UI)/dist/index.html
 UI_SOURCES := $(shell find $(UI) -path '*/node_modules' -prune -o -path '*/dist' -prune -o -type f -print 2>/dev/null)
@@ -43,7 +44,7 @@ check: ## formatting and lints, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-test: ui test-ui check peers smtp dns kubectl ## everything that CI runs; T=name for the Rust tests with that name alone
+test: ui test-ui check peers smtp dns kubectl clients-installed ## everything that CI runs; T=name for the Rust tests with that name alone
 	cargo test --workspace --locked $(T)
 
 test-ui: ui
@@ -85,6 +86,25 @@ dns: ## install the name server that the tests of DNS discovery ask
 	@if [ -x /usr/sbin/dnsmasq ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get -qq update && apt-get -qq install -y dnsmasq-base; fi; \
 	[ -x /usr/sbin/dnsmasq ] || echo "dns: dnsmasq could not be installed, the tests that need it will say so"
+
+# What is there already and was installed from the same list stays. What could not be had is named by the test.
+clients-installed: ## install other people's clients for the tests with them (200 MB): Grafana's data source and others
+	@for name in grafana js; do from=$(ROOT)/tests/clients/$$name; to=$(FERULA_CLIENTS)/$$name; \
+	  if cmp -s $$from/package-lock.json $$to/installed; then continue; fi; \
+	  if ! command -v npm >/dev/null; then echo "clients: npm is not installed, the tests with $$name will say so"; continue; fi; \
+	  rm -rf $$to && mkdir -p $$to && cp -R $$from/package.json $$from/package-lock.json $$from/.npmrc $$to && \
+	  { [ ! -d $$from/stub ] || cp -R $$from/stub $$to; } && (cd $$to && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) \
+	  && cp $$to/package-lock.json $$to/installed \
+	  || { rm -rf $$to; echo "clients: $$name could not be installed, the tests with it will say so"; }; done
+	@from=$(ROOT)/tests/clients/python/requirements.txt; to=$(FERULA_CLIENTS)/venv; \
+	if cmp -s $$from $$to/installed; then exit 0; fi; \
+	if ! python3 -c 'import ensurepip' 2>/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get -qq update && apt-get -qq install -y python3-venv; fi; \
+	rm -rf $$to && python3 -m venv $$to && $$to/bin/pip -q --disable-pip-version-check install --no-deps -r $$from && cp $$from $$to/installed \
+	|| { rm -rf $$to; echo "clients: the Python clients could not be installed, the tests with them will say so"; }
+
+clients: peers clients-installed ## other people's clients against Ferula and Prometheus; RECORD=1 writes docs/grafana-save-and-test.txt
+	$(if $(RECORD),FERULA_CLIENTS_RECORD=1) cargo test --locked --test it -- clients:: --nocapture
 
 compat: peers ## compare with Prometheus 3.5: every endpoint, and 1,500 queries at random
 	cargo test --locked --test it -- compat:: differential:: --nocapture

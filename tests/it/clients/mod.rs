@@ -224,7 +224,11 @@ impl Peer {
         let prefixed = start(&homes[prefixed], &arguments(&["--web.route-prefix=/ferula"]), "/ferula");
         let limits =
             ["--web.config.file=web.yml", "--query.max-concurrency=1", "--enable-feature=exemplar-storage"];
-        let bare = start_protected(name, &mut homes[bare].server(program, &limits));
+        // Off by default there.
+        let help = Command::new(program).arg("--help").output().unwrap().stdout;
+        let has_search = String::from_utf8_lossy(&help).contains("--[no-]web.enable-search-api");
+        let no_search = if has_search { &["--no-web.enable-search-api"] } else { [].as_slice() };
+        let bare = start_protected(name, &mut homes[bare].server(program, &[&limits, no_search].concat()));
         let alertmanager_url =
             alertmanager.as_ref().map_or_else(|| plain.url.clone(), |(_, server)| server.url.clone());
         let (more_homes, alertmanager) = alertmanager.unzip();

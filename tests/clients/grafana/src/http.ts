@@ -18,6 +18,7 @@ export class Answer {
     readonly headers: http.IncomingHttpHeaders,
     /** As it came over the wire. */
     readonly bytes: Buffer,
+    readonly asked: Ask = {},
   ) {}
 
   get encoding(): string {
@@ -55,7 +56,7 @@ export function ask(url: string, how: Ask = {}): Promise<Answer> {
     const request = http.request(url, { method: how.method ?? "GET", headers, agent: how.agent ?? agent }, (response) => {
       const parts: Buffer[] = [];
       response.on("data", (part: Buffer) => parts.push(part));
-      response.on("end", () => resolve(new Answer(url, response.statusCode!, response.headers, Buffer.concat(parts))));
+      response.on("end", () => resolve(new Answer(url, response.statusCode!, response.headers, Buffer.concat(parts), how)));
       response.on("error", reject);
     });
     request.setTimeout(20_000, () => request.destroy(new Error(`${url} does not answer`)));

@@ -38,3 +38,16 @@ check("G70", "P", "a link to a graph", async (room) => {
     rmSync(home, { recursive: true, force: true });
   }
 });
+
+check("G68", "C", "which dashboard and panel a query is for", async (room) => {
+  if (!room.isOurs) room.skip("Prometheus does not keep who asks");
+  const headers = { "X-Dashboard-Uid": `board${room.prefix.length}`, "X-Panel-Id": "7" };
+  const query = "count(http_requests_total) + 68";
+  status(await room.get("/api/v1/query", { query, time: room.time }, { headers }), 200);
+  const { queries } = await room.data("/api/v1/status/top_queries", { sort_by: "last_time", limit: 1000 });
+  const found = queries.find((one: { query: string }) => one.query.includes("+ 68"));
+  assert.ok(found !== undefined, JSON.stringify(queries).slice(0, 1000));
+  const shown = JSON.stringify(found.shownIn);
+  assert.ok(shown.includes(headers["X-Dashboard-Uid"]) && shown.includes('"7"'), JSON.stringify(found));
+  assert.ok(found.count >= 1 && found.totalTime > 0, JSON.stringify(found));
+});

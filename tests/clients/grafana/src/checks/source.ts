@@ -1,11 +1,13 @@
 // Grafana's data source itself, without its page.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 
 import type { DataFrame } from "@grafana/data";
 
 import { type Room, check } from "../check";
 import * as grafana from "../grafana";
+import type { Answer } from "../http";
 
 const METHODS = ["POST", "GET"] as const;
 
@@ -24,10 +26,33 @@ function columns(frame: DataFrame): [string, unknown[]][] {
 }
 
 check("G02", "N", "Save & test", async (room) => {
-  const said = await both(room, async ({ source }) => source.testDatasource());
+  const said = await both(room, async ({ source, asked }) => {
+    const outcome = await source.testDatasource();
+    if (room.isOurs && source.httpMethod === "POST") record(room, outcome, asked);
+    return outcome;
+  });
   assert.equal(said.status, "success");
   assert.equal(said.message, "Successfully queried the Prometheus API.");
 });
+
+/** Writes down what was asked and answered, where somebody wants to have it. */
+function record(room: Room, outcome: object, asked: Answer[]): void {
+  const file = process.env.FERULA_CLIENTS_RECORD;
+  if (file === undefined) return;
+  const lines = [
+    "What \"Save & test\" of Grafana's Prometheus data source (@grafana/prometheus 13.2.3, run without its page by",
+    "tests/clients/grafana) asks of Ferula, what comes back, and what the data source says of it.",
+    "Written by `make clients RECORD=1`.",
+  ];
+  for (const answer of asked) {
+    const { method = "GET", body = "" } = answer.asked;
+    lines.push("", `> ${method} ${answer.url.slice(room.base.length)}`);
+    if (body !== "") lines.push(`> ${String(body)}`);
+    lines.push(`< ${answer.status} ${answer.headers["content-type"]}`, `< ${answer.text.trim()}`);
+  }
+  lines.push("", `testDatasource(): ${JSON.stringify(outcome)}`, "");
+  writeFileSync(file, lines.join("\n"));
+}
 
 check("G09", "N", "recording rules and exemplars are found", async (room) => {
   const found = await both(room, async ({ source }) => {
