@@ -35,7 +35,7 @@ for (const preferPost of [false, true]) {
     assert.equal(range.result[0].values.length, 41);
     const scalar = await client.instantQuery("1+1", new Date(4000));
     assert.deepEqual(scalar.result, [4, "2"]);
-    await assert.rejects(client.instantQuery("rate(up)"), /1:6: parse error/);
+    await assert.rejects(client.instantQuery("rate(up)"), (error) => /1:6: parse error/.test(`${error.message} ${JSON.stringify(error)}`));
     return [instant, range, scalar];
   };
 
@@ -56,8 +56,8 @@ for (const preferPost of [false, true]) {
     const client = driver(base);
     const { activeTargets } = await client.targets("active");
     const jobs = activeTargets.map((target) => target.labels.job).sort();
-    const about = await client.targetsMetadata('{job="text"}', "queue_length", 5);
-    assert.deepEqual(about.map(({ type, help }) => [type, help]), [["gauge", "Jobs that wait."]]);
+    const about = await client.targetsMetadata('{job="text"}', "waiting", 5);
+    assert.deepEqual(about.map(({ type, help }) => [type, help]), [["gauge", "Who waits."]]);
     const rules = await client.rules();
     const [rule] = rules.find((group) => group.name === "recorded").rules;
     assert.equal(rule.name, "job:http_requests:rate5m");

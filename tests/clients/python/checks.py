@@ -78,8 +78,8 @@ def targets(base):
     assert found["activeTargets"] and found["droppedTargets"] == [], found
     assert client.get_targets(state="active", scrape_pool="text")["activeTargets"][0]["scrapePool"] == "text"
     pools = client.get_scrape_pools()
-    about = client.get_target_metadata({"job": "text"}, "queue_length")
-    assert [one["help"] for one in about] == ["Jobs that wait."], about
+    about = client.get_target_metadata({"job": "text"}, "waiting")
+    assert [one["help"] for one in about] == ["Who waits."], about
     return [sorted(pools), sorted(set(found["activeTargets"][0]))]
 
 

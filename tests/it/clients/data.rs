@@ -99,6 +99,8 @@ fn text(begin: i64, first: i64, last: i64) -> String {
             (((i * height) % 31).to_string(), None)
         });
     }
+    text.family("waiting", "gauge", "", "Who waits.");
+    text.counter("waiting{instance=\"a:1\",job=\"web\"}", 1);
     text.family("room_celsius", "gauge", "celsius", "Temperature of a room.");
     for (room, value) in [
         ("attic", "1e-310"),
@@ -246,7 +248,7 @@ fn native(begin: i64, first: i64, last: i64) -> Vec<u8> {
     let metric =
         message(&[(1, Bytes(&labels[0])), (1, Bytes(&labels[1])), (2, Bytes(&gauge)), (6, time(last))]);
     let other = message(&[
-        (1, Bytes(b"queue_length")),
+        (1, Bytes(b"waiting")),
         (2, Bytes(b"Calls that wait.")),
         (3, Varint(1)),
         (4, Bytes(&metric)),

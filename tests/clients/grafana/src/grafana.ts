@@ -3,7 +3,7 @@
 
 import { CoreApp, type DataFrame, type DataQueryRequest, dateTime, type TimeRange } from "@grafana/data";
 import { type PromOptions, type PromQuery, PrometheusDatasource } from "@grafana/prometheus";
-import { setBackendSrv, setTemplateSrv } from "@grafana/runtime";
+import { setBackendSrv, setDataSourceSrv, setTemplateSrv } from "@grafana/runtime";
 import { from, lastValueFrom, of, switchMap } from "rxjs";
 
 import type { Settings } from "./check";
@@ -19,8 +19,6 @@ interface Wanted {
 }
 
 const sources = new Map<string, promlib.Source>();
-/** What could not be answered well: `METHOD path status`. */
-export const refusals: string[] = [];
 
 class Refused extends Error {
   readonly data: unknown;
@@ -66,7 +64,6 @@ async function answer(wanted: Wanted): Promise<unknown> {
   const { path, query: parameters } = split(wanted);
   const got = await promlib.resource(source, wanted.method ?? "GET", path, parameters, wanted.data);
   if (got.status >= 300) {
-    refusals.push(`${wanted.method ?? "GET"} ${path} ${got.status}`);
     throw new Refused(got.status, String(got.status), got.text, wanted);
   }
   return got.json;
@@ -124,10 +121,6 @@ async function pieces(wanted: Wanted): Promise<object[]> {
   const got: Answer = await ask(`${source.url}/${path}${parameters === "" ? "" : `?${parameters}`}`, { headers: source.headers });
   source.seen?.(got);
   const about = { ...response(wanted, undefined), status: got.status, ok: got.status < 300, statusText: String(got.status) };
-  if (got.status >= 300) {
-    refusals.push(`GET ${path} ${got.status}`);
-    throw new Refused(got.status, String(got.status), got.text, wanted);
-  }
   const out: object[] = [];
   for (let i = 0; i < got.bytes.length; i += 1000) out.push({ ...about, data: new Uint8Array(got.bytes.subarray(i, i + 1000)) });
   return [...out, { ...about, data: undefined }];
@@ -150,6 +143,15 @@ const templates = {
 setBackendSrv(backend as never);
 setTemplateSrv(templates as never);
 
+const added = new Map<string, PrometheusDatasource>();
+const named = (ref: { uid?: string } | string | null | undefined) => added.get(typeof ref === "string" ? ref : (ref?.uid ?? ""));
+setDataSourceSrv({
+  get: async (ref: never) => named(ref),
+  getList: () => [...added.values()].map((source) => source.instanceSettings),
+  getInstanceSettings: (ref: never) => named(ref)?.instanceSettings,
+  reload: async () => undefined,
+} as never);
+
 let made = 0;
 
 /** A data source as somebody adds it. */
@@ -170,6 +172,7 @@ export function add(url: string, settings: Partial<PromOptions> = {}, headers: R
     jsonData: { httpMethod: method, ...settings },
   };
   const source = new PrometheusDatasource(instance as never, templates as never);
+  added.set(name, source);
   return { source, asked };
 }
 
@@ -196,8 +199,11 @@ export async function panel(source: PrometheusDatasource, span: TimeRange, targe
       ...target,
     })),
   } as unknown as DataQueryRequest<PromQuery>;
+  // As Grafana does before it asks a data source.
+  request.targets = request.targets.filter((target) => source.filterQuery(target));
+  if (request.targets.length === 0) return { data: [], errors: [] };
   const shown = await lastValueFrom(source.query(request), { defaultValue: { data: [] } });
   const errors = [...(shown.errors ?? []), ...(shown.error ? [shown.error] : [])].map((error) => error.message ?? String(error));
-  return { data: shown.data as DataFrame[], errors };
+  return { data: shown.data as DataFrame[], errors: [...new Set(errors)] };
 }
 

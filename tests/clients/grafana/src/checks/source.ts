@@ -111,6 +111,7 @@ const OURS = /^(http_requests|node_cpu|room|request_duration|rpc_|utf8)/;
 check("G40", "N", "variables of every form", async (room) => {
   const span = grafana.range(room.settings);
   const found = await both(room, async ({ source }) => {
+    await source.languageProvider.start(span);
     const variable = async (query: string) => texts(await source.metricFindQuery(query, { range: span } as never));
     return {
       names: await variable("label_names()"),
@@ -145,14 +146,14 @@ check("G41", "N", "keys and values under filters", async (room) => {
     const values = (key: string, filters: object[]) => source.getTagValues({ key, filters, timeRange, queries: [] } as never).then(texts);
     return {
       keys: (await keys([{ key: "queue", operator: "=~", value: "m.*" }])).toSorted(),
-      regex: await values("code", [{ key: "code", operator: "=~", value: "[24].." }]),
-      oneOf: await values("code", [{ key: "code", operator: "=|", value: "404", values: ["404", "500"] }]),
+      regex: await values("room", [{ key: "room", operator: "=~", value: "[ch].*" }]),
+      oneOf: await values("room", [{ key: "room", operator: "=|", value: "loft", values: ["loft", "yard"] }]),
       not: await values("method", [{ key: "code", operator: "=", value: "200" }, { key: "method", operator: "!=", value: "get" }]),
     };
   });
   assert.deepEqual(found.keys.filter((key) => key !== "__name__"), ["instance", "job", "queue"].filter((key) => found.keys.includes(key)));
   assert.ok(found.keys.includes("job"), String(found.keys));
-  assert.deepEqual([found.regex, found.oneOf, found.not], [["200", "404"], ["404", "500"], ["post"]]);
+  assert.deepEqual([found.regex, found.oneOf, found.not], [["cellar", "hall"], ["loft", "yard"], ["post"]]);
   room.same("found", found);
 });
 
