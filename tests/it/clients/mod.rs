@@ -223,8 +223,8 @@ impl Peer {
             ["--web.config.file=web.yml", "--query.max-concurrency=1", "--enable-feature=exemplar-storage"];
         // Off by default there.
         let help = Command::new(program).arg("--help").output().unwrap().stdout;
-        let has_search = String::from_utf8_lossy(&help).contains("--[no-]web.enable-search-api");
-        let no_search = if has_search { &["--no-web.enable-search-api"] } else { [].as_slice() };
+        let has_search = String::from_utf8_lossy(&help).contains("--web.enable-search-api");
+        let no_search = if has_search { &["--web.enable-search-api=false"] } else { [].as_slice() };
         let bare = start_protected(name, &mut homes[bare].server(program, &[&limits, no_search].concat()));
         let alertmanager_url =
             alertmanager.as_ref().map_or_else(|| plain.url.clone(), |(_, server)| server.url.clone());
