@@ -99,7 +99,8 @@ fn a_large_answer_is_that_of_prometheus_and_never_whole_in_memory() {
         let prometheus = theirs.start_peer(&program, &["--storage.tsdb.retention.time=100y"]);
         let (ours, theirs) = (String::from_utf8(whole.clone()).unwrap(), prometheus.get(&target).1);
         let at = ours.bytes().zip(theirs.bytes()).take_while(|(a, b)| a == b).count();
-        let shown = |text: &str| text.get(at.saturating_sub(80)..(at + 80).min(text.len())).map(str::to_owned);
+        let shown =
+            |text: &str| text.get(at.saturating_sub(80)..(at + 80).min(text.len())).map(str::to_owned);
         assert!(ours == theirs, "at byte {at}: {:?}, not {:?}", shown(&ours), shown(&theirs));
     }
 
@@ -108,9 +109,8 @@ fn a_large_answer_is_that_of_prometheus_and_never_whole_in_memory() {
     let mut stalled: Vec<_> = (0..3).map(|_| reader(&server, &target)).collect();
     // They hold up nobody meanwhile.
     assert!(body(&server, &target, "identity") == whole);
-    let (n, bytes) = until("them to be cut off", || {
-        Some(answered(&server)).filter(|&(n, _)| n >= n_before + 4.0)
-    });
+    let (n, bytes) =
+        until("them to be cut off", || Some(answered(&server)).filter(|&(n, _)| n >= n_before + 4.0));
     assert_eq!(n, n_before + 4.0);
     let written = bytes - bytes_before - whole.len() as f64;
     assert!(written < 0.7 * 3.0 * whole.len() as f64, "{written} bytes for who reads none");

@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::notify::alertmanager_command;
 use crate::process::{CLIENT, Home, Process, RUNTIME, Server, now, skipped, until_true};
 use crate::scripted::Scripted;
 
@@ -93,7 +94,7 @@ struct Peer {
     prefixed: Server,
     /// Without what has to be switched on, with one query at a time and a password.
     bare: Server,
-    alertmanager: String,
+    alertmanager: Option<String>,
     _homes: Vec<Home>,
     _alertmanager: Option<Server>,
 }
@@ -182,11 +183,7 @@ impl Peer {
             String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
         let version = if is_ours { "3.14.0".to_owned() } else { word_after(&said, "version ") };
         let is_old = version.starts_with("3.5.");
-        let alertmanager = (!is_ours).then(|| newest("alertmanager")).flatten().map(|program| {
-            let home = Home::new("");
-            let server = start_alertmanager(&home, &program);
-            (home, server)
-        });
+        let alertmanager = (!is_ours).then(start_alertmanager).flatten();
         let mut homes = Vec::new();
         let mut home = |reader: &str| {
             let address = alertmanager.as_ref().map(|(_, server)| server.address());
@@ -226,8 +223,11 @@ impl Peer {
         let has_search = String::from_utf8_lossy(&help).contains("--web.enable-search-api");
         let no_search = if has_search { &["--web.enable-search-api=false"] } else { [].as_slice() };
         let bare = start_protected(name, &mut homes[bare].server(program, &[&limits, no_search].concat()));
-        let alertmanager_url =
-            alertmanager.as_ref().map_or_else(|| plain.url.clone(), |(_, server)| server.url.clone());
+        let alertmanager_url = if is_ours {
+            Some(plain.url.clone())
+        } else {
+            alertmanager.as_ref().map(|(_, server)| server.url.clone())
+        };
         let (more_homes, alertmanager) = alertmanager.unzip();
         homes.extend(more_homes);
         Self {
@@ -288,14 +288,19 @@ fn start_protected(name: &str, command: &mut Command) -> Server {
     server
 }
 
-fn start_alertmanager(home: &Home, program: &Path) -> Server {
+/// The reference one, if it can run here.
+fn start_alertmanager() -> Option<(Home, Server)> {
+    let home = Home::new("");
     home.write("alertmanager.yml", ALERTMANAGER);
-    let mut command = Command::new(program);
+    let mut command = alertmanager_command(&newest("alertmanager")?)
+        .map_err(|why| skipped("other people's clients, the checks of an Alertmanager", &why))
+        .ok()?;
     command
         .arg(format!("--config.file={}", home.path("alertmanager.yml").display()))
         .arg(format!("--storage.path={}", home.path("alertmanager").display()))
         .args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="]);
-    Server::start("alertmanager", &mut command, "/-/ready")
+    let server = Server::start("alertmanager", &mut command, "/-/ready");
+    Some((home, server))
 }
 
 /// What a check found out about a server.

@@ -12,7 +12,7 @@ export interface ServerSettings {
   bare: string;
   user: string;
   password: string;
-  alertmanager: string;
+  alertmanager: string | null;
 }
 
 export interface Settings {
