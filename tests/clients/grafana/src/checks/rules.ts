@@ -118,7 +118,9 @@ check("G57", "C", "numbers of rules", async (room) => {
   }
   const soon = all.flatMap((group) => group.rules).find((rule) => rule.name === "Soon")!;
   assert.deepEqual([soon.duration, soon.keepFiringFor], [3600, 300]);
-  room.same("shape", all.map((group) => [group.name, Object.keys(group), group.rules.map((rule) => [rule.name, Object.keys(rule)])]));
+  // Before 3.14 rules without labels had none, instead of an empty object.
+  const keys = (rule: Rule) => Object.keys(rule).filter((key) => key !== "labels");
+  room.same("shape", all.map((group) => [group.name, Object.keys(group), group.rules.map((rule) => [rule.name, keys(rule)])]));
 });
 
 check("a1", "C", "what the list of alerts asks for", async (room) => {
