@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// When the fixed data begins, in ms: 2025-01-01T00:00:00Z.
 const BEGIN: i64 = 1_735_689_600_000;
@@ -261,41 +263,51 @@ pub(super) fn histograms() -> Vec<u8> {
 
 /// What the target `alpha` says while the servers answer.
 pub(super) const ALPHA: &str = "\
-# HELP compat_jobs_total Jobs <done>, \"as\" alpha counts & tells.
-# TYPE compat_jobs_total counter
-compat_jobs_total{kind=\"a\"} 5
-compat_jobs_total{kind=\"b\"} 7.5
-# HELP compat_level A level.
-# TYPE compat_level gauge
-compat_level -0.25
-# TYPE compat_nameless summary
-compat_nameless{quantile=\"0.5\"} NaN
-compat_nameless_sum 1
-compat_nameless_count 2
-# HELP compat_unused Has no samples.
-compat_without_type 1
+# HELP live_jobs_total Jobs <done>, \"as\" alpha counts & tells.
+# TYPE live_jobs_total counter
+live_jobs_total{kind=\"a\"} 5
+live_jobs_total{kind=\"b\"} 7.5
+# HELP live_level A level.
+# TYPE live_level gauge
+live_level -0.25
+# TYPE live_nameless summary
+live_nameless{quantile=\"0.5\"} NaN
+live_nameless_sum 1
+live_nameless_count 2
+# HELP live_unused Has no samples.
+live_without_type 1
 ";
 
 /// What the target `beta` says: other texts of the same families, and units.
 pub(super) const BETA: &str = "\
-# HELP compat_jobs Jobs as beta counts them.
-# TYPE compat_jobs counter
-compat_jobs_total{kind=\"a\"} 6
-# HELP compat_level A level.
-# TYPE compat_level gauge
-compat_level 3
-# HELP compat_wait_seconds Waiting.
-# TYPE compat_wait_seconds histogram
-# UNIT compat_wait_seconds seconds
-compat_wait_seconds_bucket{le=\"1.0\"} 1
-compat_wait_seconds_bucket{le=\"+Inf\"} 2
-compat_wait_seconds_sum 3
-compat_wait_seconds_count 2
+# HELP live_jobs Jobs as beta counts them.
+# TYPE live_jobs counter
+live_jobs_total{kind=\"a\"} 6
+# HELP live_level A level.
+# TYPE live_level gauge
+live_level 3
+# HELP live_wait_seconds Waiting.
+# TYPE live_wait_seconds histogram
+# UNIT live_wait_seconds seconds
+live_wait_seconds_bucket{le=\"1.0\"} 1
+live_wait_seconds_bucket{le=\"+Inf\"} 2
+live_wait_seconds_sum 3
+live_wait_seconds_count 2
 # EOF
 ";
 
 /// Serves `body` as a target until the test process ends: its address.
 pub(super) fn serve(status: &'static str, content_type: &'static str, body: Vec<u8>) -> String {
+    serve_when(Arc::new(AtomicBool::new(true)), status, content_type, body)
+}
+
+/// The same, as soon as the gate is open.
+pub(super) fn serve_when(
+    gate: Arc<AtomicBool>,
+    status: &'static str,
+    content_type: &'static str,
+    body: Vec<u8>,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -306,6 +318,7 @@ pub(super) fn serve(status: &'static str, content_type: &'static str, body: Vec<
             while head.read_line(&mut line).is_ok_and(|n| n > 2) {
                 line.clear();
             }
+            let status = if gate.load(Ordering::Relaxed) { status } else { "503 Service Unavailable" };
             let head = format!(
                 "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                 body.len()

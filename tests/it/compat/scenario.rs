@@ -38,9 +38,9 @@ struct Group {
     /// Keys of JSON objects that only one of the servers has.
     #[serde(default)]
     drop: Vec<String>,
-    /// The list in the answer has no order.
+    /// Keys of JSON lists that have no order.
     #[serde(default)]
-    unordered: bool,
+    unordered: Vec<String>,
     /// Integers of 13 digits are times of this run.
     #[serde(default)]
     stamps: bool,
@@ -91,7 +91,7 @@ pub(super) struct Case {
     pub(super) headers: Vec<(String, String)>,
     pub(super) mask: Vec<String>,
     pub(super) drop: Vec<String>,
-    pub(super) unordered: bool,
+    pub(super) unordered: Vec<String>,
     pub(super) stamps: bool,
     pub(super) live: bool,
     pub(super) status: u16,
@@ -200,7 +200,7 @@ fn case(file: &str, group: &Group, status: u16, ask: &BTreeMap<String, Values>, 
         headers: group.headers.clone().into_iter().collect(),
         mask: group.mask.clone(),
         drop: group.drop.clone(),
-        unordered: group.unordered,
+        unordered: group.unordered.clone(),
         stamps: group.stamps,
         live,
         status,

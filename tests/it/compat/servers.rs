@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -19,11 +20,12 @@ pub(super) struct Program {
     pub(super) path: PathBuf,
     /// It is older than the model: some flags and keys are not known to it.
     pub(super) is_old: bool,
+    pub(super) is_reference: bool,
 }
 
 impl Program {
     pub(super) fn ferula() -> Self {
-        Self { path: PathBuf::from(env!("CARGO_BIN_EXE_ferula")), is_old: false }
+        Self { path: PathBuf::from(env!("CARGO_BIN_EXE_ferula")), is_old: false, is_reference: false }
     }
 
     /// The reference server, the model itself where it is there, or nothing after saying so.
@@ -33,11 +35,15 @@ impl Program {
         let model =
             std::env::var_os("FERULA_PEERS").map_or_else(home, PathBuf::from).join("bin/prometheus-next");
         if wanted == "prometheus-next" && model.exists() {
-            return Some(Self { path: model, is_old: false });
+            return Some(Self { path: model, is_old: false, is_reference: true });
         }
-        crate::process::peer("prometheus", test).map(|path| Self { path, is_old: true })
+        crate::process::peer("prometheus", test).map(|path| Self { path, is_old: true, is_reference: true })
     }
 }
+
+/// The head reaches from the fixed data to now: Prometheus would be busy for minutes cutting it into blocks of two hours.
+const WHOLE_HEAD: [&str; 2] =
+    ["--storage.tsdb.min-block-duration=100y", "--storage.tsdb.max-block-duration=100y"];
 
 /// A server that is killed when the test ends.
 pub(super) struct Process {
@@ -52,6 +58,7 @@ impl Process {
             .current_dir(home)
             .args(["--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"])
             .args(["--storage.tsdb.retention.time=100y"])
+            .args(program.is_reference.then_some(WHOLE_HEAD).iter().flatten())
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -147,43 +154,24 @@ fn jobs(list: &[(&str, &str, &str)]) -> String {
 /// Lets `program` scrape the fixed data into `home/data`. The block beside it comes from a command of ours.
 pub(super) fn take_in(program: &Program, home: &Path) {
     std::fs::create_dir_all(home).unwrap();
-    let floats = data::serve("200 OK", data::TEXT, data::floats().into_bytes());
-    let late = data::serve("200 OK", data::TEXT, data::late().into_bytes());
-    let native = data::serve("200 OK", data::PROTOBUF, data::histograms());
-    let as_they_are = if program.is_old { "" } else { ", scrape_native_histograms: true" };
     // One after the other: the floats open the head at their time, which the late ones may then be older than.
-    let steps = [
-        ("floats", &floats, "", "up{job=\"floats\"}"),
-        ("late", &late, "", "up{job=\"late\"}"),
-        ("native", &native, as_they_are, "up{job=\"native\"}"),
-    ];
-    let mut list: Vec<(&str, &str, &str)> = Vec::new();
-    let mut server: Option<Process> = None;
-    for (name, address, more, done) in steps {
-        list.push((name, address, more));
-        std::fs::write(home.join("take-in.yml"), jobs(&list)).unwrap();
-        let server = match &server {
-            Some(server) => {
-                let reload = send(&server.address, "POST", "/-/reload", &[], b"").unwrap();
-                assert_eq!(reload.status, 200, "{}", reload.body);
-                server
-            }
-            None => server.insert(Process::start(
-                program,
-                home,
-                &[
-                    "--config.file=take-in.yml",
-                    "--web.enable-lifecycle",
-                    "--enable-feature=exemplar-storage,native-histograms",
-                    "--scrape.discovery-reload-interval=10ms",
-                ],
-            )),
-        };
-        server.until("/-/ready", |reply| reply.status == 200);
-        // A scrape is there as a whole or not at all.
-        server.until(&query(done), |reply| reply.body.contains("\"1\"]"));
-    }
-    server.unwrap().stop();
+    let (for_late, for_native) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let floats = data::serve("200 OK", data::TEXT, data::floats().into_bytes());
+    let late = data::serve_when(Arc::clone(&for_late), "200 OK", data::TEXT, data::late().into_bytes());
+    let native = data::serve_when(Arc::clone(&for_native), "200 OK", data::PROTOBUF, data::histograms());
+    let as_they_are = if program.is_old { "" } else { ", scrape_native_histograms: true" };
+    let list = [("floats", &*floats, ""), ("late", &*late, ""), ("native", &*native, as_they_are)];
+    std::fs::write(home.join("take-in.yml"), jobs(&list)).unwrap();
+    let features = "--enable-feature=exemplar-storage,native-histograms";
+    let server = Process::start(program, home, &["--config.file=take-in.yml", features]);
+    server.until("/-/ready", |reply| reply.status == 200);
+    // A scrape is there as a whole or not at all.
+    server.until_found("up{job=\"floats\"} == 1");
+    for_late.store(true, Ordering::Relaxed);
+    server.until_found("up{job=\"late\"} == 1");
+    for_native.store(true, Ordering::Relaxed);
+    server.until_found("up{job=\"native\"} == 1");
+    server.stop();
     std::fs::write(home.join("old.om"), data::old()).unwrap();
     let made = Command::new(Program::ferula().path)
         .current_dir(home)
@@ -337,7 +325,7 @@ impl Side {
             ("rules.yml", "much later"),
             ("rules.yml", "recording"),
         ] {
-            let token = token(&format!("{}/rules/{file};{group}", home.join("plain").display()));
+            let token = token(&format!("rules/{file};{group}"));
             names.push((token, format!("TOKEN-{file}-{}", group.replace(' ', "-"))));
         }
         let side = Self { plain, prefixed, open, names };
@@ -377,7 +365,7 @@ impl Side {
             }
         }
         let mut reply = send(address, &case.method, &target, &case.headers, &case.body)
-            .unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            .unwrap_or_else(|e| Reply::none(&e));
         reply.rename(&self.names);
         for key in &case.mask {
             reply.mask(key);
@@ -388,8 +376,8 @@ impl Side {
         if case.stamps {
             reply.mask_stamps();
         }
-        if case.unordered {
-            reply.sort(&["/data/result", "/data/alerts"]);
+        for key in case.unordered.iter().map(String::as_str).chain(["warnings", "infos"]) {
+            reply.sort(key);
         }
         reply
     }

@@ -407,7 +407,8 @@ impl Appendable for Db {
 impl Queryable for Db {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, storage::Error> {
         let has_late = self.head.late_times().is_some_and(|late| late.overlaps(range));
-        let asks_head = range.maxt >= self.head.min_time() || has_late;
+        let is_of_head = range.maxt >= self.head.min_time() && range.mint <= self.head.max_time();
+        let asks_head = is_of_head || has_late;
         let head = if asks_head { Some(self.head.querier(range)?) } else { None };
         Ok(Box::new(DbQuerier { head, blocks: Arc::clone(&self.maintenance.blocks), range }))
     }

@@ -139,7 +139,7 @@ pub fn router(api: Arc<Api>, extra: Option<Router>) -> Router {
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(middleware::from_fn(clean_path));
     let v1_root = format!("{prefix}/api/v1/");
-    let to_root = move || async move { redirect(StatusCode::MOVED_PERMANENTLY, &v1_root) };
+    let to_root = move || async move { redirect(StatusCode::TEMPORARY_REDIRECT, &v1_root) };
     let router = router.route(&format!("{prefix}/api/v1"), get(to_root));
     if prefix.is_empty() {
         return router;

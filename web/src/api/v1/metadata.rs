@@ -12,24 +12,36 @@ use crate::error::ApiError;
 use crate::params::Params;
 use crate::view::{LabelMap, Metadata};
 
+/// A family's entry, in the order of keys that upstream has here and nowhere else.
+#[derive(Serialize)]
+struct Entry {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    unit: String,
+    help: String,
+}
+
 pub(super) async fn metadata(State(api): Shared, params: Params) -> Answer {
-    let limit = count(&params, "limit")?;
-    let per_metric = count(&params, "limit_per_metric")?;
+    let limit = count(&params, "limit")?.unwrap_or(usize::MAX);
+    // Unlike that of families, none of entries is no limit.
+    let per_metric = count(&params, "limit_per_metric")?.filter(|&n| n > 0).unwrap_or(usize::MAX);
     let wanted = params.get("metric");
     let mut families: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
     for target in api.targets.metadata() {
         for (family, entry) in target.families {
             if wanted.is_empty() || wanted == family {
-                families.entry(family).or_default().insert(entry);
+                let entries = families.entry(family).or_default();
+                if entries.len() < per_metric {
+                    entries.insert(entry);
+                }
             }
         }
     }
-    let listed: BTreeMap<String, Vec<Metadata>> = families
+    let entry = |Metadata { kind, help, unit }| Entry { kind, unit, help };
+    let listed: BTreeMap<String, Vec<Entry>> = families
         .into_iter()
-        .take(limit.unwrap_or(usize::MAX))
-        .map(|(family, entries)| {
-            (family, entries.into_iter().take(per_metric.unwrap_or(usize::MAX)).collect())
-        })
+        .take(limit)
+        .map(|(family, entries)| (family, entries.into_iter().map(entry).collect()))
         .collect();
     ok(&listed)
 }
@@ -52,14 +64,15 @@ pub(super) async fn target_metadata(State(api): Shared, params: Params) -> Answe
     let wanted = params.get("metric");
     let mut listed = Vec::new();
     for target in api.targets.metadata() {
+        // Nothing of a target is left out: upstream looks at the limit between targets.
+        if listed.len() >= limit {
+            break;
+        }
         let labels = Labels::from_pairs(&target.target);
         if !matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).unwrap_or_default())) {
             continue;
         }
         for (family, entry) in target.families {
-            if listed.len() >= limit {
-                return ok(&listed);
-            }
             if wanted.is_empty() {
                 listed.push(OfTarget { target: target.target.clone(), metric: Some(family), entry });
             } else if wanted == family {
