@@ -283,7 +283,13 @@ impl view::StatusSource for App {
     }
 
     fn flags(&self) -> BTreeMap<String, String> {
-        self.flags.shown.clone()
+        let mut shown = self.flags.shown.clone();
+        // Upstream shows what it has made of these two.
+        shown.insert("web.route-prefix".to_owned(), format!("/{}", self.route_prefix().trim_matches('/')));
+        if let Some(size) = shown.get_mut("storage.tsdb.retention.size").filter(|size| size.is_empty()) {
+            "0B".clone_into(size);
+        }
+        shown
     }
 
     fn runtime_info(&self) -> view::RuntimeInfo {

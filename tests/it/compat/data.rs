@@ -214,8 +214,11 @@ pub(super) fn histograms() -> Vec<u8> {
                         double(out, 6, 0.001);
                         unsigned(out, 7, n as u64);
                         side(out, POSITIVE, &[(-2, 2), (1, 3)], &[n, n * 2, n * 4, n * 2, n]);
-                        if i % 20 == 3 {
-                            exemplar(out, 16, &format!("{instance}-{i}"), 0.5, t);
+                        // Prometheus reads those of one sample of a family only.
+                        if i == 3 && instance == "a:1" {
+                            for j in 0..3 {
+                                exemplar(out, 16, &format!("{instance}-{j}"), 0.5, t + j * STEP);
+                            }
                         }
                     });
                 });

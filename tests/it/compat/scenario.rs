@@ -44,6 +44,9 @@ struct Group {
     /// Integers of 13 digits are times of this run.
     #[serde(default)]
     stamps: bool,
+    /// The body is long, and not ours to keep: only its digest is compared.
+    #[serde(default)]
+    digest: bool,
     /// The answer depends on more than the fixed data: only comparable with a peer at hand.
     #[serde(default)]
     live: bool,
@@ -93,6 +96,7 @@ pub(super) struct Case {
     pub(super) drop: Vec<String>,
     pub(super) unordered: Vec<String>,
     pub(super) stamps: bool,
+    pub(super) digest: bool,
     pub(super) live: bool,
     pub(super) status: u16,
     pub(super) says: Option<String>,
@@ -202,6 +206,7 @@ fn case(file: &str, group: &Group, status: u16, ask: &BTreeMap<String, Values>, 
         drop: group.drop.clone(),
         unordered: group.unordered.clone(),
         stamps: group.stamps,
+        digest: group.digest,
         live,
         status,
         says: group.says.clone(),

@@ -249,7 +249,11 @@ const OPEN_CONFIG: &str = include_str!("../../compat/serve/open.yml");
 
 /// The token that asks for the page of rules which begins with a group, given its file and name.
 fn token(group: &str) -> String {
-    Sha256::digest(group).iter().fold(String::new(), |mut text, byte| {
+    digest(group)
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
     })
@@ -278,6 +282,16 @@ impl Side {
         std::fs::write(plain.join("rules/more.yml"), MORE_RULES).unwrap();
         std::fs::write(prefixed.join("prometheus.yml"), "").unwrap();
         std::fs::write(open.join("prometheus.yml"), OPEN_CONFIG).unwrap();
+        for (file, text) in [
+            ("assets/hello.txt", "hello\n"),
+            ("consoles/index.html", "<p>{{ .Path }} {{ .Params.a }} {{ template \"mine\" \"<x>\" }}</p>\n"),
+            ("consoles/query.html", "{{ range query \"vector(7)\" }}{{ . | value }}{{ end }}\n"),
+            ("consoles/broken.html", "{{ .Nothing }}\n"),
+            ("libraries/mine.lib", "{{ define \"mine\" }}[{{ . }}]{{ end }}\n"),
+        ] {
+            std::fs::create_dir_all(open.join(file).parent().unwrap()).unwrap();
+            std::fs::write(open.join(file), text).unwrap();
+        }
         let always = ["--config.file=prometheus.yml", "--scrape.discovery-reload-interval=10ms"];
         let start = |home: &Path, more: &[&str]| Process::start(program, home, &[&always[..], more].concat());
         let features = "--enable-feature=exemplar-storage,native-histograms";
@@ -296,9 +310,13 @@ impl Side {
             let mut args = vec![
                 "--web.external-url=http://compat.example/",
                 "--web.enable-admin-api",
+                "--web.enable-lifecycle",
                 "--web.enable-remote-write-receiver",
                 "--web.enable-otlp-receiver",
                 "--query.max-samples=3000",
+                "--web.user-assets=assets",
+                "--web.console.templates=consoles",
+                "--web.console.libraries=libraries",
                 "--enable-feature=exemplar-storage,native-histograms,promql-per-step-stats,promql-experimental-functions,search-api",
             ];
             if !program.is_old {
@@ -379,7 +397,15 @@ impl Side {
         for key in case.unordered.iter().map(String::as_str).chain(["warnings", "infos"]) {
             reply.sort(key);
         }
+        if case.digest && reply.status == 200 {
+            reply.body = digest(&reply.body);
+        }
         reply
+    }
+
+    /// The answer of the plain server to a request without parameters.
+    pub(super) fn get(&self, path: &str) -> Reply {
+        self.plain.get(path).unwrap_or_else(|e| Reply::none(&e))
     }
 
     /// What the server says of itself after it has been asked something.
