@@ -403,11 +403,6 @@ impl Side {
         reply
     }
 
-    /// The answer of the plain server to a request without parameters.
-    pub(super) fn get(&self, path: &str) -> Reply {
-        self.plain.get(path).unwrap_or_else(|e| Reply::none(&e))
-    }
-
     /// What the server says of itself after it has been asked something.
     pub(super) fn own_metrics(&self) -> String {
         self.plain.get(&query("up")).unwrap();
