@@ -14,12 +14,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use model::storage::{Queryable, SelectHints};
-use model::{FloatHistogram, Labels, Position, Sample, SampleBatch, TimeRange, Timestamp};
+use model::{AnyHistogram, FloatHistogram, Labels, Position, Sample, SampleBatch, TimeRange, Timestamp};
 use parking_lot::{Condvar, Mutex};
 
 use crate::annotations::Annotations;
 pub use crate::exec::budget::CancelFlag;
-use crate::exec::budget::{Budget, Total, now};
+use crate::exec::budget::{Budget, Charge, Total, now};
 use crate::exec::column::{Block, Grid, Scalars, Series, bits};
 use crate::exec::costs::Costs;
 use crate::exec::profile::Profile;
@@ -183,7 +183,13 @@ pub struct QueryResult {
     pub value: Value,
     pub annotations: Annotations,
     pub stats: Stats,
+    /// To be kept as long as the value.
+    pub held: Held,
 }
+
+/// The memory of a result, on the account of all queries until the last copy of this is dropped.
+#[derive(Clone, Debug)]
+pub struct Held(#[expect(dead_code, reason = "gives back what it holds when it is dropped")] Arc<Charge>);
 
 /// Costs of a query.
 #[derive(Clone, Debug, Default)]
@@ -604,6 +610,7 @@ impl Engine {
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         let Ctx { costs, budget, profile, annotations, .. } = ctx;
+        let held = Held(Arc::new(budget.charge(weight(&value))?));
         let step_of = |(step, (queryable_samples, samples_read))| StepStats {
             t: grid.time(step),
             queryable_samples,
@@ -620,7 +627,35 @@ impl Engine {
             steps: costs.steps().into_iter().enumerate().map(step_of).collect(),
             operators: profile.map_or_else(Vec::new, |profile| profile.report(&mut plan)),
         };
-        Ok(QueryResult { value, annotations: annotations.into_inner(), stats })
+        Ok(QueryResult { value, annotations: annotations.into_inner(), stats, held })
+    }
+}
+
+fn histogram_bytes(histogram: &AnyHistogram) -> usize {
+    let samples = match histogram {
+        AnyHistogram::Float(histogram) => histogram.size_in_samples(),
+        // None is: results have float counts.
+        AnyHistogram::Int(histogram) => histogram.to_float().size_in_samples(),
+    };
+    samples * size_of::<Sample>()
+}
+
+/// The bytes of a result, labels left out: they are shared with the store.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Scalar(_) | Value::String { .. } => 0,
+        Value::Vector(samples) => samples.len() * size_of::<VectorSample>(),
+        Value::Matrix(series) => series
+            .iter()
+            .map(|MatrixSeries { samples, .. }| {
+                samples.ts.len() * size_of::<Sample>()
+                    + samples
+                        .histograms
+                        .iter()
+                        .map(|sample| histogram_bytes(&sample.histogram))
+                        .sum::<usize>()
+            })
+            .sum(),
     }
 }
 

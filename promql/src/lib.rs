@@ -15,7 +15,7 @@ pub mod testing;
 
 pub use annotations::{Annotation, Annotations, Severity};
 pub use engine::{
-    CancelFlag, Detail, Ended, Engine, EngineOptions, Error, Features, Lane, MatrixSeries, Observer,
+    CancelFlag, Detail, Ended, Engine, EngineOptions, Error, Features, Held, Lane, MatrixSeries, Observer,
     OperatorStats, Origin, QueryOptions, QueryResult, RangeParams, SampleValue, Stats, StepStats, Value,
     VectorSample,
 };

@@ -27,7 +27,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use model::{Labels, Timestamp};
 use promql::{Engine, EngineOptions, Features};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -182,7 +182,7 @@ impl Resources {
 async fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for &address in addresses {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        let listener = bind(address).with_context(|| format!("listen on {address}"))?;
         tracing::info!(address = %listener.local_addr()?, "Listening on");
         listeners.push(listener);
     }
@@ -198,6 +198,16 @@ fn security(path: Option<&Path>) -> anyhow::Result<Option<Security>> {
         tracing::warn!(path = %path.display(), "{warning}");
     }
     Ok(Some(security))
+}
+
+/// Connections that may wait to be accepted, if the system lets so many: all panels of many dashboards come at once.
+const BACKLOG: u32 = 4096;
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Milliseconds since the epoch.

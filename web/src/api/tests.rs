@@ -759,6 +759,13 @@ async fn counted(router: &Router, metric: &str, handler: &str) -> (f64, f64) {
     (value("sum"), value("count"))
 }
 
+/// The bytes of all results that are kept.
+fn held(engine: &promql::Engine) -> u64 {
+    let mut bytes = 0;
+    model::memory::Holder::memory(engine, &mut |_, held| bytes += held);
+    bytes
+}
+
 #[tokio::test]
 async fn large_answers_are_streamed_and_counted_by_what_was_sent() {
     let mut storage = Storage::default();
@@ -766,7 +773,9 @@ async fn large_answers_are_streamed_and_counted_by_what_was_sent() {
         let samples: Vec<_> = (0..5_000).map(|n| (n * 1000, n as f64 + 0.125)).collect();
         storage.append(&Labels::from_pairs([("__name__", "large"), ("i", &i.to_string())]), samples);
     }
-    let (router, _server) = serving(Arc::new(storage));
+    let api = api(&Arc::default(), Arc::new(storage), 4);
+    let engine = Arc::clone(&api.engine);
+    let router = router(api, None);
     let size = "prometheus_http_response_size_bytes";
     let path = "/api/v1/query_range?query=large&start=0&end=5000&step=1";
     let request = |encoding: &str| {
@@ -793,9 +802,11 @@ async fn large_answers_are_streamed_and_counted_by_what_was_sent() {
     let compressed = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap().len() as f64;
     assert!(compressed < sent / 2.0);
     assert_eq!(counted(&router, size, "/api/v1/query_range").await, (sent + compressed, 2.0));
-    // Whoever goes away in the middle is counted too, with what it got.
+    // Whoever goes away in the middle is counted too, with what it got. Until then the result is on the account.
     let response = router.clone().oneshot(request("identity")).await.unwrap();
+    assert_eq!(held(&engine), 3 * 5_001 * 16);
     drop(response);
+    assert_eq!(held(&engine), 0);
     assert_eq!(counted(&router, size, "/api/v1/query_range").await, (sent + compressed, 3.0));
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct QueryData {
     result: Rest,
     /// All behind the result.
     rest: Vec<u8>,
+    /// The account of the result, until all of it is written.
+    held: Option<promql::Held>,
 }
 
 /// What is still to be written of a result.
@@ -41,7 +43,12 @@ impl QueryData {
             write_stats(&mut rest, stats);
         }
         rest.push(b'}');
-        Self { result: Rest::All(value), rest }
+        Self { result: Rest::All(value), rest, held: None }
+    }
+
+    /// Keeps what the result holds on its account as long as it is being written.
+    pub(crate) fn holding(self, held: promql::Held) -> Self {
+        Self { held: Some(held), ..self }
     }
 }
 
@@ -58,6 +65,7 @@ impl Source for QueryData {
         };
         if !more {
             self.result = Rest::Nothing;
+            self.held = None;
             out.append(&mut self.rest);
         }
         more

@@ -146,7 +146,8 @@ fn respond(mut result: QueryResult, wanted: &Wanted, api: &Api) -> Response {
     let infos = result.annotations.infos(text, ANNOTATIONS_MAX);
     warnings.extend(stats_warning(stats));
     warnings.extend_from_slice(truncation_warning(truncated));
-    let data = json::QueryData::new(result.value, (!stats.is_empty()).then_some(&result.stats));
+    let stats = (!stats.is_empty()).then_some(&result.stats);
+    let data = json::QueryData::new(result.value, stats).holding(result.held);
     stream::json(json::Success::new(data, &warnings, &infos), wanted.encoding, &api.answers)
 }
 
