@@ -3,10 +3,14 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use crate::process::{CLIENT, Home, RUNTIME, Server, peer, until, until_true, with_parameters};
 
 const FIRST: u64 = 1_700_000_000;
+
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Series, and the samples of each.
 const SERIES: usize = 40;
@@ -44,7 +48,11 @@ fn target() -> String {
 
 /// The body as it is, or as it was before it was compressed.
 fn body(server: &Server, target: &str, encoding: &str) -> Vec<u8> {
-    let request = CLIENT.get(format!("{}{target}", server.url)).header("Accept-Encoding", encoding);
+    // It sets up what every client needs.
+    LazyLock::force(&CLIENT);
+    // What is sent shall be seen as it is.
+    let client = reqwest::Client::builder().no_gzip().no_proxy().timeout(PATIENCE).build().unwrap();
+    let request = client.get(format!("{}{target}", server.url)).header("Accept-Encoding", encoding);
     let (sent, bytes) = RUNTIME.block_on(async {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
