@@ -35,7 +35,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 const WARNINGS_MAX: usize = 1000;
 
 /// The most samples that say again what a resource is.
-const INFO_SAMPLES_MAX: i64 = 50_000;
+const INFO_SAMPLES_MAX: usize = 50_000;
 
 const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
 
@@ -399,14 +399,10 @@ impl<'r> Translation<'r, '_> {
         }
         let interval =
             i64::try_from((self.settings.lookback / 2).as_nanos()).unwrap_or(i64::MAX).max(NS_PER_MS);
-        let mut at = earliest.max(latest.saturating_sub(interval.saturating_mul(INFO_SAMPLES_MAX)));
-        let mut times = Vec::new();
-        while at < latest {
-            times.push(at.div_euclid(NS_PER_MS));
-            at = at.saturating_add(interval);
-        }
-        times.push(latest.div_euclid(NS_PER_MS));
-        for t in times {
+        let steps = std::iter::successors(Some(earliest), |at| at.checked_add(interval));
+        let steps = steps.take_while(|&at| at < latest).take(INFO_SAMPLES_MAX);
+        for at in steps.chain([latest]) {
+            let t = at.div_euclid(NS_PER_MS);
             if self.told.insert((labels.clone(), t)) {
                 self.append_labels(&labels, &family, 0, t, Value::Float(1.0), &[])?;
             }

@@ -46,6 +46,8 @@ fn push_json(out: &mut Vec<u8>, value: &AnyValue<'_>) -> Option<()> {
         AnyValue::Empty => out.extend_from_slice(b"null"),
         AnyValue::Text(text) => push_quoted(out, text),
         AnyValue::Double(v) if !v.is_finite() => return None,
+        // As Go has it: no bytes are no text.
+        AnyValue::Bytes(bytes) if bytes.is_empty() => out.extend_from_slice(b"null"),
         AnyValue::Bytes(_) => push_quoted(out, &text(value)),
         AnyValue::Bool(_) | AnyValue::Int(_) | AnyValue::Double(_) => {
             out.extend_from_slice(text(value).as_bytes());
@@ -114,6 +116,7 @@ mod tests {
             pair("a", AnyValue::Int(1)),
             pair("a", AnyValue::List(vec![AnyValue::Double(1.5), AnyValue::Empty, AnyValue::Bool(true)])),
             pair("c", AnyValue::Bytes(vec![1, 2].into())),
+            pair("d", AnyValue::Bytes(vec![].into())),
         ]);
         let cases = [
             (AnyValue::Empty, ""),
@@ -126,7 +129,7 @@ mod tests {
             (AnyValue::Bytes(vec![255, 0].into()), "/wA="),
             (AnyValue::List(vec![]), "[]"),
             (AnyValue::List(vec![AnyValue::Double(f64::NAN)]), ""),
-            (map, r#"{"a":[1.5,null,true],"b":"<\"\u2028\u0001é","c":"AQI="}"#),
+            (map, r#"{"a":[1.5,null,true],"b":"<\"\u2028\u0001é","c":"AQI=","d":null}"#),
         ];
         for (value, expected) in cases {
             assert_eq!(text(&value), expected);

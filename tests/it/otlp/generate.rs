@@ -36,7 +36,7 @@ const KEYS: &[&str] = &[
     "a b",
     "a..b",
     "__a.b",
-    "é",
+    "éa",
     "über.x",
     "_x",
     "__x",
@@ -56,7 +56,7 @@ const KEYS: &[&str] = &[
     "service.name",
     "A",
     "a",
-    "日本",
+    "日x本",
     "with\"quote",
     "trailing_",
     "exemplar.key",
@@ -290,7 +290,7 @@ impl Generator {
     }
 
     fn point(&mut self, kind: usize, i: usize) -> Value {
-        let time = self.t_ms * 1_000_000 + self.random.i64(..1_000_000);
+        let time = self.t_ms * 1_000_000 + self.random.i64(0..1_000_000);
         let n = self.random.usize(..4);
         let mut attributes = self.attributes(n);
         if !self.once_in(10) {
@@ -298,7 +298,7 @@ impl Generator {
         }
         let mut out = json!({"attributes": attributes, "timeUnixNano": time.to_string()});
         if self.random.bool() && (kind > 0 || self.without != Without::GaugeStarts) {
-            out["startTimeUnixNano"] = (time - self.random.i64(..3_000_000_000)).to_string().into();
+            out["startTimeUnixNano"] = (time - self.random.i64(0..3_000_000_000)).to_string().into();
         }
         if self.once_in(15) && self.without != Without::MixedSums {
             out["flags"] = 1.into();

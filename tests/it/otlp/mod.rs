@@ -23,8 +23,8 @@ use crate::process::{CLIENT, Home, RUNTIME, Server, now, skipped, with_parameter
 const REQUESTS_DEFAULT: usize = 60;
 
 /// How many differences are shown, and how much of each.
-const SHOWN: usize = 12;
-const SHOWN_BYTES: usize = 3000;
+const SHOWN: usize = 12000;
+const SHOWN_BYTES: usize = 1200;
 
 /// What a pair of servers runs with.
 struct Setup {
@@ -64,7 +64,7 @@ const SETUPS: [Setup; 7] = [
     Setup { otlp: "", features: "otlp-deltatocumulative", deltas: true, without: Without::MixedSums },
     Setup {
         otlp: "convert_histograms_to_nhcb: false",
-        features: "st-storage,otlp-native-delta-ingestion,use-start-timestamps,promql-experimental-functions",
+        features: "st-storage,xor2-encoding,otlp-native-delta-ingestion,use-start-timestamps,promql-experimental-functions",
         deltas: true,
         without: Without::Nothing,
     },

@@ -11,7 +11,7 @@ mod protobuf;
 
 use std::borrow::Cow;
 
-pub use self::json::from_json;
+pub use self::json::{Bad as BadJson, from_json};
 pub use self::protobuf::from_protobuf;
 
 /// The most memory that a request may take once decoded: an empty message takes two bytes on the wire and some
@@ -27,9 +27,7 @@ pub enum Error {
     #[error(transparent)]
     Protobuf(#[from] super::protobuf::cursor::Bad),
     #[error("parse OTLP request as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("parse OTLP request as JSON: {found} objects, at most {} are taken", json::OBJECTS_MAX)]
-    Objects { found: usize },
+    Json(#[from] BadJson),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,461 +1,291 @@
 //! Decoding from JSON: protobuf's mapping, with hexadecimal ids.
 //!
 //! Names are taken in both spellings (`timeUnixNano`, `time_unix_nano`), whole numbers as numbers or texts, fractions
-//! also as `"NaN"` and `"Infinity"`. What is not known is passed over. The depth is bounded by the reader.
+//! also as `"NaN"` and `"Infinity"`. What is not known is passed over. Numbers become the nearest float, to the last
+//! bit, which general readers of JSON do not promise.
 //!
 //! Compat: opentelemetry-collector `pdata`, `UnmarshalJSON`; text behind the request is refused, where upstream passes
 //! over it.
 
+mod reader;
+
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
-use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Unexpected, Visitor};
 
+pub use self::reader::Bad;
+use self::reader::{Read, Reader};
 use super::{
-    AnyValue, Data, Error, Exemplar, ExponentialPoint, HistogramPoint, KeyValue, Metric, Number, NumberPoint,
-    Request, ResourceMetrics, Scope, ScopeMetrics, Side, SummaryPoint, Temporality,
+    AnyValue, DECODED_BYTES_MAX, Data, Error, Exemplar, ExponentialPoint, Head, HistogramPoint, KeyValue,
+    Metric, Number, NumberPoint, Request, ResourceMetrics, Scope, ScopeMetrics, Side, SummaryPoint,
+    Temporality,
 };
-use crate::number;
-
-/// The most objects of a body, counted by their braces: each takes some hundred bytes of memory, if empty.
-pub(super) const OBJECTS_MAX: usize = 2_000_000;
 
 /// Decodes a request.
 ///
 /// # Errors
 /// The body is not JSON, a value is of a wrong type, or there is too much of it.
 pub fn from_json(body: &[u8]) -> Result<Request<'_>, Error> {
-    let found = memchr::memchr_iter(b'{', body).count();
-    if found > OBJECTS_MAX {
-        return Err(Error::Objects { found });
-    }
-    Ok(serde_json::from_slice(body)?)
+    let mut reader = Reader::new(body, DECODED_BYTES_MAX);
+    let mut request = Request::default();
+    reader.object(|reader, name| match name {
+        "resourceMetrics" | "resource_metrics" => reader.list(&mut request.resources, resource),
+        _ => reader.skip(),
+    })?;
+    reader.end()?;
+    Ok(request)
 }
 
-/// Makes a `Deserialize` for a message out of what becomes of each of its fields.
-macro_rules! message {
-    ($type:ident <$life:lifetime>, |$out:ident, $map:ident| { $($($name:literal)|+ => $set:expr;)* }) => {
-        impl<'de: $life, $life> Deserialize<'de> for $type<$life> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Fields;
-                impl<'de> Visitor<'de> for Fields {
-                    type Value = $type<'de>;
+fn resource<'a>(reader: &mut Reader<'a>) -> Read<ResourceMetrics<'a>> {
+    let mut out = ResourceMetrics::default();
+    reader.object(|reader, name| match name {
+        "resource" => reader.object(|reader, name| match name {
+            "attributes" => reader.list(&mut out.attributes, key_value),
+            _ => reader.skip(),
+        }),
+        "scopeMetrics" | "scope_metrics" => reader.list(&mut out.scopes, scope),
+        _ => reader.skip(),
+    })?;
+    Ok(out)
+}
 
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str("an object")
-                    }
-
-                    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                        Ok($type::default())
-                    }
-
-                    fn visit_map<A: MapAccess<'de>>(self, mut $map: A) -> Result<Self::Value, A::Error> {
-                        let mut $out = $type::default();
-                        while let Some(Text(name)) = $map.next_key()? {
-                            match &*name {
-                                $($($name)|+ => $set,)*
-                                _ => drop($map.next_value::<IgnoredAny>()?),
-                            }
-                        }
-                        Ok($out)
-                    }
-                }
-                deserializer.deserialize_any(Fields)
-            }
+fn scope<'a>(reader: &mut Reader<'a>) -> Read<ScopeMetrics<'a>> {
+    let mut out = ScopeMetrics::default();
+    reader.object(|reader, name| match name {
+        "scope" => {
+            let Scope { name: scope_name, version, attributes } = &mut out.scope;
+            reader.object(|reader, name| match name {
+                "name" => set(scope_name, reader.text()),
+                "version" => set(version, reader.text()),
+                "attributes" => reader.list(attributes, key_value),
+                _ => reader.skip(),
+            })
         }
-    };
+        "metrics" => reader.list(&mut out.metrics, metric),
+        "schemaUrl" | "schema_url" => set(&mut out.schema_url, reader.text()),
+        _ => reader.skip(),
+    })?;
+    Ok(out)
 }
 
-/// As [`message`], for points: what all of them have is read into `head`.
-macro_rules! point {
-    ($type:ident <$life:lifetime>, |$out:ident, $map:ident| { $($($name:literal)|+ => $set:expr;)* }) => {
-        message!($type<$life>, |$out, $map| {
-            "attributes" => list($map.next_value()?, &mut $out.head.attributes);
-            "startTimeUnixNano" | "start_time_unix_nano" => $out.head.start = whole($map.next_value()?);
-            "timeUnixNano" | "time_unix_nano" => $out.head.time = whole($map.next_value()?);
-            "flags" => $out.head.flags = whole($map.next_value()?);
-            $($($name)|+ => $set;)*
-        });
-    };
+fn metric<'a>(reader: &mut Reader<'a>) -> Read<Metric<'a>> {
+    let mut out = Metric::default();
+    reader.object(|reader, name| match name {
+        "name" => set(&mut out.name, reader.text()),
+        "description" => set(&mut out.description, reader.text()),
+        "unit" => set(&mut out.unit, reader.text()),
+        "gauge" => {
+            let (points, _) = points(reader, number)?;
+            set(&mut out.data, Ok(Data::Gauge(points)))
+        }
+        "sum" => {
+            let (points, Rest { temporality, is_monotonic }) = points(reader, number)?;
+            set(&mut out.data, Ok(Data::Sum { points, temporality, is_monotonic }))
+        }
+        "histogram" => {
+            let (points, rest) = points(reader, histogram)?;
+            set(&mut out.data, Ok(Data::Histogram { points, temporality: rest.temporality }))
+        }
+        "exponentialHistogram" | "exponential_histogram" => {
+            let (points, rest) = points(reader, exponential)?;
+            set(&mut out.data, Ok(Data::Exponential { points, temporality: rest.temporality }))
+        }
+        "summary" => {
+            let (points, _) = points(reader, summary)?;
+            set(&mut out.data, Ok(Data::Summary(points)))
+        }
+        _ => reader.skip(),
+    })?;
+    Ok(out)
 }
 
-message!(Request<'a>, |out, map| {
-    "resourceMetrics" | "resource_metrics" => list(map.next_value()?, &mut out.resources);
-});
-
-/// The attributes of a resource.
+/// What is said of all points of a metric.
 #[derive(Default)]
-struct Resource<'a>(Vec<KeyValue<'a>>);
-
-message!(Resource<'a>, |out, map| {
-    "attributes" => list(map.next_value()?, &mut out.0);
-});
-
-// The name that scopes had in the first versions of the protocol is not known in JSON.
-message!(ResourceMetrics<'a>, |out, map| {
-    "resource" => out.attributes.append(&mut map.next_value::<Resource<'_>>()?.0);
-    "scopeMetrics" | "scope_metrics" => list(map.next_value()?, &mut out.scopes);
-});
-
-message!(ScopeMetrics<'a>, |out, map| {
-    "scope" => out.scope = map.next_value()?;
-    "metrics" => list(map.next_value()?, &mut out.metrics);
-    "schemaUrl" | "schema_url" => out.schema_url = map.next_value::<Text<'_>>()?.0;
-});
-
-message!(Scope<'a>, |out, map| {
-    "name" => out.name = map.next_value::<Text<'_>>()?.0;
-    "version" => out.version = map.next_value::<Text<'_>>()?.0;
-    "attributes" => list(map.next_value()?, &mut out.attributes);
-});
-
-message!(Metric<'a>, |out, map| {
-    "name" => out.name = map.next_value::<Text<'_>>()?.0;
-    "description" => out.description = map.next_value::<Text<'_>>()?.0;
-    "unit" => out.unit = map.next_value::<Text<'_>>()?.0;
-    "gauge" => out.data = Data::Gauge(map.next_value::<Numbers<'_>>()?.points);
-    "sum" => {
-        let Numbers { points, temporality, is_monotonic } = map.next_value()?;
-        out.data = Data::Sum { points, temporality, is_monotonic };
-    };
-    "histogram" => {
-        let Histograms { points, temporality } = map.next_value()?;
-        out.data = Data::Histogram { points, temporality };
-    };
-    "exponentialHistogram" | "exponential_histogram" => {
-        let Exponentials { points, temporality } = map.next_value()?;
-        out.data = Data::Exponential { points, temporality };
-    };
-    "summary" => out.data = Data::Summary(map.next_value::<Summaries<'_>>()?.points);
-});
-
-#[derive(Default)]
-struct Numbers<'a> {
-    points: Vec<NumberPoint<'a>>,
+struct Rest {
     temporality: Temporality,
     is_monotonic: bool,
 }
 
-message!(Numbers<'a>, |out, map| {
-    "dataPoints" | "data_points" => list(map.next_value()?, &mut out.points);
-    "aggregationTemporality" | "aggregation_temporality" => out.temporality = map.next_value()?;
-    "isMonotonic" | "is_monotonic" => out.is_monotonic = map.next_value()?;
-});
-
-#[derive(Default)]
-struct Histograms<'a> {
-    points: Vec<HistogramPoint<'a>>,
-    temporality: Temporality,
-}
-
-message!(Histograms<'a>, |out, map| {
-    "dataPoints" | "data_points" => list(map.next_value()?, &mut out.points);
-    "aggregationTemporality" | "aggregation_temporality" => out.temporality = map.next_value()?;
-});
-
-#[derive(Default)]
-struct Exponentials<'a> {
-    points: Vec<ExponentialPoint<'a>>,
-    temporality: Temporality,
-}
-
-message!(Exponentials<'a>, |out, map| {
-    "dataPoints" | "data_points" => list(map.next_value()?, &mut out.points);
-    "aggregationTemporality" | "aggregation_temporality" => out.temporality = map.next_value()?;
-});
-
-#[derive(Default)]
-struct Summaries<'a> {
-    points: Vec<SummaryPoint<'a>>,
-}
-
-message!(Summaries<'a>, |out, map| {
-    "dataPoints" | "data_points" => list(map.next_value()?, &mut out.points);
-});
-
-point!(NumberPoint<'a>, |out, map| {
-    "asDouble" | "as_double" => out.value = Some(Number::Double(fraction(map.next_value()?)));
-    "asInt" | "as_int" => out.value = Some(Number::Int(whole(map.next_value()?)));
-    "exemplars" => list(map.next_value()?, &mut out.exemplars);
-});
-
-point!(HistogramPoint<'a>, |out, map| {
-    "count" => out.count = whole(map.next_value()?);
-    "sum" => out.sum = Some(fraction(map.next_value()?));
-    "bucketCounts" | "bucket_counts" => wholes(map.next_value()?, &mut out.counts);
-    "explicitBounds" | "explicit_bounds" => {
-        out.bounds.extend(map.next_value::<Option<Vec<Fraction>>>()?.into_iter().flatten().map(fraction));
-    };
-    "exemplars" => list(map.next_value()?, &mut out.exemplars);
-});
-
-point!(ExponentialPoint<'a>, |out, map| {
-    "count" => out.count = whole(map.next_value()?);
-    "sum" => out.sum = Some(fraction(map.next_value()?));
-    "scale" => out.scale = whole(map.next_value()?);
-    "zeroCount" | "zero_count" => out.zero_count = whole(map.next_value()?);
-    "zeroThreshold" | "zero_threshold" => out.zero_threshold = fraction(map.next_value()?);
-    "positive" => out.positive = map.next_value::<Buckets<'_>>()?.side;
-    "negative" => out.negative = map.next_value::<Buckets<'_>>()?.side;
-    "exemplars" => list(map.next_value()?, &mut out.exemplars);
-});
-
-#[derive(Default)]
-struct Buckets<'a> {
-    side: Side,
-    borrows_nothing: PhantomData<&'a ()>,
-}
-
-message!(Buckets<'a>, |out, map| {
-    "offset" => out.side.offset = whole(map.next_value()?);
-    "bucketCounts" | "bucket_counts" => wholes(map.next_value()?, &mut out.side.counts);
-});
-
-point!(SummaryPoint<'a>, |out, map| {
-    "count" => out.count = whole(map.next_value()?);
-    "sum" => out.sum = fraction(map.next_value()?);
-    "quantileValues" | "quantile_values" => {
-        let found = map.next_value::<Option<Vec<Quantile<'_>>>>()?.into_iter().flatten();
-        out.quantiles.extend(found.map(|found| found.pair));
-    };
-});
-
-#[derive(Default)]
-struct Quantile<'a> {
-    pair: (f64, f64),
-    borrows_nothing: PhantomData<&'a ()>,
-}
-
-message!(Quantile<'a>, |out, map| {
-    "quantile" => out.pair.0 = fraction(map.next_value()?);
-    "value" => out.pair.1 = fraction(map.next_value()?);
-});
-
-message!(Exemplar<'a>, |out, map| {
-    "filteredAttributes" | "filtered_attributes" => list(map.next_value()?, &mut out.attributes);
-    "timeUnixNano" | "time_unix_nano" => out.time = whole(map.next_value()?);
-    "asDouble" | "as_double" => out.value = Some(Number::Double(fraction(map.next_value()?)));
-    "asInt" | "as_int" => out.value = Some(Number::Int(whole(map.next_value()?)));
-    "traceId" | "trace_id" => out.trace_id = map.next_value::<Id<16>>()?.0;
-    "spanId" | "span_id" => out.span_id = map.next_value::<Id<8>>()?.0;
-});
-
-message!(KeyValue<'a>, |out, map| {
-    "key" => out.key = map.next_value::<Text<'_>>()?.0;
-    "value" => out.value = map.next_value()?;
-});
-
-message!(Any<'a>, |out, map| {
-    "stringValue" | "string_value" => out.0 = AnyValue::Text(map.next_value::<Text<'_>>()?.0);
-    "boolValue" | "bool_value" => out.0 = AnyValue::Bool(map.next_value()?);
-    "intValue" | "int_value" => out.0 = AnyValue::Int(whole(map.next_value()?));
-    "doubleValue" | "double_value" => out.0 = AnyValue::Double(fraction(map.next_value()?));
-    "arrayValue" | "array_value" => out.0 = AnyValue::List(map.next_value::<Values<'_>>()?.0);
-    "kvlistValue" | "kvlist_value" => out.0 = AnyValue::Map(map.next_value::<Pairs<'_>>()?.0);
-    "bytesValue" | "bytes_value" => {
-        let text = map.next_value::<Text<'_>>()?.0;
-        let bytes = STANDARD.decode(&*text).map_err(|e| A::Error::custom(format_args!("base64: {e}")))?;
-        out.0 = AnyValue::Bytes(Cow::Owned(bytes));
-    };
-});
-
-#[derive(Default)]
-struct Any<'a>(AnyValue<'a>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for AnyValue<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Any::deserialize(deserializer)?.0)
-    }
-}
-
-#[derive(Default)]
-struct Values<'a>(Vec<AnyValue<'a>>);
-
-message!(Values<'a>, |out, map| {
-    "values" => list(map.next_value()?, &mut out.0);
-});
-
-#[derive(Default)]
-struct Pairs<'a>(Vec<KeyValue<'a>>);
-
-message!(Pairs<'a>, |out, map| {
-    "values" => list(map.next_value()?, &mut out.0);
-});
-
-// === The values that fields have ===
-
-/// Adds what a repeated field has; a name that comes twice adds to itself.
-fn list<T>(found: Option<Vec<T>>, out: &mut Vec<T>) {
-    match found {
-        Some(found) if out.is_empty() => *out = found,
-        found => out.extend(found.into_iter().flatten()),
-    }
-}
-
-fn wholes(found: Option<Vec<Whole<u64>>>, out: &mut Vec<u64>) {
-    out.extend(found.into_iter().flatten().map(whole));
-}
-
-fn whole<T>(number: Whole<T>) -> T {
-    number.0
-}
-
-fn fraction(number: Fraction) -> f64 {
-    number.0
-}
-
-/// A text, borrowed if it has no escapes; null is the empty one.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Texts;
-        impl<'de> Visitor<'de> for Texts {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed("")))
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
+fn points<'a, T>(reader: &mut Reader<'a>, read: impl Fn(&mut Reader<'a>) -> Read<T>) -> Read<(Vec<T>, Rest)> {
+    let (mut points, mut rest) = (Vec::new(), Rest::default());
+    reader.object(|reader, name| match name {
+        "dataPoints" | "data_points" => reader.list(&mut points, &read),
+        "aggregationTemporality" | "aggregation_temporality" => {
+            set(&mut rest.temporality, temporality(reader))
         }
-        deserializer.deserialize_any(Texts)
+        "isMonotonic" | "is_monotonic" => set(&mut rest.is_monotonic, reader.boolean()),
+        _ => reader.skip(),
+    })?;
+    Ok((points, rest))
+}
+
+fn temporality(reader: &mut Reader<'_>) -> Read<Temporality> {
+    if !reader.is_at_text() {
+        return reader.whole().map(Temporality::of);
+    }
+    match &*reader.text()? {
+        "AGGREGATION_TEMPORALITY_UNSPECIFIED" => Ok(Temporality::Unspecified),
+        "AGGREGATION_TEMPORALITY_DELTA" => Ok(Temporality::Delta),
+        "AGGREGATION_TEMPORALITY_CUMULATIVE" => Ok(Temporality::Cumulative),
+        _ => Err(reader.bad("the name of an aggregation temporality")),
     }
 }
 
-/// A whole number, written as such or as a text.
-struct Whole<T>(T);
-
-impl<'de, T: FromStr + TryFrom<u64> + TryFrom<i64>> Deserialize<'de> for Whole<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Numbers<T>(PhantomData<T>);
-        impl<T: FromStr + TryFrom<u64> + TryFrom<i64>> Visitor<'_> for Numbers<T> {
-            type Value = Whole<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number in its range, or one in a string")
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Self::Value, E> {
-                T::try_from(v).map(Whole).map_err(|_| E::invalid_value(Unexpected::Unsigned(v), &self))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Self::Value, E> {
-                T::try_from(v).map(Whole).map_err(|_| E::invalid_value(Unexpected::Signed(v), &self))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                text.parse().map(Whole).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(Numbers(PhantomData))
+/// A field that every kind of point has, or one that is not known.
+fn head<'a>(reader: &mut Reader<'a>, name: &str, head: &mut Head<'a>) -> Read<()> {
+    match name {
+        "attributes" => reader.list(&mut head.attributes, key_value),
+        "startTimeUnixNano" | "start_time_unix_nano" => set(&mut head.start, reader.whole()),
+        "timeUnixNano" | "time_unix_nano" => set(&mut head.time, reader.whole()),
+        "flags" => set(&mut head.flags, reader.whole()),
+        _ => reader.skip(),
     }
 }
 
-/// A number, written as such or as a text.
-struct Fraction(f64);
-
-impl<'de> Deserialize<'de> for Fraction {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Numbers;
-        impl Visitor<'_> for Numbers {
-            type Value = Fraction;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or one in a string")
-            }
-
-            fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
-                Ok(Fraction(v))
-            }
-
-            fn visit_u64<E>(self, v: u64) -> Result<Self::Value, E> {
-                Ok(Fraction(v as f64))
-            }
-
-            fn visit_i64<E>(self, v: i64) -> Result<Self::Value, E> {
-                Ok(Fraction(v as f64))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                let v = number::parse_go_float(text.as_bytes());
-                v.map(Fraction).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(Numbers)
-    }
+fn number<'a>(reader: &mut Reader<'a>) -> Read<NumberPoint<'a>> {
+    let mut out = NumberPoint::default();
+    reader.object(|reader, name| match name {
+        "asDouble" | "as_double" => set(&mut out.value, reader.fraction().map(|v| Some(Number::Double(v)))),
+        "asInt" | "as_int" => set(&mut out.value, reader.whole().map(|v| Some(Number::Int(v)))),
+        "exemplars" => reader.list(&mut out.exemplars, exemplar),
+        _ => head(reader, name, &mut out.head),
+    })?;
+    Ok(out)
 }
 
-impl<'de> Deserialize<'de> for Temporality {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl Visitor<'_> for Names {
-            type Value = Temporality;
+fn histogram<'a>(reader: &mut Reader<'a>) -> Read<HistogramPoint<'a>> {
+    let mut out = HistogramPoint::default();
+    reader.object(|reader, name| match name {
+        "count" => set(&mut out.count, reader.whole()),
+        "sum" => set(&mut out.sum, reader.fraction().map(Some)),
+        "bucketCounts" | "bucket_counts" => reader.list(&mut out.counts, Reader::whole),
+        "explicitBounds" | "explicit_bounds" => reader.list(&mut out.bounds, Reader::fraction),
+        "exemplars" => reader.list(&mut out.exemplars, exemplar),
+        _ => head(reader, name, &mut out.head),
+    })?;
+    Ok(out)
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the number or the name of an aggregation temporality")
-            }
+fn exponential<'a>(reader: &mut Reader<'a>) -> Read<ExponentialPoint<'a>> {
+    let mut out = ExponentialPoint::default();
+    reader.object(|reader, name| match name {
+        "count" => set(&mut out.count, reader.whole()),
+        "sum" => set(&mut out.sum, reader.fraction().map(Some)),
+        "scale" => set(&mut out.scale, reader.whole()),
+        "zeroCount" | "zero_count" => set(&mut out.zero_count, reader.whole()),
+        "zeroThreshold" | "zero_threshold" => set(&mut out.zero_threshold, reader.fraction()),
+        "positive" => side(reader, &mut out.positive),
+        "negative" => side(reader, &mut out.negative),
+        "exemplars" => reader.list(&mut out.exemplars, exemplar),
+        _ => head(reader, name, &mut out.head),
+    })?;
+    Ok(out)
+}
 
-            fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Self::Value, E> {
-                let number =
-                    i32::try_from(v).map_err(|_| E::invalid_value(Unexpected::Unsigned(v), &self))?;
-                Ok(Temporality::of(number))
-            }
+fn side(reader: &mut Reader<'_>, side: &mut Side) -> Read<()> {
+    reader.object(|reader, name| match name {
+        "offset" => set(&mut side.offset, reader.whole()),
+        "bucketCounts" | "bucket_counts" => reader.list(&mut side.counts, Reader::whole),
+        _ => reader.skip(),
+    })
+}
 
-            fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Self::Value, E> {
-                let number = i32::try_from(v).map_err(|_| E::invalid_value(Unexpected::Signed(v), &self))?;
-                Ok(Temporality::of(number))
-            }
+fn summary<'a>(reader: &mut Reader<'a>) -> Read<SummaryPoint<'a>> {
+    let mut out = SummaryPoint::default();
+    reader.object(|reader, name| match name {
+        "count" => set(&mut out.count, reader.whole()),
+        "sum" => set(&mut out.sum, reader.fraction()),
+        "quantileValues" | "quantile_values" => reader.list(&mut out.quantiles, quantile),
+        _ => head(reader, name, &mut out.head),
+    })?;
+    Ok(out)
+}
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                match text {
-                    "AGGREGATION_TEMPORALITY_UNSPECIFIED" => Ok(Temporality::Unspecified),
-                    "AGGREGATION_TEMPORALITY_DELTA" => Ok(Temporality::Delta),
-                    "AGGREGATION_TEMPORALITY_CUMULATIVE" => Ok(Temporality::Cumulative),
-                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(Names)
-    }
+fn quantile(reader: &mut Reader<'_>) -> Read<(f64, f64)> {
+    let (mut quantile, mut value) = (0.0, 0.0);
+    reader.object(|reader, name| match name {
+        "quantile" => set(&mut quantile, reader.fraction()),
+        "value" => set(&mut value, reader.fraction()),
+        _ => reader.skip(),
+    })?;
+    Ok((quantile, value))
+}
+
+fn exemplar<'a>(reader: &mut Reader<'a>) -> Read<Exemplar<'a>> {
+    let mut out = Exemplar::default();
+    reader.object(|reader, name| match name {
+        "filteredAttributes" | "filtered_attributes" => reader.list(&mut out.attributes, key_value),
+        "timeUnixNano" | "time_unix_nano" => set(&mut out.time, reader.whole()),
+        "asDouble" | "as_double" => set(&mut out.value, reader.fraction().map(|v| Some(Number::Double(v)))),
+        "asInt" | "as_int" => set(&mut out.value, reader.whole().map(|v| Some(Number::Int(v)))),
+        "traceId" | "trace_id" => set(&mut out.trace_id, id(reader)),
+        "spanId" | "span_id" => set(&mut out.span_id, id(reader)),
+        _ => reader.skip(),
+    })?;
+    Ok(out)
 }
 
 /// The id of a trace or span in hexadecimal digits; the empty text is none.
-struct Id<const N: usize>([u8; N]);
-
-impl<'de, const N: usize> Deserialize<'de> for Id<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(text) = Text::deserialize(deserializer)?;
-        let mut id = [0; N];
-        if text.is_empty() {
-            return Ok(Self(id));
-        }
-        let digits = text.as_bytes();
-        if digits.len() != 2 * N {
-            let message = format_args!("an id of {} digits, expected {}", digits.len(), 2 * N);
-            return Err(D::Error::custom(message));
-        }
-        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |digit: u8| char::from(digit).to_digit(16);
-            match (digit(pair[0]), digit(pair[1])) {
-                (Some(high), Some(low)) => *byte = u8::try_from(high << 4 | low).unwrap_or_default(),
-                _ => return Err(D::Error::custom("an id with something else than hexadecimal digits")),
-            }
-        }
-        Ok(Self(id))
+fn id<const N: usize>(reader: &mut Reader<'_>) -> Read<[u8; N]> {
+    let text = reader.text()?;
+    let mut id = [0; N];
+    if text.is_empty() {
+        return Ok(id);
     }
+    if text.len() != 2 * N {
+        return Err(reader.bad("an id of a trace or span of the right length"));
+    }
+    for (byte, pair) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digit = |digit: &u8| char::from(*digit).to_digit(16);
+        let digits = pair.iter().map(digit).try_fold(0, |sum, digit| Some(sum << 4 | digit?));
+        let Some(v) = digits.and_then(|v| u8::try_from(v).ok()) else {
+            return Err(reader.bad("an id of hexadecimal digits"));
+        };
+        *byte = v;
+    }
+    Ok(id)
+}
+
+fn key_value<'a>(reader: &mut Reader<'a>) -> Read<KeyValue<'a>> {
+    let mut out = KeyValue::default();
+    reader.object(|reader, name| match name {
+        "key" => set(&mut out.key, reader.text()),
+        "value" => set(&mut out.value, any(reader)),
+        _ => reader.skip(),
+    })?;
+    Ok(out)
+}
+
+fn any<'a>(reader: &mut Reader<'a>) -> Read<AnyValue<'a>> {
+    let mut out = AnyValue::Empty;
+    reader.object(|reader, name| match name {
+        "stringValue" | "string_value" => set(&mut out, reader.text().map(AnyValue::Text)),
+        "boolValue" | "bool_value" => set(&mut out, reader.boolean().map(AnyValue::Bool)),
+        "intValue" | "int_value" => set(&mut out, reader.whole().map(AnyValue::Int)),
+        "doubleValue" | "double_value" => set(&mut out, reader.fraction().map(AnyValue::Double)),
+        "bytesValue" | "bytes_value" => {
+            let text = reader.text()?;
+            let bytes = STANDARD.decode(&*text).map_err(|_| reader.bad("base64"));
+            set(&mut out, bytes.map(|bytes| AnyValue::Bytes(Cow::Owned(bytes))))
+        }
+        "arrayValue" | "array_value" => set(&mut out, values(reader, any).map(AnyValue::List)),
+        "kvlistValue" | "kvlist_value" => set(&mut out, values(reader, key_value).map(AnyValue::Map)),
+        _ => reader.skip(),
+    })?;
+    Ok(out)
+}
+
+fn values<'a, T>(reader: &mut Reader<'a>, read: impl Fn(&mut Reader<'a>) -> Read<T>) -> Read<Vec<T>> {
+    let mut out = Vec::new();
+    reader.object(|reader, name| match name {
+        "values" => reader.list(&mut out, &read),
+        _ => reader.skip(),
+    })?;
+    Ok(out)
+}
+
+fn set<T>(place: &mut T, v: Result<T, Bad>) -> Read<()> {
+    *place = v?;
+    Ok(())
 }

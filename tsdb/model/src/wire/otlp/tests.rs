@@ -152,16 +152,18 @@ fn depth_and_size_are_bounded() {
         r#"{"arrayValue":{"values":["#.repeat(1000),
         "]}}".repeat(1000)
     );
-    assert!(from_json(text.as_bytes()).unwrap_err().to_string().contains("recursion limit"));
+    assert!(from_json(text.as_bytes()).unwrap_err().to_string().contains("nest too deep"));
+    let text = format!("{{\"unknown\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
+    assert!(from_json(text.as_bytes()).unwrap_err().to_string().contains("nest too deep"));
 
     // Empty points of two bytes each would take 60 times as much memory.
     let points = [0x0a, 0x00].repeat(4 << 20);
     let body = field(1, &field(2, &field(2, &field(5, &points))));
     assert_eq!(from_protobuf(&body).unwrap_err().to_string(), "proto: the message takes too much memory");
-    let mut body = br#"{"resourceMetrics":[{}"#.to_vec();
-    body.extend(b",{}".repeat(json::OBJECTS_MAX));
-    body.extend(b"]}");
-    assert!(matches!(from_json(&body), Err(Error::Objects { .. })));
+    let mut body = br#"{"resourceMetrics":[{"resource":{"attributes":[{}"#.to_vec();
+    body.extend(b",{}".repeat(8 << 20));
+    body.extend(b"]}}]}");
+    assert!(matches!(from_json(&body), Err(Error::Json(BadJson::TooLarge))));
 }
 
 #[test]
@@ -199,7 +201,7 @@ fn values_of_the_wrong_type_are_refused() {
         r#"{"time_unix_nano":1,"attributes":null,"exemplars":[{"trace_id":""}]}"#,
         r#"{"asDouble":-1}"#,
         r#"{"asDouble":"-Infinity"}"#,
-        r#"{"unknown":{"deep":[1,{"x":null}]}}"#,
+        r#"{"unknown":{"deep":[1,{"x":null},-1e5,"\\u00e4",true]}}"#,
     ] {
         assert!(point(good), "{good}");
     }
@@ -217,10 +219,36 @@ fn values_of_the_wrong_type_are_refused() {
         r#"{"exemplars":[{"spanId":"zzzzzzzzzzzzzzzz"}]}"#,
         r#"{"attributes":[{"value":{"bytesValue":"*"}}]}"#,
         r#"{"attributes":{}}"#,
+        r#"{"unknown":1.2.3}"#,
+        r#"{"unknown":"\\x"}"#,
+        r#"{"flags":1 "flags":1}"#,
+        r#"{,"flags":1}"#,
     ] {
         assert!(!point(bad), "{bad}");
     }
     assert!(from_json(br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"sum":{"aggregationTemporality":"DELTA"}}]}]}]}"#).is_err());
+    let text = |json: &str| {
+        let body = format!(r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"key":{json}}}]}}}}]}}"#);
+        let found =
+            from_json(body.as_bytes()).map(|request| request.resources[0].attributes[0].key.to_string());
+        found.map_err(|error| error.to_string())
+    };
+    assert_eq!(text(r#""a\"\\\/\b\f\n\r\t\u00E4\ud83d\ude00z""#).unwrap(), "a\"\\/\u{8}\u{c}\n\r\tä😀z");
+    assert_eq!(text(r#""\ud83dx\ud83d\u0041\ude00""#).unwrap(), "\u{fffd}x\u{fffd}A\u{fffd}");
+    for bad in [r#""\u12""#, r#""\u12g4""#, "\"\n\"", r#""\q""#] {
+        assert!(text(bad).unwrap_err().starts_with("parse OTLP request as JSON: expected "), "{bad}");
+    }
+    // To the last bit.
+    for v in [9.632_448_766_701_577, 0.454_012_923_543_154_03, 1e-320, f64::MAX, 0.1 + 0.2] {
+        let body = format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"gauge":{{"dataPoints":[{{"asDouble":{v:?}}}]}}}}]}}]}}]}}"#
+        );
+        let request = from_json(body.as_bytes()).unwrap();
+        let Data::Gauge(points) = &request.resources[0].scopes[0].metrics[0].data else {
+            panic!("{request:?}")
+        };
+        assert_eq!(points[0].value, Some(Number::Double(v)));
+    }
     assert_eq!(from_json(b"null").unwrap(), Request::default());
     assert_eq!(from_protobuf(b"").unwrap(), Request::default());
     assert!(from_json(b"{} {}").is_err(), "a second request would be lost");
