@@ -107,6 +107,8 @@ fn nothing_shows_them() {
     // What is looked for in vain shows everything, or it was not there.
     let (status, shown) = ask("GET", "/api/v1/status/config", "");
     assert_eq!(status, 200);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let shown = shown["data"]["yaml"].as_str().unwrap();
     for kind in [
         "azure_sd_configs",
         "remote_read",

@@ -21,6 +21,9 @@ use crate::tls::{Authority, Pair};
 const SECRET: &str = "$2b$04$BmM1dm5paxmbtZ1rWPMLyuDbIWMwRkAxwmaQMgyvfsf.1Ju4.s9ta";
 const OTHER: &str = "$2b$04$BmM1dm5paxmbtZ1rWPMLyuZuKejhBg7c5DY0Hk0Y/n0Jrugs/N4cu";
 
+/// The protocols of a client that keeps its connection.
+const KEPT: &[&str] = &["http/1.1", "http/1.0"];
+
 /// A client that believes one authority.
 #[derive(Clone)]
 struct Client(reqwest::Client);
@@ -49,8 +52,9 @@ impl Client {
         };
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let builder = reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy();
-        // A new connection for each request, so that what is said to the next one is seen.
-        Self(builder.pool_max_idle_per_host(0).timeout(Duration::from_secs(50)).build().unwrap())
+        // A new connection for each request, so that what is said to the next one is seen, unless it is to be kept.
+        let n_idle = usize::from(protocols == KEPT);
+        Self(builder.pool_max_idle_per_host(n_idle).timeout(Duration::from_secs(50)).build().unwrap())
     }
 
     /// What a request comes to, in a line.
@@ -158,8 +162,11 @@ fn lead(program: &Path, config: &str, ours: &Authority, theirs: &Authority) -> V
     note("old password", plain.ask(&healthy, alice));
     note("new password", plain.ask(&healthy, Some(("alice", "other"))));
     note("1.2 no more", Client::new(ours, None, &[&TLS12], &[]).ask(&healthy, Some(("alice", "other"))));
+    let kept = Client::new(ours, None, &BOTH, KEPT);
+    note("kept", kept.ask(&healthy, Some(("alice", "other"))));
     home.write("web.yml", &format!("{TLS}}}\nnonsense: 1\n"));
     note("nonsense", plain.ask(&healthy, alice));
+    note("nonsense, kept", kept.ask(&healthy, Some(("alice", "other"))));
     home.write("web.yml", &format!("{TLS}}}\nhttp_server_config: {{http2: false}}\n"));
     note("anybody", plain.ask(&healthy, None));
     install(home, "cert", &theirs.sign(&["127.0.0.1"]));
@@ -218,7 +225,8 @@ fn files_count_from_the_moment_they_are_written() {
     let good = |version: &str| format!("{version} 200 auth=None frame=None");
     expect("/-/healthy", "HTTP/2.0 200 auth=None frame=Some(\"deny\")");
     expect("/-/healthy", "HTTP/2.0 401 auth=Some(\"Basic\") frame=Some(\"deny\") \"Unauthorized\\n\"");
-    expect("nonsense", "HTTP/2.0 500 auth=None frame=None \"Internal Server Error\\n\"");
+    expect("nonsense", "no answer");
+    expect("nonsense, kept", "HTTP/1.1 500 auth=None frame=None \"Internal Server Error\\n\"");
     expect("old password", "HTTP/2.0 401 auth=Some(\"Basic\") frame=None \"Unauthorized\\n\"");
     expect("new password", &good("HTTP/2.0"));
     expect("1.2 no more", "no answer");
