@@ -140,7 +140,7 @@ check("G39", "C", "series of a time without any", async (room) => {
   assert.equal(answer.text, '{"status":"success","data":[]}');
 });
 
-check("a1-series", "C", "series without a selector", async (room) => {
+check("series", "C", "series without a selector", async (room) => {
   const answer = await room.get("/api/v1/series");
   failure(answer, 400, "bad_data", /no match\[\] parameter provided/);
   room.same("error", answer.text);

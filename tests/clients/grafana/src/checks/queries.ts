@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 
 import { check, failure, status } from "../check";
 import * as promlib from "../promlib";
-import { type Parameters, withParameters } from "../http";
+import { Answer, type Parameters, withParameters } from "../http";
 
 /** Queries that take a while, wherever: seconds, and some tenths of one. */
 const SLOW = "quantile_over_time(0.5, sin(vector(time()))[20m:1ms])";
@@ -243,4 +243,30 @@ check("G67", "C", "ten panels at once, each with three requests", async (room) =
   );
   for (const answer of answers) status(answer, 200);
   room.same("answers", answers.map((answer) => answer.json));
+});
+
+check("strict", "S", "the strict reader refuses what Grafana would complain of", (room) => {
+  const answer = (body: string, status = 200) =>
+    new Answer(room.base, status, { "content-type": "application/json" }, Buffer.from(body));
+  const vector = (result: string) => answer(`{"status":"success","data":{"resultType":"vector","result":[${result}]}}`);
+  promlib.read(vector('{"metric":{"a":"b"},"value":[1.5,"-Inf"]}'));
+  const wrong = [
+    vector('{"metric":{},"value":["1","2"]}'),
+    vector('{"metric":{},"value":[1,2]}'),
+    vector('{"metric":{},"value":[1,"Inf"]}'),
+    vector('{"metric":{},"value":[1.00001,"1"]}'),
+    vector('{"metric":{"a":1},"value":[1,"1"]}'),
+    vector('{"metric":{}}'),
+    vector('{"metric":{},"histogram":[1,{"count":"1","sum":"1","buckets":[[0,"1","2"]]}]}'),
+    vector('{"metric":{},"histogram":[1,{"count":"1","sum":"1","buckets":[[0,1,"2","1"]]}]}'),
+    answer('{"status":"success","data":{"result":[4,"2"],"resultType":"scalar"}}'),
+    answer('{"status":"success","data":{"resultType":"scalar","stats":{},"result":[4,"2"]}}'),
+    answer('{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[2,"1"],[1,"1"]]}]}}'),
+    answer('{"status":"error","errorType":"timeout","error":"x"}', 429),
+  ];
+  for (const one of wrong) assert.throws(() => promlib.read(one), undefined, one.text);
+  const exemplar = (more: string) =>
+    answer(`{"status":"success","data":[{"seriesLabels":{},"exemplars":[{"labels":{},"value":"1","timestamp":1${more}}]}]}`);
+  promlib.exemplars(exemplar(""));
+  assert.throws(() => promlib.exemplars(exemplar(',"traceId":"1"')));
 });
