@@ -116,11 +116,11 @@ fn text(begin: i64, first: i64, last: i64) -> String {
     text.family("request_duration_seconds", "histogram", "seconds", "How long requests took.");
     for (handler, slope) in [("/", 4), ("/api", 1)] {
         let labels = format!("handler=\"{handler}\",instance=\"a:1\",job=\"web\"");
-        for (at, (le, share)) in
-            [("0.1", 1), ("0.5", 3), ("1.0", 4), ("2.5", 6), ("10.0", 7), ("+Inf", 7)].into_iter().enumerate()
+        for (at, le, share) in
+            [(0, "0.1", 1), (1, "0.5", 3), (2, "1.0", 4), (3, "2.5", 6), (4, "10.0", 7), (5, "+Inf", 7)]
         {
             text.series(&format!("request_duration_seconds_bucket{{{labels},le=\"{le}\"}}"), |i| {
-                let exemplar = (i % 20 == at as i64).then(|| format!("{{trace_id=\"{slope}-{i}\"}} 0.0{at}"));
+                let exemplar = (i % 20 == at).then(|| format!("{{trace_id=\"{slope}-{i}\"}} 0.0{at}"));
                 ((i * slope * share).to_string(), exemplar)
             });
         }
@@ -167,11 +167,11 @@ fn message(fields: &[(u64, Field<'_>)]) -> Vec<u8> {
                 varint(&mut out, *n);
             }
             Field::Double(value) => {
-                varint(&mut out, number << 3 | 1);
+                varint(&mut out, (number << 3) | 1);
                 out.extend(value.to_le_bytes());
             }
             Field::Bytes(bytes) => {
-                varint(&mut out, number << 3 | 2);
+                varint(&mut out, (number << 3) | 2);
                 varint(&mut out, bytes.len() as u64);
                 out.extend(*bytes);
             }
@@ -226,7 +226,7 @@ fn native(begin: i64, first: i64, last: i64) -> Vec<u8> {
                 (13, Bytes(&deltas)),
             ];
             // Of the later ones of a scrape Prometheus passes over the exemplars.
-            if i == SAMPLES / 2 || i > SAMPLES && i % 10 == 0 {
+            if i == SAMPLES / 2 || (i > SAMPLES && i % 10 == 0) {
                 histogram.push((16, Bytes(&exemplar)));
             }
             message(&[

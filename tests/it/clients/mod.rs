@@ -104,12 +104,12 @@ struct Targets {
     data: Scripted,
     /// `job/path` and address.
     exporters: Vec<(&'static str, String)>,
-    _servers: Vec<Server>,
+    servers: Vec<Server>,
 }
 
 impl Targets {
     fn new(begin: i64, test: &str) -> Self {
-        let mut targets = Self { data: data::serve(begin), exporters: Vec::new(), _servers: Vec::new() };
+        let mut targets = Self { data: data::serve(begin), exporters: Vec::new(), servers: Vec::new() };
         let js = command("node", &[sources("js/exporter.mjs"), installed().join("js")]);
         let python = command(installed().join("venv/bin/python"), &[sources("python/exporter.py")]);
         let exporters: [(&str, bool, Command, &[&'static str]); 2] = [
@@ -133,7 +133,7 @@ impl Targets {
             }
             let server = Server::start(name, &mut command, "/ready");
             targets.exporters.extend(paths.iter().map(|path| (*path, server.address().to_owned())));
-            targets._servers.push(server);
+            targets.servers.push(server);
         }
         targets
     }
@@ -355,7 +355,7 @@ fn judge(findings: &[Finding]) {
 }
 
 /// Checks of which every server must have a finding.
-fn is_complete(findings: &[Finding]) {
+fn check_complete(findings: &[Finding]) {
     for server in ["prometheus", "ferula"] {
         let seen: BTreeSet<_> =
             findings.iter().filter(|f| f.server == server).map(|f| f.check.as_str()).collect();
@@ -425,7 +425,7 @@ fn grafana(test: &str, settings: &Path) -> Vec<Finding> {
         );
     }
     let findings = run("grafana", &mut command);
-    is_complete(&findings);
+    check_complete(&findings);
     findings
 }
 
