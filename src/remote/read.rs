@@ -69,8 +69,8 @@ struct Found {
 
 impl Reader {
     fn select(&self, query: &Query, external: &Labels, sorted: bool) -> Result<Found, ReadError> {
-        // A matcher that does not compile is the client's mistake; upstream says 500.
-        let mut matchers = query.matchers().map_err(ReadError::Request)?;
+        // The client's mistake, but upstream says 500.
+        let mut matchers = query.matchers().map_err(ReadError::Storage)?;
         for matcher in &mut matchers {
             let ours = external.get(&matcher.name).unwrap_or_default();
             if matcher.op == MatchOp::Eq && *matcher.value == *ours {

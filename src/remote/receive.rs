@@ -5,13 +5,15 @@
 //! cannot be are skipped in version 1 without a word, as upstream does, but counted.
 //!
 //! Beyond upstream: start times of samples reach the store, exemplars of a series that begins with a histogram are kept,
-//! and a series that is refused because there are too many does not take known ones with it.
+//! and a series that is refused because there are too many does not take known ones with it. Exemplars may come alone in
+//! version 2, too: so every Prometheus sends them, and so none of 3.14 takes them.
 //!
 //! Compat: prometheus `storage/remote/write_handler.go`, `writeHandler` and `remoteWriteAppender` (3.14).
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use model::histogram::{self, Buckets, InvalidHistogram, Span};
 use model::labels::{METRIC_NAME, METRIC_TYPE, METRIC_UNIT, is_legacy_label_name};
 use model::number::format_g;
 use model::quote::go_quote;
@@ -22,7 +24,7 @@ use model::wire::Native;
 use model::wire::expose::{Counter, Expose, Exposition};
 use model::wire::parse::MetricType;
 use model::wire::remote_write::{Message, Outline, Pair, Request, Sample, Series, Times};
-use model::{Exemplar, Labels, Matcher, SampleBatch, TimeRange, Timestamp, Value, histogram};
+use model::{Exemplar, Labels, Matcher, SampleBatch, TimeRange, Timestamp, Value};
 use web::view::remote::{WriteError, WriteReceiver, Written};
 
 /// Samples may be ahead of our clock by so much.
@@ -235,7 +237,9 @@ impl<'r> Batch<'r> {
         let mut native = std::mem::take(&mut self.native);
         let outcome = if (histogram::SCHEMA_MAX + 1..=histogram::SCHEMA_MAX_KNOWN).contains(&native.schema())
         {
-            native.reduce_resolution(histogram::SCHEMA_MAX).map_err(|e| Refused::Sample(e.to_string()))
+            native
+                .reduce_resolution(histogram::SCHEMA_MAX)
+                .map_err(|kind| Refused::Sample(irreducible(&native, kind)))
         } else {
             Ok(())
         };
@@ -251,7 +255,9 @@ impl<'r> Batch<'r> {
         if exemplar.t > self.t_max {
             return Err(AppendError::OutOfBounds);
         }
-        let series = to.series.ok_or(AppendError::UnknownSeries)?;
+        // Senders give exemplars entries of their own, behind those of the samples or in a later request.
+        let found = to.series.or_else(|| self.appender.find(&to.labels));
+        let series = found.ok_or(AppendError::UnknownSeries)?;
         match self.appender.append_exemplar(series, exemplar) {
             Err(AppendError::ExemplarsDisabled) => Ok(()),
             outcome => outcome,
@@ -263,6 +269,25 @@ impl<'r> Batch<'r> {
 struct Target {
     labels: Labels,
     series: Option<SeriesRef>,
+}
+
+/// What is said of a histogram that is too fine and cannot be made coarser.
+///
+/// Compat: prometheus `model/histogram`, `reduceResolution`.
+fn irreducible(native: &Native, kind: InvalidHistogram) -> String {
+    fn sides<C, B>(it: &Buckets<C, B>) -> [(&[Span], usize); 2] {
+        [(&it.positive_spans, it.positive_buckets.len()), (&it.negative_spans, it.negative_buckets.len())]
+    }
+    let sides = if native.is_float { sides(&native.float) } else { sides(&native.int) };
+    for (spans, n_buckets) in sides {
+        if let Some(at) = (1..spans.len()).find(|&at| spans[at].offset < 0) {
+            return format!("span number {} with offset {}: {kind}", at + 1, spans[at].offset);
+        }
+        if spans.iter().map(|span| u64::from(span.length)).sum::<u64>() > n_buckets as u64 {
+            return format!("have {n_buckets} buckets but spans need more: {kind}");
+        }
+    }
+    kind.to_string()
 }
 
 fn too_far_ahead() -> String {
@@ -517,7 +542,7 @@ impl<S: Appendable + Queryable> Receiver<S> {
                     continue;
                 }
             };
-            if n == 0 {
+            if n == 0 && outline.n_exemplars == 0 {
                 complaints.add(format_args!(
                     "TimeSeries must contain at least one sample or histogram for series {}",
                     Shown(&batch.pairs)

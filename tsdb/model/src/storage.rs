@@ -155,6 +155,11 @@ pub trait Appender {
     /// Compat: prometheus `storage/interface_append.go`, `AppendV2Options.RejectOutOfOrder`.
     fn refuse_late(&mut self, _is_refused: bool) {}
 
+    /// What a series is called that is in the store already: for what comes without a sample. The store need not know.
+    fn find(&mut self, _labels: &Labels) -> Option<SeriesRef> {
+        None
+    }
+
     /// Buffers an exemplar for a series that an earlier call of this batch named. One that repeats the newest of its
     /// series is accepted and not stored again.
     ///

@@ -412,6 +412,14 @@ impl HeadAppender<'_> {
         }
     }
 
+    /// As [`Appender::find`].
+    pub fn find(&self, labels: &Labels) -> Option<SeriesRef> {
+        let registry = self.inner.registry.read();
+        let (_, slot, generation) = registry.find_slot(registry.hash(labels), labels)?;
+        drop(registry);
+        self.claim(slot, generation).is_ok().then(|| pack_ref(slot, generation))
+    }
+
     /// As [`Appender::append_exemplar`].
     pub fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
         if self.is_poisoned {
@@ -727,6 +735,10 @@ impl Appender for HeadAppender<'_> {
 
     fn refuse_late(&mut self, is_refused: bool) {
         self.refuses_late = is_refused;
+    }
+
+    fn find(&mut self, labels: &Labels) -> Option<SeriesRef> {
+        HeadAppender::find(self, labels)
     }
 
     fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {

@@ -3,7 +3,7 @@
 //! How long the decoded form is stands at the front of the encoded one. It is believed only up to a limit, so that a few
 //! bytes cannot ask for gigabytes.
 //!
-//! Compat: client_golang `exp/api/remote`, `SnappyDecodeMiddleware`; golang/snappy `DecodedLen` and its texts.
+//! Compat: client_golang `exp/api/remote`, `SnappyDecodeMiddleware`; golang/snappy `DecodedLen`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -83,9 +83,6 @@ pub(super) enum SnappyError {
     /// It says that it is so long when decoded.
     TooLarge(u64),
 }
-
-/// What golang/snappy says of everything that it cannot decode.
-pub(super) const CORRUPT: &str = "snappy: corrupt input";
 
 /// Undoes the encoding.
 pub(super) fn decode(encoded: &[u8]) -> Result<Vec<u8>, SnappyError> {

@@ -16,6 +16,9 @@ use crate::api::Shared;
 use crate::routes::text_error;
 use crate::view::remote::{Answer, ReadError};
 
+/// What the decoder says that upstream has for reads; for writes it has another.
+const CORRUPT: &str = "snappy: corrupt input";
+
 impl Answer for Sender<ResponseType> {
     fn begin(&mut self, kind: ResponseType) -> Result<(), ReadError> {
         self.head(kind)
@@ -31,7 +34,7 @@ pub(crate) async fn read(State(api): Shared, request: Request) -> Response {
     let counted = Counted::new(&api.remote.n_reads);
     let body = match api.remote.bodies.read(request.into_body()).await {
         Ok(body) => body.into_bytes(),
-        Err(BodyError::TooLarge) => return refusal(ReadError::Request(body::CORRUPT.to_owned())),
+        Err(BodyError::TooLarge) => return refusal(ReadError::Request(CORRUPT.to_owned())),
         Err(BodyError::Busy) => {
             let text = "too many requests are being received at the moment\n";
             return text_error(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -55,7 +58,7 @@ pub(crate) async fn read(State(api): Shared, request: Request) -> Response {
 fn decode(encoded: &[u8]) -> Result<Vec<u8>, ReadError> {
     body::decode(encoded).map_err(|e| {
         ReadError::Request(match e {
-            SnappyError::Corrupt => body::CORRUPT.to_owned(),
+            SnappyError::Corrupt => CORRUPT.to_owned(),
             SnappyError::TooLarge(n) => {
                 format!("snappy: decoded length {n} exceeds limit {BODY_BYTES_MAX}")
             }

@@ -20,6 +20,9 @@ use crate::view::remote::Written;
 
 const MEDIA_TYPE: &str = "application/x-protobuf";
 
+/// What the decoder says that upstream has for writes; for reads it has another.
+const CORRUPT: &str = "s2: corrupt input";
+
 const NOT_ENABLED: &str =
     "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
 
@@ -80,7 +83,7 @@ fn take_in(api: &crate::Api, content_type: &str, encoded: &[u8]) -> Response {
     let bad = |text: String| text_error(StatusCode::BAD_REQUEST, text);
     let body = match body::decode(encoded) {
         Ok(body) => body,
-        Err(SnappyError::Corrupt) => return bad(format!("{}\n", body::CORRUPT)),
+        Err(SnappyError::Corrupt) => return bad(format!("{CORRUPT}\n")),
         Err(SnappyError::TooLarge(_)) => {
             return bad(format!("decoded size exceeds the {BODY_BYTES_MAX} bytes limit\n"));
         }

@@ -109,8 +109,8 @@ async fn what_is_no_remote_write_request_is_refused_with_upstreams_words() {
         ),
         (V1, "snappy", vec![0; (32 << 20) + 1], 413, "request body exceeds the 33554432 bytes limit"),
         (V1, "snappy", bomb, 400, "decoded size exceeds the 33554432 bytes limit"),
-        (V1, "", vec![], 400, "snappy: corrupt input"),
-        ("application/json", "snappy", b"{}".to_vec(), 400, "snappy: corrupt input"),
+        (V1, "", vec![], 400, "s2: corrupt input"),
+        ("application/json", "snappy", b"{}".to_vec(), 400, "s2: corrupt input"),
         (
             "application/json",
             "snappy",
