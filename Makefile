@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build ui check test test-ui mails peers smtp dns kubectl clients clients-installed compat differential mutated-configs storm exposition faults fuzz generated bench compare numbers clean
+.PHONY: help run build ui check test test-ui mails peers smtp dns kubectl clients clients-installed compat differential mutated-configs storm exposition otlp remote-write faults fuzz generated bench compare numbers clean
 
 ROOT := $(CURDIR)
 TARGET := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
@@ -130,6 +130,9 @@ exposition: peers ## bodies at random, right and spoilt, scraped beside Promethe
 otlp: peers ## OTLP requests at random, posted to Prometheus as well; N=1000 SEED=1
 	FERULA_OTLP_REQUESTS=$(or $(N),1000) FERULA_OTLP_SEED=$(or $(SEED),1) \
 	  cargo test --locked --test it -- otlp:: --nocapture
+
+remote-write: peers ## a Prometheus sends to two of ours in both versions, one of which is killed meanwhile; SECONDS=60
+	FERULA_REMOTE_WRITE_SECONDS=$(or $(SECONDS),60) cargo test --locked --test it -- remote::live --nocapture
 
 faults: ## break the disk under the store at each of its operations, and cut the power after each
 	FERULA_FAULTS=all cargo test -p tsdb --locked --lib testing::crash

@@ -41,6 +41,7 @@ mod process;
 mod queries;
 mod receivers;
 mod reload;
+mod remote;
 mod rule_tests;
 mod scrape_errors;
 mod scrape_security;
