@@ -15,11 +15,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("prometheus_remote_storage_", "of the sender of remote write, which there is not"),
     ("prometheus_sd_linode_", "no such discovery"),
     ("prometheus_treecache_", "no discovery by ZooKeeper"),
-    ("prometheus_remote_read_handler_queries", "of the remote read server"),
-    ("prometheus_web_federation_", "of federation"),
-    ("prometheus_api_notification_", "of the stream of notifications"),
-    ("prometheus_api_remote_write_", "of the remote write receiver"),
-    ("prometheus_api_otlp_", "of the OTLP receiver"),
 ];
 
 /// What a release of 2025 has otherwise: help texts and labels that changed since.
