@@ -155,7 +155,7 @@ fn libraries(folder: &Path) -> Result<Vec<(String, String)>, String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.len() > ".lib".len() && name.ends_with(".lib") && !name.starts_with('.'))
+        .filter(|name| name.strip_suffix(".lib").is_some())
         .collect();
     names.sort_unstable();
     if names.len() > LIBRARIES_MAX {
@@ -254,8 +254,8 @@ fn content_type(text: &str) -> &'static str {
         "<p",
     ];
     let head: String = text.trim_ascii_start().chars().take(20).collect::<String>().to_ascii_lowercase();
-    let is_tag = |tag: &&str| head.strip_prefix(*tag).is_some_and(|rest| rest.starts_with([' ', '>']));
-    if head.starts_with("<!--") || TAGS.iter().any(|tag| is_tag(&tag)) {
+    let is_tag = |tag: &str| head.strip_prefix(tag).is_some_and(|rest| rest.starts_with([' ', '>']));
+    if head.starts_with("<!--") || TAGS.iter().any(|tag| is_tag(tag)) {
         "text/html; charset=utf-8"
     } else if head.starts_with("<?xml") {
         "text/xml; charset=utf-8"

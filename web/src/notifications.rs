@@ -61,16 +61,13 @@ impl Notifications {
     pub fn add(&self, text: &str) {
         let mut state = self.state.lock();
         let date = (self.now)();
-        let news = match state.list.iter_mut().find(|known| known.text == text) {
-            Some(known) => {
-                known.date = date;
-                known.clone()
-            }
-            None => {
-                let new = Notification { text: text.to_owned(), date, active: true };
-                state.list.push(new.clone());
-                new
-            }
+        let news = if let Some(known) = state.list.iter_mut().find(|known| known.text == text) {
+            known.date = date;
+            known.clone()
+        } else {
+            let new = Notification { text: text.to_owned(), date, active: true };
+            state.list.push(new.clone());
+            new
         };
         self.tell(&mut state, &news);
     }
