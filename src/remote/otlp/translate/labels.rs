@@ -173,6 +173,10 @@ impl<'r> Series<'r> {
                 self.builder.set(name.as_bytes(), value.as_bytes());
             }
         }
+        if source == Source::Resource && self.settings.type_and_unit_labels {
+            // Nobody but the receiver says what type a series is.
+            self.builder.remove(METRIC_TYPE);
+        }
         if source == Source::Point {
             for (name, value) in self.scope.iter().flatten() {
                 self.builder.set(name.as_bytes(), value.as_bytes());
