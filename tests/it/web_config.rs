@@ -141,9 +141,15 @@ fn lead(program: &Path, config: &str, ours: &Authority, theirs: &Authority) -> V
     let alice = Some(("alice", "secret"));
     let mut seen = Vec::new();
     let mut note = |what: &str, outcome: String| seen.push(format!("{what}: {outcome}"));
-    for path in
-        ["/metrics", "/-/healthy", "/-/ready", "/api/v1/query?query=1", "/", "/nothing", "/api/v1/write"]
-    {
+    for path in [
+        "/metrics",
+        "/-/healthy",
+        "/-/ready",
+        "/api/v1/query?query=1",
+        "/version",
+        "/nothing",
+        "/api/v1/write",
+    ] {
         note(path, plain.ask(&guarded.url(path), alice));
         note(path, plain.ask(&guarded.url(path), None));
     }
@@ -170,7 +176,8 @@ fn lead(program: &Path, config: &str, ours: &Authority, theirs: &Authority) -> V
     home.write("web.yml", &format!("{TLS}}}\nhttp_server_config: {{http2: false}}\n"));
     note("anybody", plain.ask(&healthy, None));
     install(home, "cert", &theirs.sign(&["127.0.0.1"]));
-    note("after the certificate", plain.ask(&healthy, None));
+    // One that has no session of before, in which nobody shows a certificate.
+    note("after the certificate", Client::new(ours, None, &BOTH, &[]).ask(&healthy, None));
     note("after the certificate", Client::new(theirs, None, &BOTH, &["h2", "http/1.1"]).ask(&healthy, None));
     home.write("cert.key", "");
     note("without a key", Client::new(theirs, None, &BOTH, &[]).ask(&healthy, None));
