@@ -203,9 +203,10 @@ impl Settings {
         let cert = pem(&raw.cert_file, &raw.cert).map_err(|e| unread("cert_file", e))?;
         let key = pem(&raw.key_file, raw.key.expose()).map_err(|e| unread("key_file", e))?;
         check_pair(&cert.0, &key.0).map_err(|e| format!("failed to load X509KeyPair: {e}"))?;
-        let client_ca = match has_ca {
-            true => Some(pem(&raw.client_ca_file, &raw.client_ca).map_err(|(_, e)| e.to_string())?),
-            false => None,
+        let client_ca = if has_ca {
+            Some(pem(&raw.client_ca_file, &raw.client_ca).map_err(|(_, e)| e.to_string())?)
+        } else {
+            None
         };
         let client_auth = match raw.client_auth.as_str() {
             "" | "NoClientCert" => ClientAuth::None,
@@ -455,7 +456,7 @@ fn parse_span(text: &str) -> Option<i64> {
         rest = tail;
     }
     #[expect(clippy::cast_possible_truncation, reason = "it is checked to be far below the largest")]
-    (!text.is_empty() && total < 9.2e18).then(|| (sign * total) as i64)
+    (!text.is_empty() && total < 9.2e18).then_some((sign * total) as i64)
 }
 
 fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), String> {

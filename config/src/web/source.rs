@@ -98,7 +98,12 @@ pub struct Source {
 #[derive(Default)]
 struct State {
     contents: Contents,
-    parsed: Option<(Arc<[u8]>, Result<Arc<Settings>, Error>)>,
+    parsed: Option<Parsed>,
+}
+
+struct Parsed {
+    bytes: Arc<[u8]>,
+    outcome: Result<Arc<Settings>, Error>,
 }
 
 impl Source {
@@ -114,13 +119,13 @@ impl Source {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { contents, parsed } = &mut *state;
         let bytes = contents.read(&self.path).map_err(|e| Error::io(&self.path, &e))?;
-        if let Some((known, outcome)) = parsed
-            && Arc::ptr_eq(known, &bytes)
+        if let Some(known) = parsed
+            && Arc::ptr_eq(&known.bytes, &bytes)
         {
-            return outcome.clone();
+            return known.outcome.clone();
         }
         let outcome = Settings::parse(&self.path, &bytes).map(Arc::new);
-        *parsed = Some((bytes, outcome.clone()));
+        *parsed = Some(Parsed { bytes, outcome: outcome.clone() });
         outcome
     }
 }

@@ -202,9 +202,10 @@ impl ClientCertVerifier for Clients {
             let is_good = of_scheme
                 .flat_map(|(_, all)| *all)
                 .any(|one| verifies(&[*one], &cert, message, dss.signature()));
-            return match is_good {
-                true => Ok(HandshakeSignatureValid::assertion()),
-                false => Err(CertificateError::BadSignature.into()),
+            return if is_good {
+                Ok(HandshakeSignatureValid::assertion())
+            } else {
+                Err(CertificateError::BadSignature.into())
             };
         }
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)

@@ -92,9 +92,9 @@ impl Users {
             let verdict = matches(&hash, &password) && is_known;
             let mut verdicts = verdicts.lock();
             if verdict {
-                verdicts.good.add(key)
+                verdicts.good.add(key);
             } else {
-                verdicts.bad.add(key)
+                verdicts.bad.add(key);
             }
             verdict
         });
