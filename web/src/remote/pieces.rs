@@ -105,6 +105,7 @@ impl<H: Send + 'static> Pieces<H> {
                 }
             }
         });
-        Ok(Body::from_stream(stream::iter([Ok(first)]).chain(rest)))
+        // Fused: whoever compresses asks once more at the end, which an unfolded stream answers with a panic.
+        Ok(Body::from_stream(stream::iter([Ok(first)]).chain(rest).fuse()))
     }
 }
