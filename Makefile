@@ -106,7 +106,7 @@ clients-installed: ## install other people's clients for the tests with them (20
 clients: peers clients-installed ## other people's clients against Ferula and Prometheus; RECORD=1 writes docs/grafana-save-and-test.txt
 	$(if $(RECORD),FERULA_CLIENTS_RECORD=1) cargo test --locked --test it -- clients:: --nocapture
 
-compat: peers ## compare with Prometheus 3.5: every endpoint, and 1,500 queries at random
+compat: peers ## compare with Prometheus, 3.14 if the peers have it: every endpoint, and 1,500 queries at random
 	cargo test --locked --test it -- compat:: differential:: --nocapture
 
 differential: peers ## queries at random, beside 3.14 if the peers have it; QUERIES=20000 SEED=1 REPORT=file
