@@ -119,8 +119,6 @@ fn results_without_series_and_series_without_samples_are_written() {
     floats.samples.push(2500, f64::NAN);
     let mut data = super::QueryData::new(Value::Matrix(vec![floats]), Some(&promql::Stats::default()));
     let text = written(|out| assert!(!data.write_some(out, usize::MAX)));
-    let expected = concat!(
-        r#"{"resultType":"matrix","result":[{"metric":{"a":"1"},"values":[[1,"1"],[2.500,"NaN"]]}],"stats":{"timings":{"#
-    );
+    let expected = r#"{"resultType":"matrix","result":[{"metric":{"a":"1"},"values":[[1,"1"],[2.500,"NaN"]]}],"stats":{"timings":{"#;
     assert!(text.starts_with(expected) && text.ends_with("}}}"), "{text}");
 }
