@@ -96,7 +96,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         let (ours, mut theirs) = duplex(10);
         let mut stream = Patient::new(ours, limit);
         // A byte every fifty seconds is slow, but it is something.
