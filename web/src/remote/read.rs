@@ -30,10 +30,8 @@ impl Answer for Sender<ResponseType> {
 }
 
 pub(crate) async fn read(State(api): Shared, request: Request) -> Response {
-    let turn = Arc::clone(&api.remote.reads).acquire_owned().await.expect("the semaphore is never closed");
-    let counted = Counted::new(&api.remote.n_reads);
     let body = match api.remote.bodies.read(request.into_body()).await {
-        Ok(body) => body.into_bytes(),
+        Ok(body) => body,
         Err(BodyError::TooLarge) => return refusal(ReadError::Request(CORRUPT.to_owned())),
         Err(BodyError::Busy) => {
             let text = "too many requests are being received at the moment\n";
@@ -41,6 +39,9 @@ pub(crate) async fn read(State(api): Shared, request: Request) -> Response {
         }
         Err(BodyError::Broken(text)) => return refusal(ReadError::Request(text)),
     };
+    // Only now, so that a client that sends slowly holds up nobody.
+    let turn = Arc::clone(&api.remote.reads).acquire_owned().await.expect("the semaphore is never closed");
+    let (body, counted) = (body.into_bytes(), Counted::new(&api.remote.n_reads));
     let reader = Arc::clone(&api.remote.reader);
     let mut pieces = pieces::spawn(move |sender| {
         // Given back when the thread is free, even if nobody waits for the answer any more.
