@@ -312,7 +312,6 @@ impl Side {
                 "--web.enable-admin-api",
                 "--web.enable-lifecycle",
                 "--web.enable-remote-write-receiver",
-                "--web.enable-otlp-receiver",
                 "--query.max-samples=3000",
                 "--web.user-assets=assets",
                 "--web.console.templates=consoles",
@@ -320,7 +319,7 @@ impl Side {
                 "--enable-feature=exemplar-storage,native-histograms,promql-per-step-stats,promql-experimental-functions,search-api",
             ];
             if !program.is_old {
-                args.push("--web.search.max-limit=50");
+                args.extend(["--web.enable-otlp-receiver", "--web.search.max-limit=50"]);
             }
             [start(&open, &args), one.join().unwrap(), two.join().unwrap()]
         });
