@@ -151,7 +151,11 @@ fn answers_are_those_of_prometheus() {
     let cases = cases(&now);
     let (mut n_equal, mut n_meant, mut failures, mut replies) = (0, 0, Vec::new(), Vec::new());
     for case in &cases {
-        let (their_reply, our_reply) = (theirs.ask(case), ours.ask(case));
+        let (mut their_reply, mut our_reply) = (theirs.ask(case), ours.ask(case));
+        if reference.is_old {
+            their_reply.forget_encoding();
+            our_reply.forget_encoding();
+        }
         if !reference.is_old {
             failures.extend(broken_promise(case, &their_reply).filter(|_| !records));
         }

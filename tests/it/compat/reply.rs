@@ -141,6 +141,15 @@ impl Reply {
         self.body = rewritten(&self.body, key, Some("\"MASKED\""));
     }
 
+    /// Forgets that the answer depends on the encoding asked for, which 3.5 does not say.
+    pub(super) fn forget_encoding(&mut self) {
+        let Some(vary) = self.headers.remove("vary") else { return };
+        let rest: Vec<_> = vary.split(", ").filter(|name| *name != "accept-encoding").collect();
+        if !rest.is_empty() {
+            self.headers.insert("vary".to_owned(), rest.join(", "));
+        }
+    }
+
     /// Takes the JSON key `key` out of the comparison with its values.
     pub(super) fn drop_key(&mut self, key: &str) {
         self.body = rewritten(&self.body, key, None);
