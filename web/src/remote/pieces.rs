@@ -105,7 +105,7 @@ impl<H: Send + 'static> Pieces<H> {
                 }
             }
         });
-        // Fused: whoever compresses asks once more at the end, which an unfolded stream answers with a panic.
-        Ok(Body::from_stream(stream::iter([Ok(first)]).chain(rest).fuse()))
+        // Compression asks once more after the end.
+        Ok(Body::from_stream(stream::iter([Ok(first)]).chain(rest.fuse())))
     }
 }

@@ -1,8 +1,8 @@
 //! `/api/v1/write`: what a request has to look like, and what its sender is told.
 //!
-//! Upstream takes some content types that are none of its own, among them `application/json`, and reads parameters behind
-//! a blank as none at all, which makes a request of version 2 an empty one of version 1. Here the former are refused and
-//! the latter are read.
+//! Upstream looks at the body before the content type, so that JSON is called corrupt snappy, and overlooks parameters
+//! behind a blank, which makes a request of version 2 an empty one of version 1. Here a foreign content type is refused
+//! as such, and the parameters are read.
 //!
 //! Compat: client_golang `exp/api/remote`, `ParseProtoMsg` and `writeHandler`.
 
@@ -39,6 +39,11 @@ pub(crate) async fn write(State(api): Shared, request: Request) -> Response {
         );
         return text_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
     }
+    // Before the body, which upstream looks at first: what is no remote write need not be read.
+    let message = match message_of(&content_type, &api.remote.accepted) {
+        Ok(message) => message,
+        Err(text) => return text_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{text}\n")),
+    };
     let body = match api.remote.bodies.read(body).await {
         Ok(body) => body,
         Err(e) => return refused_body(e),
@@ -50,7 +55,7 @@ pub(crate) async fn write(State(api): Shared, request: Request) -> Response {
         move || {
             // Given back when the thread is free, even if nobody waits for the answer any more.
             let _turn = turn;
-            take_in(&api, &content_type, &body)
+            take_in(&api, message, &body)
         }
     };
     tokio::task::spawn_blocking(work)
@@ -76,7 +81,7 @@ fn refused_body(error: BodyError) -> Response {
     }
 }
 
-fn take_in(api: &crate::Api, content_type: &str, encoded: &[u8]) -> Response {
+fn take_in(api: &crate::Api, message: Message, encoded: &[u8]) -> Response {
     let Some(receiver) = &api.remote.receiver else {
         return text_error(StatusCode::NOT_FOUND, NOT_ENABLED);
     };
@@ -87,10 +92,6 @@ fn take_in(api: &crate::Api, content_type: &str, encoded: &[u8]) -> Response {
         Err(SnappyError::TooLarge(_)) => {
             return bad(format!("decoded size exceeds the {BODY_BYTES_MAX} bytes limit\n"));
         }
-    };
-    let message = match message_of(content_type, &api.remote.accepted) {
-        Ok(message) => message,
-        Err(text) => return text_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{text}\n")),
     };
     let (mut response, written) = match receiver.write(message, &body) {
         Ok(written) => (StatusCode::NO_CONTENT.into_response(), written),

@@ -110,7 +110,13 @@ async fn what_is_no_remote_write_request_is_refused_with_upstreams_words() {
         (V1, "snappy", vec![0; (32 << 20) + 1], 413, "request body exceeds the 33554432 bytes limit"),
         (V1, "snappy", bomb, 400, "decoded size exceeds the 33554432 bytes limit"),
         (V1, "", vec![], 400, "s2: corrupt input"),
-        ("application/json", "snappy", b"{}".to_vec(), 400, "s2: corrupt input"),
+        (
+            "application/json",
+            "snappy",
+            b"{}".to_vec(),
+            415,
+            "expected application/x-protobuf as the first (media) part, got application/json content-type",
+        ),
         (
             "application/json",
             "snappy",
@@ -316,6 +322,11 @@ c_count{code=\"x\",instance=\"\",zone=\"a\"} 6 -3
 ";
     assert_eq!(body, expected);
     assert_eq!(get(&router, "/federate").await, (StatusCode::OK, String::new()));
+    // Compression asks for more behind the end.
+    let request = Request::get(EVERYTHING).header(header::ACCEPT_ENCODING, "gzip").body(Body::empty());
+    let response = router.clone().oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    assert!(axum::body::to_bytes(response.into_body(), usize::MAX).await.is_ok());
     let (status, body) = get(&router, "/federate?match[]=%7B").await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
     assert!(body.contains("parse error"), "{body}");
