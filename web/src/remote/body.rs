@@ -3,7 +3,7 @@
 //! How long the decoded form is stands at the front of the encoded one. It is believed only up to a limit, so that a few
 //! bytes cannot ask for gigabytes.
 //!
-//! Compat: client_golang `exp/api/remote`, `SnappyDecodeMiddleware`; golang/snappy `DecodedLen`.
+//! Compat: `client_golang` `exp/api/remote`, `SnappyDecodeMiddleware`; golang/snappy `DecodedLen`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

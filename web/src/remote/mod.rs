@@ -4,7 +4,7 @@
 //! [`crate::view::remote`]. A body is bounded, all bodies together are, and so is the number of requests that are
 //! worked on at a time.
 //!
-//! Compat: prometheus `web/api/v1`, `remoteWrite` and `remoteRead`; `storage/remote/read_handler.go`; client_golang
+//! Compat: prometheus `web/api/v1`, `remoteWrite` and `remoteRead`; `storage/remote/read_handler.go`; `client_golang`
 //! `exp/api/remote`, `NewWriteHandler`.
 
 mod body;

@@ -4,7 +4,7 @@
 //! behind a blank, which makes a request of version 2 an empty one of version 1. Here a foreign content type is refused
 //! as such, and the parameters are read.
 //!
-//! Compat: client_golang `exp/api/remote`, `ParseProtoMsg` and `writeHandler`.
+//! Compat: `client_golang` `exp/api/remote`, `ParseProtoMsg` and `writeHandler`.
 
 use std::sync::Arc;
 

@@ -379,4 +379,5 @@ fn read_metadata(message: &[u8], to: &mut MetadataRefs) -> Result<(), Bad> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests;

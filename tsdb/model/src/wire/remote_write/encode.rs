@@ -76,12 +76,16 @@ impl Writer {
         match message {
             Message::V1 => put::message(series, 1, |out| {
                 put_labels(out, labels);
-                parts.iter().for_each(|part| put_v1(out, part));
+                for part in parts {
+                    put_v1(out, part);
+                }
             }),
             Message::V2 => put::message(series, 5, |out| {
                 let refs = symbols.refs(labels);
                 put::packed(out, 1, &refs, |out, at| put::varint(out, u64::from(at)));
-                parts.iter().for_each(|part| put_v2(out, part, symbols));
+                for part in parts {
+                    put_v2(out, part, symbols);
+                }
                 if let Some(metadata) = metadata {
                     let (help, unit) =
                         (symbols.find(metadata.help.as_bytes()), symbols.find(metadata.unit.as_bytes()));
