@@ -294,15 +294,14 @@ fn added(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 impl Exponential {
     fn add(&mut self, other: &mut Self) {
         let scale = self.scale.min(other.scale);
-        self.reduce(scale);
-        other.reduce(scale);
-        let scale = fitting_scale(scale, &self.positive, &other.positive).min(fitting_scale(
-            scale,
-            &self.negative,
-            &other.negative,
-        ));
-        self.reduce(scale);
-        other.reduce(scale);
+        for it in [&mut *self, &mut *other] {
+            let finer = i64::from(it.scale) - i64::from(scale);
+            it.coarsen(u32::try_from(finer).unwrap_or(0));
+        }
+        let halvings =
+            halvings(&self.positive, &other.positive).max(halvings(&self.negative, &other.negative));
+        self.coarsen(halvings);
+        other.coarsen(halvings);
         if self.zero_threshold < other.zero_threshold {
             self.widen_zero(other.zero_threshold);
         } else if other.zero_threshold < self.zero_threshold {
@@ -315,13 +314,12 @@ impl Exponential {
         self.sum = added(self.sum, other.sum);
     }
 
-    fn reduce(&mut self, scale: i32) {
-        let shift = i64::from(self.scale) - i64::from(scale);
+    /// Makes one of 2^`shift` buckets each.
+    fn coarsen(&mut self, shift: u32) {
         if shift > 0 {
-            let shift = u32::try_from(shift).unwrap_or(u32::MAX).min(63);
-            coarsen(&mut self.positive, shift);
-            coarsen(&mut self.negative, shift);
-            self.scale = scale;
+            coarsen(&mut self.positive, shift.min(63));
+            coarsen(&mut self.negative, shift.min(63));
+            self.scale = self.scale.saturating_sub_unsigned(shift);
         }
     }
 
@@ -388,17 +386,18 @@ fn used(a: &Side, b: &Side) -> (i64, i64) {
     used_ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((empty, empty))
 }
 
-/// The scale in which the sum of the two has few enough buckets.
+/// How often two buckets have to become one before the sum of the two has few enough of them.
 ///
 /// Compat: deltatocumulativeprocessor `internal/data/expo`, `Limit`, which halves towards zero.
-fn fitting_scale(mut scale: i32, a: &Side, b: &Side) -> i32 {
+fn halvings(a: &Side, b: &Side) -> u32 {
     let (mut low, mut high) = used(a, b);
+    let mut halvings = 0;
     while high - low > BUCKETS_MAX {
         low /= 2;
         high /= 2;
-        scale = scale.saturating_sub(1);
+        halvings += 1;
     }
-    scale
+    halvings
 }
 
 fn merge(sum: &mut Side, other: &Side) {

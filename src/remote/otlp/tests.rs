@@ -235,7 +235,7 @@ fn exemplars_that_come_too_late_are_counted() {
     let long = "x".repeat(200);
     let exemplars = format!(
         r#"{{"timeUnixNano":"@7","asInt":1,"spanId":"0102030405060708","filteredAttributes":[{{"key":"k","value":{{"stringValue":"{long}"}}}}]}},
-           {{"timeUnixNano":"@8","asInt":2}},{{"asInt":3}}"#
+           {{"asInt":3}}"#
     );
     let point = format!(r#"{{"timeUnixNano":"@5","asInt":1,"exemplars":[{exemplars}]}}"#);
     house
@@ -250,6 +250,10 @@ fn exemplars_that_come_too_late_are_counted() {
         .map(|exemplar| format!("{} {}@{}", exemplar.labels, exemplar.v, (NOW - exemplar.t) / 1000))
         .collect();
     assert_eq!(found, [r#"{span_id="0102030405060708"} 1@7"#, "{} 3@5"]);
+    let late = r#"{"timeUnixNano":"@4","asInt":1,"exemplars":[{"timeUnixNano":"@8","asInt":2}]}"#;
+    house
+        .send(API, &format!(r#"{{"name":"s","sum":{{"aggregationTemporality":2,"dataPoints":[{late}]}}}}"#))
+        .unwrap();
     let late = house.metric("prometheus_api_otlp_out_of_order_exemplars_total");
     assert_eq!(late, 1.0);
 }
