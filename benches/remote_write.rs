@@ -51,7 +51,7 @@ fn series() -> Vec<Labels> {
 fn body(message: Message, series: &[Labels], t: i64) -> Vec<u8> {
     let mut writer = Writer::new(message);
     for (i, labels) in series.iter().enumerate() {
-        let sample = Sample { t, st: 0, v: (i as i64 + t / 1000) as f64 };
+        let sample = Sample { t, st: 0, v: i as f64 + (t / 1000) as f64 };
         writer.series(labels, &[Part::Sample(sample)], None);
     }
     writer.body()
@@ -85,10 +85,7 @@ fn remote_write(criterion: &mut Criterion) {
         let bytes = next();
         let before = counting::allocations();
         write(bytes);
-        eprintln!(
-            "allocations per warm series {message:?}: {}",
-            (counting::allocations() - before) / SERIES as u64
-        );
+        eprintln!("allocations per warm series {message:?}: {}", (counting::allocations() - before) / SERIES);
         group.bench_function(format!("{message:?} write"), |bencher| {
             bencher.iter_batched(&mut next, write, criterion::BatchSize::SmallInput);
         });

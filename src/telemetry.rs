@@ -148,7 +148,7 @@ pub fn threads() -> Vec<web::view::running::Thread> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     ids.sort_unstable();
-    ids.into_iter().filter_map(|id| thread(id, &read(&format!("/proc/self/task/{id}/stat"))?)).collect()
+    ids.into_iter().filter_map(|id| thread(id, &read(format!("/proc/self/task/{id}/stat"))?)).collect()
 }
 
 /// A thread from its line in `/proc`; its name may hold parentheses and spaces.

@@ -215,6 +215,9 @@ fn question(random: &mut fastrand::Rng, load: &Load, newest: i64) -> (Shape, Str
     (*shape, target)
 }
 
+/// Whether a question is of a shape.
+type IsIt = fn(Shape) -> bool;
+
 fn print(load: &Load, written: data::Written, outcomes: &[Outcome]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
@@ -240,7 +243,7 @@ fn print(load: &Load, written: data::Written, outcomes: &[Outcome]) -> anyhow::R
         "errors",
         "MB sent"
     )?;
-    let shapes: [(&str, fn(Shape) -> bool); 5] = [
+    let shapes: [(&str, IsIt); 5] = [
         ("all", |_| true),
         ("1 h / 15 s", |shape| shape == Shape::Range(15)),
         ("1 h / 60 s", |shape| shape == Shape::Range(60)),

@@ -105,7 +105,7 @@ pub fn run(flags: Flags, files: Files) -> anyhow::Result<()> {
 }
 
 async fn serve(flags: Flags, files: Files) -> anyhow::Result<()> {
-    let listeners = listen(&flags.web.listen).await?;
+    let listeners = listen(&flags.web.listen)?;
     let security = security(flags.web.config_file.as_deref())?;
     let port = listeners[0].local_addr().context("read the bound address")?.port();
     let stop_sources = CancellationToken::new();
@@ -179,7 +179,7 @@ impl Resources {
     }
 }
 
-async fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for &address in addresses {
         let listener = bind(address).with_context(|| format!("listen on {address}"))?;

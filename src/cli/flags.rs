@@ -324,6 +324,7 @@ pub struct Alertmanager {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Web {
     pub listen: Vec<SocketAddr>,
     /// What protects the server: TLS, users.

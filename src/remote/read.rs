@@ -191,6 +191,7 @@ fn each_chunk(
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
 fn storage(e: model::storage::Error) -> ReadError {
     ReadError::Storage(e.to_string())
 }

@@ -113,8 +113,10 @@ impl Streams {
     }
 
     fn sweep(&mut self, now: Timestamp) {
-        let has_passed =
-            |since: Timestamp, span: Duration| now.saturating_sub(since) as u128 > span.as_millis();
+        // Of a clock that was set back nothing has passed.
+        let has_passed = |since: Timestamp, span: Duration| {
+            u128::try_from(now.saturating_sub(since)).is_ok_and(|passed| passed > span.as_millis())
+        };
         if has_passed(self.swept_at, SWEEP_INTERVAL) {
             self.swept_at = now;
             self.by_key.retain(|_, stream| !has_passed(stream.seen_at, STALE_AFTER));
@@ -375,13 +377,18 @@ fn coarsen(side: &mut Side, shift: u32) {
 
 /// The indices from the first to behind the last count that is not empty in one of the two.
 fn used(a: &Side, b: &Side) -> (i64, i64) {
-    let bounds = |side: &Side| (i64::from(side.offset), i64::from(side.offset) + side.counts.len() as i64);
+    let bounds = |side: &Side| {
+        (i64::from(side.offset), i64::from(side.offset) + side.counts.len().cast_signed() as i64)
+    };
     let ((a_low, a_high), (b_low, b_high)) = (bounds(a), bounds(b));
     let empty = a_high.max(b_high).max(a_low.min(b_low));
     let used_ends = [a, b].into_iter().filter_map(|side| {
         let first = side.counts.iter().position(|&count| count != 0)?;
         let last = side.counts.iter().rposition(|&count| count != 0)?;
-        Some((i64::from(side.offset) + first as i64, i64::from(side.offset) + last as i64 + 1))
+        Some((
+            i64::from(side.offset) + first.cast_signed() as i64,
+            i64::from(side.offset) + last.cast_signed() as i64 + 1,
+        ))
     });
     used_ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((empty, empty))
 }

@@ -194,7 +194,8 @@ mod tests {
                     let shift = (scale - 8).max(0);
                     let mut expected = std::collections::BTreeMap::<i64, i64>::new();
                     for (i, &count) in (0_i64..).zip(&counts) {
-                        *expected.entry(((i64::from(offset) + i) >> shift) + 1).or_default() += count as i64;
+                        *expected.entry(((i64::from(offset) + i) >> shift) + 1).or_default() +=
+                            count.cast_signed();
                     }
                     expected.retain(|_, count| *count != 0);
                     assert_eq!(buckets(&made), expected.into_iter().collect::<Vec<_>>());

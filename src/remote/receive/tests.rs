@@ -169,7 +169,7 @@ fn what_the_sender_is_told_has_bounds() {
     assert!(error.text.lines().last().unwrap().starts_with("and "), "{}", error.text);
     let long = "y".repeat(SERIES_BYTES_MAX);
     let long: Series<'_> = (&[("__name__", &long)], vec![float(NOW, 1.0)]);
-    let error = place.write(Message::V2, &[long.clone()]).unwrap_err();
+    let error = place.write(Message::V2, std::slice::from_ref(&long)).unwrap_err();
     assert!(error.text.len() < 2 * ERROR_BYTES_MAX);
     assert_eq!(place.write(Message::V1, &[long]), Ok(samples(0)));
 }
@@ -387,7 +387,7 @@ fn several_writers_at_once_lose_nothing() {
         }
     });
     let stored = place.stored();
-    assert_eq!(stored.len(), n_writers * n_series as usize);
+    assert_eq!(stored.len(), n_writers * usize::try_from(n_series).unwrap());
     let expected: Vec<_> = (0..n_requests).map(|t| format!("{}:{t}", t * 1000)).collect();
     for series in stored {
         assert!(series.ends_with(&expected.join(" ")), "{series}");

@@ -1,5 +1,5 @@
 //! Other people's programs as clients, each beside Prometheus: Grafana's own data source without its page
-//! (`tests/clients/grafana`), clients and exporters of npm (`tests/clients/js`) and of PyPI (`tests/clients/python`),
+//! (`tests/clients/grafana`), clients and exporters of npm (`tests/clients/js`) and of Python (`tests/clients/python`),
 //! and promtool. What a runner finds it says in lines of JSON, one for each check and server; here servers and data
 //! are started, the lines are shown and counted.
 //!
@@ -46,7 +46,7 @@ groups:
         keep_firing_for: 5m
 "#;
 
-const MORE_RULES: &str = r#"
+const MORE_RULES: &str = r"
 groups:
   - name: another
     interval: 1s
@@ -56,7 +56,7 @@ groups:
         labels: {severity: ticket}
       - record: instance:up:count
         expr: count(up)
-"#;
+";
 
 const ALERTMANAGER: &str = r"
 route: {receiver: nobody, group_by: [alertname], group_wait: 1s}
@@ -167,8 +167,7 @@ fn config(targets: &Targets, reader: &str, has_native: bool, alertmanager: Optio
         let (job, path) = name.split_once('/').unwrap();
         writeln!(
             out,
-            "  - job_name: {job}-{path}\n    metrics_path: /{path}\n    static_configs: [{{targets: ['{}'], labels: {{instance: {job}}}}}]",
-            address
+            "  - job_name: {job}-{path}\n    metrics_path: /{path}\n    static_configs: [{{targets: ['{address}'], labels: {{instance: {job}}}}}]"
         )
         .unwrap();
     }
@@ -333,6 +332,7 @@ fn run(name: &str, command: &mut Command) -> Vec<Finding> {
 }
 
 /// Says what was found, a line for each check and server, and stops at what should not be.
+#[expect(clippy::print_stdout, reason = "each check is to be seen")]
 fn judge(findings: &[Finding]) {
     let mut wrong = Vec::new();
     let mut counts = BTreeMap::<(&str, &str), usize>::new();

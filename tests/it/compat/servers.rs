@@ -87,7 +87,9 @@ impl Process {
         let address = match receive.recv_timeout(Duration::from_secs(30)) {
             Ok(Ok(address)) => address,
             Ok(Err(line)) => panic!("{}: {line}", program.path.display()),
-            Err(_) => panic!("{} said not within 30 s where it listens", program.path.display()),
+            Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
+                panic!("{} said not within 30 s where it listens", program.path.display())
+            }
         };
         Self { child, address }
     }

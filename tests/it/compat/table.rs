@@ -53,7 +53,7 @@ impl Endpoint {
 }
 
 /// The parameters whose presence or value has changed an answer, all else being equal.
-fn effective<'a>(endpoint: &'a Endpoint, outcomes: &[&Outcome]) -> BTreeSet<&'a str> {
+fn effective<'a>(endpoint: &'a Endpoint, outcomes: &[&Outcome<'_>]) -> BTreeSet<&'a str> {
     let without = |case: &Case, name: &str| -> Vec<(String, String)> {
         let mut rest: Vec<_> = case.params.iter().filter(|(n, _)| n != name).cloned().collect();
         rest.sort();
@@ -77,7 +77,7 @@ fn effective<'a>(endpoint: &'a Endpoint, outcomes: &[&Outcome]) -> BTreeSet<&'a 
     endpoint.parameters.iter().map(String::as_str).filter(|name| changes(name)).collect()
 }
 
-fn row(endpoint: &Endpoint, outcomes: &[Outcome], gaps: &mut Vec<String>) -> String {
+fn row(endpoint: &Endpoint, outcomes: &[Outcome<'_>], gaps: &mut Vec<String>) -> String {
     let mine: Vec<_> = outcomes.iter().filter(|outcome| endpoint.has(&outcome.case.path)).collect();
     let mut gap = |what: String| {
         gaps.push(format!("{}: {what}", endpoint.path));
@@ -130,7 +130,7 @@ fn row(endpoint: &Endpoint, outcomes: &[Outcome], gaps: &mut Vec<String>) -> Str
 }
 
 /// Compares the table with the one in the documentation; with `UPDATE_EXPECT=1` writes it there.
-pub(super) fn check(outcomes: &[Outcome]) {
+pub(super) fn check(outcomes: &[Outcome<'_>]) {
     let mut text = String::from(
         "# The HTTP API\n\n\
         Written by the test `compat::answers_are_those_recorded` from the scenarios in `tests/compat`, each of them a\n\

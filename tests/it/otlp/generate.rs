@@ -267,7 +267,7 @@ impl Generator {
         if !self.once_in(20) {
             name = format!("{}.{name}", ["g", "s", "h", "e", "q"][kind]);
         } else if self.once_in(12) {
-            name = self.pick(&["_", "..", "é"]).to_owned();
+            self.pick(&["_", "..", "é"]).clone_into(&mut name);
         }
         let n = if self.once_in(80) { 0 } else { self.random.usize(1..4) };
         let mut points: Vec<Value> = (0..n).map(|i| self.point(kind, i)).collect();
@@ -333,7 +333,7 @@ impl Generator {
         if (1..4).contains(&kind) && self.once_in(3) {
             let n = self.random.usize(1..4);
             let mut exemplars: Vec<Value> =
-                (0..n).map(|i| self.exemplar(time + i as i64 * 1_000_000)).collect();
+                (0..n).map(|i| self.exemplar(time + i.cast_signed() as i64 * 1_000_000)).collect();
             exemplars.sort_by(|a, b| a["asDouble"].as_f64().partial_cmp(&b["asDouble"].as_f64()).unwrap());
             out["exemplars"] = exemplars.into();
         }
@@ -413,7 +413,7 @@ impl Generator {
             2 if point["scale"].is_number() => point["scale"] = (-5).into(),
             3 if point["scale"].is_number() => point["count"] = "12345".into(),
             4 if point["bucketCounts"].is_array() => {
-                point["bucketCounts"] = json!(["1", "2", "3", "4", "5", "6", "7", "8"])
+                point["bucketCounts"] = json!(["1", "2", "3", "4", "5", "6", "7", "8"]);
             }
             _ => {
                 point.as_object_mut().unwrap().remove("asInt");

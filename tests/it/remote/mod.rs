@@ -202,11 +202,11 @@ fn requests_of_other_servers_are_answered_as_prometheus_does() {
         let parameters = [("query", "{__name__=~\".+\"}"), ("start", start.as_str()), ("end", end.as_str())];
         server.json(&with_parameters("/api/v1/query_exemplars", &parameters))["data"].take()
     };
-    let lone = ((t + 2_500) as f64 / 1000.0).to_string();
+    let lone = serde_json::json!((t + 2_500) as f64 / 1000.0);
     let without_lone = |list: Value| {
         let mut list = list;
         for series in list.as_array_mut().unwrap() {
-            series["exemplars"].as_array_mut().unwrap().retain(|it| it["timestamp"].to_string() != lone);
+            series["exemplars"].as_array_mut().unwrap().retain(|it| it["timestamp"] != lone);
         }
         list
     };
@@ -225,15 +225,15 @@ fn reads_are_equal(ours: &Server, theirs: &Server, t: i64, is_newest: bool) {
         TimeRange::new(0, 1),
     ] {
         let body = read_request("read_.*|fed_.*", range, &[]);
-        let (a, b) = (decoded_samples(&read(ours, &body)), decoded_samples(&read(theirs, &body)));
-        assert_eq!(a, b, "samples of {range:?}");
+        let samples = decoded_samples(&read(ours, &body));
+        assert_eq!(samples, decoded_samples(&read(theirs, &body)), "samples of {range:?}");
         let streamed = read_request("read_.*|fed_.*", range, &[ResponseType::StreamedChunks.code(), 0]);
-        let (c, n) = decoded_chunks(&read(ours, &streamed));
-        let (d, m) = decoded_chunks(&read(theirs, &streamed));
-        assert_eq!(c, d, "chunks of {range:?}");
-        assert!(n == m || !is_newest, "{n} frames of {range:?} instead of {m}");
-        assert_eq!(a, c, "both types of answers tell the same of {range:?}");
-        assert_eq!(a.is_empty(), range.maxt == 1);
+        let (chunks, n) = decoded_chunks(&read(ours, &streamed));
+        let (their_chunks, their_n) = decoded_chunks(&read(theirs, &streamed));
+        assert_eq!(chunks, their_chunks, "chunks of {range:?}");
+        assert!(n == their_n || !is_newest, "{n} frames of {range:?} instead of {their_n}");
+        assert_eq!(samples, chunks, "both types of answers tell the same of {range:?}");
+        assert_eq!(samples.is_empty(), range.maxt == 1);
     }
     let range = TimeRange::new(t - 60_000, t + 60_000);
     for (name, body) in [

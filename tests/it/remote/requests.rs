@@ -319,7 +319,7 @@ fn partial(t: i64, all: &mut Vec<Write>) {
         (&[("__name__", "read_partial")], vec![float(t, 1.0), float(t - 1, 1.0), float(t + 1, 1.0)]);
     let nameless: Series<'_> = (&[("a", "b")], vec![float(t, 1.0), float(t + 1, 1.0)]);
     let empty: Series<'_> = (&[("__name__", "read_partial"), ("a", "b")], vec![]);
-    request("metadata", body(Message::V2, &[first.clone()], Some(&metadata)));
+    request("metadata", body(Message::V2, std::slice::from_ref(&first), Some(&metadata)));
     request(
         "some bad, some good",
         body(
