@@ -113,9 +113,10 @@ impl Streams {
     }
 
     fn sweep(&mut self, now: Timestamp) {
-        // Of a clock that was set back nothing has passed.
+        // A clock that is set back makes nothing old.
         let has_passed = |since: Timestamp, span: Duration| {
-            u128::try_from(now.saturating_sub(since)).is_ok_and(|passed| passed > span.as_millis())
+            let ms = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
+            Duration::from_millis(ms) > span
         };
         if has_passed(self.swept_at, SWEEP_INTERVAL) {
             self.swept_at = now;
@@ -377,18 +378,14 @@ fn coarsen(side: &mut Side, shift: u32) {
 
 /// The indices from the first to behind the last count that is not empty in one of the two.
 fn used(a: &Side, b: &Side) -> (i64, i64) {
-    let bounds = |side: &Side| {
-        (i64::from(side.offset), i64::from(side.offset) + side.counts.len().cast_signed() as i64)
-    };
+    let at = |side: &Side, i: usize| i64::from(side.offset).saturating_add_unsigned(i as u64);
+    let bounds = |side: &Side| (i64::from(side.offset), at(side, side.counts.len()));
     let ((a_low, a_high), (b_low, b_high)) = (bounds(a), bounds(b));
     let empty = a_high.max(b_high).max(a_low.min(b_low));
     let used_ends = [a, b].into_iter().filter_map(|side| {
         let first = side.counts.iter().position(|&count| count != 0)?;
         let last = side.counts.iter().rposition(|&count| count != 0)?;
-        Some((
-            i64::from(side.offset) + first.cast_signed() as i64,
-            i64::from(side.offset) + last.cast_signed() as i64 + 1,
-        ))
+        Some((at(side, first), at(side, last + 1)))
     });
     used_ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((empty, empty))
 }

@@ -42,7 +42,7 @@ const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.in
 const NS_PER_MS: i64 = 1_000_000;
 
 /// What the translation goes by.
-#[expect(clippy::struct_excessive_bools, reason = "each is a feature of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the server")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings<'c> {
     pub(super) config: &'c Otlp,
@@ -311,8 +311,10 @@ impl<'r> Translation<'r, '_> {
         let mut bound_text = Vec::new();
         for (&bound, &count) in point.bounds.iter().zip(&point.counts) {
             cumulative = cumulative.wrapping_add(count);
-            let n =
-                exemplars.iter().take_while(|exemplar| exemplar.v <= bound || exemplar.v.is_nan()).count();
+            let n = exemplars
+                .iter()
+                .take_while(|exemplar| exemplar.v <= bound || exemplar.v.is_nan() || bound.is_nan())
+                .count();
             let (inside, above) = exemplars.split_at(n);
             exemplars = above;
             bound_text.clear();

@@ -333,7 +333,7 @@ impl Generator {
         if (1..4).contains(&kind) && self.once_in(3) {
             let n = self.random.usize(1..4);
             let mut exemplars: Vec<Value> =
-                (0..n).map(|i| self.exemplar(time + i.cast_signed() as i64 * 1_000_000)).collect();
+                (0..n).zip(0_i64..).map(|(_, i)| self.exemplar(time + i * 1_000_000)).collect();
             exemplars.sort_by(|a, b| a["asDouble"].as_f64().partial_cmp(&b["asDouble"].as_f64()).unwrap());
             out["exemplars"] = exemplars.into();
         }

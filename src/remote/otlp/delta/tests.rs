@@ -67,6 +67,8 @@ fn series_are_told_apart_and_forgotten() {
     }
     // Two minutes before they are stale, one of them is seen again.
     streams.accumulate(&mut request(sums(vec![number(2, 3, 1)])), 180_000);
+    // A clock that is set back makes nothing old.
+    streams.accumulate(&mut request(Data::default()), -1_000_000);
     assert_eq!(streams.len(), 3);
     let mut again = request(sums(vec![number(3, 4, 1)]));
     streams.accumulate(&mut again, 301_000);
