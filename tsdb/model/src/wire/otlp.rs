@@ -18,6 +18,9 @@ pub use self::protobuf::from_protobuf;
 /// hundred here.
 pub const DECODED_BYTES_MAX: usize = 256 << 20;
 
+/// The most buckets that a histogram has on a side; what has more is refused.
+pub const BUCKETS_MAX: usize = 64 << 10;
+
 /// The flag of a point that stands for "there is no value any more".
 const NO_RECORDED_VALUE: u32 = 1;
 

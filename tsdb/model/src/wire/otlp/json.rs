@@ -17,8 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 pub use self::reader::Bad;
 use self::reader::{Read, Reader};
 use super::{
-    AnyValue, DECODED_BYTES_MAX, Data, Error, Exemplar, ExponentialPoint, Head, HistogramPoint, KeyValue,
-    Metric, Number, NumberPoint, Request, ResourceMetrics, Scope, ScopeMetrics, Side, SummaryPoint,
+    AnyValue, BUCKETS_MAX, DECODED_BYTES_MAX, Data, Error, Exemplar, ExponentialPoint, Head, HistogramPoint,
+    KeyValue, Metric, Number, NumberPoint, Request, ResourceMetrics, Scope, ScopeMetrics, Side, SummaryPoint,
     Temporality,
 };
 
@@ -159,8 +159,8 @@ fn histogram<'a>(reader: &mut Reader<'a>) -> Read<HistogramPoint<'a>> {
     reader.object(|reader, name| match name {
         "count" => set(&mut out.count, reader.whole()),
         "sum" => set(&mut out.sum, reader.fraction().map(Some)),
-        "bucketCounts" | "bucket_counts" => reader.list(&mut out.counts, Reader::whole),
-        "explicitBounds" | "explicit_bounds" => reader.list(&mut out.bounds, Reader::fraction),
+        "bucketCounts" | "bucket_counts" => buckets(reader, &mut out.counts, Reader::whole),
+        "explicitBounds" | "explicit_bounds" => buckets(reader, &mut out.bounds, Reader::fraction),
         "exemplars" => reader.list(&mut out.exemplars, exemplar),
         _ => head(reader, name, &mut out.head),
     })?;
@@ -186,9 +186,19 @@ fn exponential<'a>(reader: &mut Reader<'a>) -> Read<ExponentialPoint<'a>> {
 fn side(reader: &mut Reader<'_>, side: &mut Side) -> Read<()> {
     reader.object(|reader, name| match name {
         "offset" => set(&mut side.offset, reader.whole()),
-        "bucketCounts" | "bucket_counts" => reader.list(&mut side.counts, Reader::whole),
+        "bucketCounts" | "bucket_counts" => buckets(reader, &mut side.counts, Reader::whole),
         _ => reader.skip(),
     })
+}
+
+/// Numbers of buckets, of which there is an end.
+fn buckets<'a, T>(
+    reader: &mut Reader<'a>,
+    list: &mut Vec<T>,
+    read: impl Fn(&mut Reader<'a>) -> Read<T>,
+) -> Read<()> {
+    const { assert!(BUCKETS_MAX == 65_536, "as the text says") };
+    reader.list_up_to(BUCKETS_MAX, "no more than 65536 buckets on a side of a histogram", list, read)
 }
 
 fn summary<'a>(reader: &mut Reader<'a>) -> Read<SummaryPoint<'a>> {

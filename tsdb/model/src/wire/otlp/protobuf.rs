@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use super::{
-    AnyValue, DECODED_BYTES_MAX, Data, Error, Exemplar, ExponentialPoint, Head, HistogramPoint, KeyValue,
-    Metric, Number, NumberPoint, Request, ResourceMetrics, Scope, ScopeMetrics, Side, SummaryPoint,
+    AnyValue, BUCKETS_MAX, DECODED_BYTES_MAX, Data, Error, Exemplar, ExponentialPoint, Head, HistogramPoint,
+    KeyValue, Metric, Number, NumberPoint, Request, ResourceMetrics, Scope, ScopeMetrics, Side, SummaryPoint,
     Temporality,
 };
-use crate::wire::protobuf::cursor::{Bad, Cursor, fields, unzigzag};
+use crate::wire::protobuf::cursor::{BYTES, Bad, Cursor, fields, unzigzag};
 
 /// The most attributes that lie in each other.
 const DEPTH_MAX: usize = 64;
@@ -176,8 +176,14 @@ impl Decoder {
         fields("HistogramDataPoint", message, |field, wire, cursor| match field {
             4 => set(&mut out.count, cursor.fixed("Count", wire)?),
             5 => set(&mut out.sum, Some(cursor.double("Sum", wire)?)),
-            6 => self.numbers(&mut out.counts, |counts| cursor.fixeds("BucketCounts", wire, counts)),
-            7 => self.numbers(&mut out.bounds, |bounds| cursor.doubles("ExplicitBounds", wire, bounds)),
+            6 => {
+                self.expect_numbers(out.counts.len(), size_of::<u64>(), wire, cursor)?;
+                done(cursor.fixeds("BucketCounts", wire, &mut out.counts))
+            }
+            7 => {
+                self.expect_numbers(out.bounds.len(), size_of::<u64>(), wire, cursor)?;
+                done(cursor.doubles("ExplicitBounds", wire, &mut out.bounds))
+            }
             8 => self.exemplar(&mut out.exemplars, wire, cursor),
             _ => self.head(&mut out.head, (9, 10), field, wire, cursor),
         })?;
@@ -203,7 +209,10 @@ impl Decoder {
     fn side(&mut self, side: &mut Side, message: &[u8]) -> Taken {
         fields("Buckets", message, |field, wire, cursor| match field {
             1 => set(&mut side.offset, sint32(cursor.uint("Offset", wire)?)),
-            2 => self.numbers(&mut side.counts, |counts| cursor.uints("BucketCounts", wire, counts)),
+            2 => {
+                self.expect_numbers(side.counts.len(), 1, wire, cursor)?;
+                done(cursor.uints("BucketCounts", wire, &mut side.counts))
+            }
             _ => Ok(false),
         })?;
         Ok(true)
@@ -249,12 +258,30 @@ impl Decoder {
         }
     }
 
-    /// Reads numbers of eight bytes, one or a piece of many.
-    fn numbers<T>(&mut self, list: &mut Vec<T>, read: impl FnOnce(&mut Vec<T>) -> Result<(), Bad>) -> Taken {
-        let before = list.len();
-        read(list)?;
-        self.spend(list.len().saturating_sub(before).saturating_mul(size_of::<T>()))?;
-        Ok(true)
+    /// Takes the memory for the numbers of buckets that are next, one or a piece of many, before they are read behind
+    /// `n_before` others. On the wire they have eight bytes or, where `width` is 1, as many as they need.
+    fn expect_numbers(
+        &mut self,
+        n_before: usize,
+        width: usize,
+        wire: u8,
+        cursor: &Cursor<'_>,
+    ) -> Result<(), Bad> {
+        let mut ahead = *cursor;
+        let n = match wire {
+            // The last of a piece may reach beyond it.
+            BYTES if width == 1 => {
+                let piece = ahead.delimited()?;
+                let n_ended = piece.iter().filter(|&&b| b < 0x80).count();
+                n_ended.saturating_add(usize::from(piece.last().is_some_and(|&b| b >= 0x80)))
+            }
+            BYTES => ahead.delimited()?.len().div_ceil(width),
+            _ => 1,
+        };
+        if n_before.saturating_add(n) > BUCKETS_MAX {
+            return Err(Bad::TooMany { message: "Buckets", most: BUCKETS_MAX });
+        }
+        self.spend(n.saturating_mul(size_of::<u64>()))
     }
 
     fn exemplar<'a>(&mut self, list: &mut Vec<Exemplar<'a>>, wire: u8, cursor: &mut Cursor<'a>) -> Taken {
@@ -348,6 +375,10 @@ struct Rest {
 fn set<T>(place: &mut T, v: T) -> Taken {
     *place = v;
     Ok(true)
+}
+
+fn done(read: Result<(), Bad>) -> Taken {
+    read.map(|()| true)
 }
 
 fn text<'a>(field: &'static str, wire: u8, cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, Bad> {

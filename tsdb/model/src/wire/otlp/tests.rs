@@ -167,6 +167,44 @@ fn depth_and_size_are_bounded() {
 }
 
 #[test]
+fn a_histogram_has_so_many_buckets_at_most() {
+    // Field numbers of the metric's kind and of the list in its point, or in a side of it.
+    let classic = |list: u64, piece: &[u8]| field(9, &field(1, &field(list, piece)));
+    let side = |piece: &[u8]| field(10, &field(1, &field(8, &field(2, piece))));
+    let of = |data: &[u8]| {
+        let body = field(1, &field(2, &field(2, data)));
+        from_protobuf(&body).map(drop).map_err(|error| error.to_string())
+    };
+    let many = "proto: Buckets has more than 65536 elements".to_owned();
+    for list in [6, 7] {
+        assert_eq!(of(&classic(list, &[0; BUCKETS_MAX * 8])), Ok(()));
+        assert_eq!(of(&classic(list, &[0; BUCKETS_MAX * 8 + 8])), Err(many.clone()));
+    }
+    assert_eq!(of(&side(&[0; BUCKETS_MAX])), Ok(()));
+    assert_eq!(of(&side(&[[0xff, 1]; BUCKETS_MAX].concat())), Ok(()));
+    assert_eq!(of(&side(&[0; BUCKETS_MAX + 1])), Err(many.clone()));
+    // One by one, and in several pieces.
+    assert_eq!(of(&field(10, &field(1, &field(8, &[0x10, 0].repeat(BUCKETS_MAX + 1))))), Err(many.clone()));
+    let two = [field(2, &[0; BUCKETS_MAX]), field(2, &[0])].concat();
+    assert_eq!(of(&field(10, &field(1, &field(8, &two)))), Err(many));
+    // The memory for many of them is taken before they are read.
+    let point = field(1, &field(8, &field(2, &[0; BUCKETS_MAX])));
+    let points = field(10, &point.repeat(DECODED_BYTES_MAX / BUCKETS_MAX / 8));
+    assert_eq!(of(&points).unwrap_err(), "proto: the message takes too much memory");
+
+    let json = |n: usize| {
+        let counts = vec!["0"; n].join(",");
+        let point = format!(r#"{{"positive":{{"bucketCounts":[{counts}]}}}}"#);
+        let body = format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"exponentialHistogram":{{"dataPoints":[{point}]}}}}]}}]}}]}}"#
+        );
+        from_json(body.as_bytes()).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(json(BUCKETS_MAX), Ok(()));
+    assert!(json(BUCKETS_MAX + 1).unwrap_err().contains("no more than 65536 buckets"));
+}
+
+#[test]
 fn texts_that_are_no_utf8_lose_only_what_cannot_be_read() {
     let body = field(1, &field(1, &field(1, &[field(1, b"k\xff"), field(2, &field(1, b"\xc3("))].concat())));
     let request = from_protobuf(&body).unwrap();

@@ -140,7 +140,21 @@ impl<'a> Reader<'a> {
 
     /// Adds what a list has to `out`.
     pub(super) fn list<T>(&mut self, out: &mut Vec<T>, read: impl Fn(&mut Self) -> Read<T>) -> Read<()> {
+        self.list_up_to(usize::MAX, "", out, read)
+    }
+
+    /// As [`Reader::list`], of which there are `most` or it is not what was expected.
+    pub(super) fn list_up_to<T>(
+        &mut self,
+        most: usize,
+        expected: &'static str,
+        out: &mut Vec<T>,
+        read: impl Fn(&mut Self) -> Read<T>,
+    ) -> Read<()> {
         self.array(|reader| {
+            if out.len() >= most {
+                return Err(reader.bad(expected));
+            }
             let item = read(reader)?;
             reader.left = reader.left.checked_sub(size_of::<T>()).ok_or(Bad::TooLarge)?;
             out.push(item);
