@@ -27,6 +27,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use model::wire::expose::{Expose, Exposition, Kind};
 use parking_lot::Mutex;
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -56,6 +57,11 @@ const STREAMS_MAX: u32 = 250;
 
 /// How often a connection of HTTP/2 is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a client may be silent before it is asked whether it is there, how long it has for that, and how often it is
+/// asked. Longer in all than an answer may lie unread.
+const PROBE_INTERVAL: Duration = Duration::from_secs(15);
+const PROBES: u32 = 9;
 
 /// As good as no timeout.
 const NEVER: Duration = Duration::from_hours(24 * 365);
@@ -188,6 +194,9 @@ impl Server {
             Ok((stream, peer)) => {
                 // Small answers must not wait for the peer's delayed acknowledgement.
                 let _ = stream.set_nodelay(true);
+                if let Err(e) = keep_alive(&stream) {
+                    tracing::debug!(error = %e, "looking after a quiet connection is not possible");
+                }
                 let permits = Arc::clone(&self.permits);
                 let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
                 Some((stream, peer, permit))
@@ -200,6 +209,20 @@ impl Server {
             }
         }
     }
+}
+
+/// Lets the kernel ask after a client that is silent, and give up one that is gone without a word: a laptop that was closed, say.
+/// Neither a request that takes long nor a subscription would find out by itself.
+///
+/// Compat: Go `net`, `ListenConfig.KeepAlive`.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(PROBE_INTERVAL).with_interval(PROBE_INTERVAL);
+    socket.set_tcp_keepalive(&probes.with_retries(PROBES))?;
+    // While something sent is on its way nobody is asked after, and sending again goes on for a quarter of an hour.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(PROBE_INTERVAL * (1 + PROBES)))?;
+    Ok(())
 }
 
 /// One connection.

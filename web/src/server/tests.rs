@@ -81,6 +81,21 @@ async fn connections_are_counted_over_all_listeners() {
 }
 
 #[tokio::test]
+async fn the_kernel_asks_after_silent_clients() {
+    let server = Server::new(PLENTY, None);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, ..) = server.accept(&listener).await.unwrap();
+    let socket = socket2::SockRef::from(&accepted);
+    assert!(socket.keepalive().unwrap());
+    let interval = Duration::from_secs(15);
+    assert_eq!(
+        (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()),
+        (interval, interval)
+    );
+}
+
+#[tokio::test]
 async fn requests_may_follow_each_other_at_once() {
     let ([address, _], _stop, _) = start(PLENTY).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
