@@ -1,4 +1,5 @@
-//! Turns `ui/dist`, or the fallback page where that is missing, into the table of assets that `ui.rs` includes.
+//! Turns `ui/dist`, or the fallback page where that is missing, into the table of assets that `ui.rs` includes. What lies in
+//! `ui/public` is in it either way.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -9,6 +10,7 @@ use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=ui/dist");
+    println!("cargo:rerun-if-changed=ui/public");
     println!("cargo:rerun-if-changed=ui/fallback.html");
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("ui");
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -19,6 +21,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         files.push(("index.html".to_owned(), root.join("fallback.html")));
     }
+    let (public, mut always) = (root.join("public"), Vec::new());
+    collect(&public, &public, &mut always)?;
+    always.retain(|(path, _)| files.iter().all(|(known, _)| known != path));
+    files.append(&mut always);
     files.sort();
     let mut table = String::from("static ASSETS: &[Asset] = &[\n");
     for (i, (path, file)) in files.iter().enumerate() {

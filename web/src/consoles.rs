@@ -2,9 +2,12 @@
 //!
 //! Compat: prometheus `web/web.go`, `consoles` and `consolesPath`.
 
-use std::io;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -54,11 +57,17 @@ pub(crate) async fn console(
     };
     let cancel = CancelFlag::default();
     let _guard = CancelOnDrop(cancel.clone());
-    let turn = Arc::clone(&api.queries).acquire_owned().await.expect("the semaphore is never closed");
+    // A page may take as long as a query, however many it asks.
+    let (timeout, began) = (api.engine.options().timeout, Instant::now());
+    let Ok(turn) = tokio::time::timeout(timeout, Arc::clone(&api.queries).acquire_owned()).await else {
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, "query timed out in query queue\n");
+    };
+    let turn = turn.expect("the semaphore is never closed");
     let options = QueryOptions { cancel, origin: Some(origin), ..QueryOptions::default() };
     let made = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        page(&api, &name, query.as_deref().unwrap_or_default(), &options)
+        let left = || timeout.saturating_sub(began.elapsed());
+        page(&api, &name, query.as_deref().unwrap_or_default(), &options, &left)
     });
     match made.await {
         Ok(Ok(text)) => {
@@ -72,7 +81,13 @@ pub(crate) async fn console(
 
 type Failure = (StatusCode, String);
 
-fn page(api: &Api, name: &str, query: &str, options: &QueryOptions) -> Result<String, Failure> {
+fn page(
+    api: &Api,
+    name: &str,
+    query: &str,
+    options: &QueryOptions,
+    left: &dyn Fn() -> Duration,
+) -> Result<String, Failure> {
     const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
     let consoles = &api.options.page.consoles;
     let file: PathBuf = consoles.templates.components().chain(cleaned(name).components()).collect();
@@ -84,7 +99,8 @@ fn page(api: &Api, name: &str, query: &str, options: &QueryOptions) -> Result<St
     let libraries = libraries(&consoles.libraries).map_err(|e| (INTERNAL, e))?;
     let t = (api.options.now)();
     let ask = |text: &str| -> Result<Vec<(Labels, SampleValue)>, String> {
-        let found = api.engine.instant_query(api.storage.as_ref(), text, t, options);
+        let options = QueryOptions { timeout: Some(left()), ..options.clone() };
+        let found = api.engine.instant_query(api.storage.as_ref(), text, t, &options);
         elements(found.map_err(|e| e.to_string())?.value)
     };
     let config = api.running.config();
@@ -131,12 +147,16 @@ fn read(file: &Path) -> Result<String, Unreadable> {
     if metadata.is_dir() {
         return Err(Unreadable::Broken(format!("read {shown}: is a directory")));
     }
-    if metadata.len() > FILE_BYTES_MAX {
-        let n = metadata.len();
-        return Err(Unreadable::Broken(format!("read {shown}: {n} bytes, more than {FILE_BYTES_MAX}")));
+    // Of pipes and devices nobody knows when they end, or whether they begin.
+    if !metadata.is_file() {
+        return Err(Unreadable::Broken(format!("read {shown}: no regular file")));
     }
-    let bytes =
-        std::fs::read(file).map_err(|e| Unreadable::Broken(format!("read {shown}: {}", reason(&e))))?;
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|e| Unreadable::Broken(format!("read {shown}: {}", reason(&e))))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Unreadable::Broken(format!("read {shown}: more than {FILE_BYTES_MAX} bytes")));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -192,6 +212,8 @@ fn cleaned(path: &str) -> PathBuf {
 /// Compat: Go `net/url`, `ParseQuery`.
 fn parse_query(query: &str) -> Result<Vec<(String, Vec<String>)>, String> {
     let mut params: Vec<(String, Vec<String>)> = Vec::new();
+    // A URL may hold tens of thousands.
+    let mut places = HashMap::new();
     let mut first_error = None;
     for part in query.split('&').filter(|part| !part.is_empty()) {
         if part.contains(';') {
@@ -201,10 +223,13 @@ fn parse_query(query: &str) -> Result<Vec<(String, Vec<String>)>, String> {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let decoded = |text: &str| percent_decoded(&text.replace('+', " "));
         match (decoded(name), decoded(value)) {
-            (Ok(name), Ok(value)) => match params.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => values.push(value),
-                None => params.push((name, vec![value])),
-            },
+            (Ok(name), Ok(value)) => {
+                let place = *places.entry(name).or_insert_with_key(|name| {
+                    params.push((name.clone(), Vec::new()));
+                    params.len() - 1
+                });
+                params[place].1.push(value);
+            }
             (Err(e), _) | (_, Err(e)) => {
                 first_error.get_or_insert(e);
             }

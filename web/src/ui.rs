@@ -61,11 +61,18 @@ const VIEWS: [&str; 11] = [
     "/tsdb-status",
 ];
 
+/// What browsers ask for beside the page, and the file that answers. All of them take a drawing for an icon of old.
+const BESIDE: [(&str, &str); 3] =
+    [("/favicon.svg", "favicon.svg"), ("/favicon.ico", "favicon.svg"), ("/manifest.json", "manifest.json")];
+
 /// Paths of older pages of Prometheus, and where the same is now.
 const MOVED: [(&str, &str); 2] = [("/graph", "/query"), ("/classic/graph", "/query")];
 
 pub(crate) fn routes(mut routes: Routes) -> Routes {
-    routes = routes.on(GET, "/assets/{*path}", asset).on(GET, "/favicon.svg", favicon).on(GET, "/", home);
+    routes = routes.on(GET, "/assets/{*path}", asset).on(GET, "/", home);
+    for (path, file) in BESIDE {
+        routes = routes.on(GET, path, async move |headers: HeaderMap| serve(file, &headers));
+    }
     for view in VIEWS {
         routes = routes.on(GET, view, index);
     }
@@ -160,10 +167,6 @@ fn consoles_link(api: &Api) -> String {
         .into_iter()
         .find(|(folder, _)| folder.is_some_and(|folder| folder.join("index.html").exists()));
     found.map_or_else(String::new, |(_, name)| format!("{}/{name}/index.html", api.options.external_path))
-}
-
-async fn favicon(headers: HeaderMap) -> Response {
-    serve("favicon.svg", &headers)
 }
 
 async fn asset(path: Option<Path<String>>, headers: HeaderMap) -> Response {

@@ -113,11 +113,13 @@ async fn searches_answer_in_lines() {
 async fn searches_refuse_what_upstream_does() {
     let (router, _) = serving(stored());
     let many = "search[]=a&".repeat(33);
+    let long = format!("search[]=a&search[]={}", "a".repeat(1025));
     for (query, error) in [
         ("start=2&end=1", "end timestamp must not be before start timestamp"),
         ("start=x", r#"invalid time value for 'start': cannot parse \"x\" to a valid timestamp"#),
         ("match[]={}", "match[] must contain at least one non-empty matcher"),
         (&many, "too many search[] terms: got 33, maximum is 32"),
+        (&long, "search[] term is too long: got 1025 bytes, maximum is 1024"),
         ("fuzz_threshold=101", r#"invalid fuzz_threshold \"101\": must be 0-100"#),
         ("fuzz_threshold=-1", r#"invalid fuzz_threshold \"-1\": must be 0-100"#),
         ("fuzz_alg=x", r#"unsupported fuzz_alg \"x\": must be one of [subsequence jarowinkler]"#),
@@ -193,6 +195,41 @@ async fn notifications_are_streamed_until_the_server_stops() {
     server.notifications.close();
     assert!(events.next().await.is_some(), "the last word arrives");
     assert!(events.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn quiet_subscriptions_show_that_they_are_alive() {
+    let (router, server) = serving(stored());
+    let live = Request::get("/api/v1/notifications/live").body(Body::empty()).unwrap();
+    let mut events = router.oneshot(live).await.unwrap().into_body().into_data_stream();
+    for _ in 0..2 {
+        assert_eq!(events.next().await.unwrap().unwrap(), ":\n\n", "a comment, which no listener hears");
+    }
+    server.notifications.add(STOPPING);
+    assert!(events.next().await.unwrap().unwrap().starts_with(b"data: "));
+}
+
+#[tokio::test]
+async fn what_browsers_ask_for_beside_the_page_is_there() {
+    let (router, _) = serving(stored());
+    for (path, kind, begin) in [
+        ("/favicon.svg", "image/svg+xml", "<svg"),
+        ("/favicon.ico", "image/svg+xml", "<svg"),
+        ("/manifest.json", "application/json", "{\n"),
+    ] {
+        let (status, headers, body) = ask(&router, Request::get(path).body(Body::empty()).unwrap()).await;
+        assert!(status == StatusCode::OK && body.starts_with(begin), "{path}: {status} {body}");
+        assert_eq!(headers[header::CONTENT_TYPE], kind, "{path}");
+        let again = Request::get(path).header(header::IF_NONE_MATCH, &headers[header::ETAG]);
+        let (status, ..) = ask(&router, again.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::NOT_MODIFIED, "{path}");
+    }
+    let (_, manifest) = get(&router, "/manifest.json").await;
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(
+        get(&router, &format!("/{}", manifest["icons"][0]["src"].as_str().unwrap())).await.0,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
@@ -305,6 +342,21 @@ async fn consoles_are_templates_with_queries() {
         "a folder is no template"
     );
     assert_eq!(get(&router, "/consoles/index.html?a=%zz").await.0, StatusCode::BAD_REQUEST);
+    // Nobody writes into the one, and the other never ends.
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        folder.path().join("consoles/pipe"),
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("consoles/zero")).unwrap();
+    for path in ["/consoles/pipe", "/consoles/zero"] {
+        let (status, body) = get(&router, path).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert!(body.contains("no regular file"), "{path}: {body}");
+    }
     let (_, page) = get(&router, "/query").await;
     let is_full = page.contains("data-consoles-link");
     assert!(!is_full || page.contains("data-consoles-link=\"/consoles/index.html\""), "{page}");

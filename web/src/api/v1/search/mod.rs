@@ -5,12 +5,14 @@
 //!
 //! Compat: prometheus `web/api/v1/search.go`.
 
+mod effort;
 mod request;
 mod score;
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -30,13 +32,14 @@ use crate::error::{ApiError, ErrorKind};
 use crate::json;
 use crate::params::Params;
 use crate::view::Metadata;
+use effort::{Effort, Stop};
 use request::{Order, Request};
 
 /// How long the table of all targets' metadata serves, in ms: who types asks at every key.
 const METADATA_AGE_MAX_MS: i64 = 5_000;
 
-/// How many values are looked at before the client is looked after again.
-const VALUES_PER_LOOK: usize = 256;
+/// What a value costs beside its letters.
+const PER_VALUE: usize = 256;
 
 type MetadataByName = HashMap<String, Metadata>;
 
@@ -115,10 +118,17 @@ impl Drop for EndOnDrop {
 async fn search(api: Arc<Api>, request: Request, space: Space) -> Answer {
     let mut guard = EndOnDrop { api: Arc::clone(&api), cancel: CancelFlag::default(), is_over: false };
     let cancel = guard.cancel.clone();
-    let turn = Arc::clone(&api.lookups).acquire_owned().await.expect("the semaphore is never closed");
+    // A search may take as long as a query.
+    let (timeout, began) = (api.engine.options().timeout, Instant::now());
+    let Ok(turn) = tokio::time::timeout(timeout, Arc::clone(&api.lookups).acquire_owned()).await else {
+        guard.is_over = true;
+        return Err(Stop::TimedOut.into());
+    };
+    let turn = turn.expect("the semaphore is never closed");
     let found = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let found = find_in(api.storage.as_ref(), &request, &space, &cancel)?;
+        let mut look = || effort::wanted(&cancel, began, timeout);
+        let found = find_in(api.storage.as_ref(), &request, &space, &mut Effort::new(&mut look))?;
         let metadata = match space {
             Space::MetricNames { with_metadata: true } if !found.is_empty() => Some(metadata(&api)),
             _ => None,
@@ -144,7 +154,7 @@ fn find_in(
     storage: &dyn Queryable,
     request: &Request,
     space: &Space,
-    cancel: &CancelFlag,
+    effort: &mut Effort,
 ) -> Result<Vec<Found>, ApiError> {
     let execution = |e: model::storage::Error| ApiError::new(ErrorKind::Execution, e.to_string());
     let querier = storage.querier(request.range).map_err(execution)?;
@@ -157,7 +167,7 @@ fn find_in(
         many => {
             let mut union = BTreeSet::new();
             for matchers in many {
-                check_wanted(cancel)?;
+                effort.look()?;
                 union.extend(list(querier.as_ref(), space, matchers, cut).map_err(execution)?);
             }
             union.into_iter().collect()
@@ -168,13 +178,15 @@ fn find_in(
         Order::Descending => &mut values.iter().rev(),
         Order::Ascending | Order::Score => &mut values.iter(),
     };
+    effort.look()?;
     let mut found = Vec::new();
-    for (i, value) in values.enumerate() {
-        if i % VALUES_PER_LOOK == 0 {
-            check_wanted(cancel)?;
-        }
+    for value in values {
+        effort.spend(PER_VALUE)?;
         let text = String::from_utf8_lossy(value);
-        let score = request.filter.as_ref().map_or(Some(1.0), |filter| filter.score(&text));
+        let score = match &request.filter {
+            None => Some(1.0),
+            Some(filter) => filter.score(&text, effort)?,
+        };
         let Some(score) = score else { continue };
         found.push(Found { text: text.into_owned(), score });
         if found.len() == most && request.order != Order::Score {
@@ -194,14 +206,6 @@ fn find_in(
 fn keep_best(found: &mut Vec<Found>, n: usize) {
     found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.text.cmp(&b.text)));
     found.truncate(n);
-}
-
-fn check_wanted(cancel: &CancelFlag) -> Result<(), ApiError> {
-    if cancel.is_canceled() {
-        tracing::debug!("a search ended because its client went away");
-        return Err(ApiError::new(ErrorKind::Canceled, "search was canceled"));
-    }
-    Ok(())
 }
 
 fn list(

@@ -16,6 +16,9 @@ use crate::params::Params;
 /// Each term costs time for each value.
 const TERMS_MAX: usize = 32;
 
+/// And so does each letter of a term.
+const TERM_BYTES_MAX: usize = 1 << 10;
+
 /// Results in all, and in one line, unless the request says otherwise.
 const LIMIT: usize = 100;
 const BATCH_SIZE: usize = 100;
@@ -56,6 +59,11 @@ impl Request {
             let n = terms.len();
             return Err(ApiError::bad_data(format!(
                 "too many search[] terms: got {n}, maximum is {TERMS_MAX}"
+            )));
+        }
+        if let Some(n) = terms.iter().map(|term| term.len()).find(|n| *n > TERM_BYTES_MAX) {
+            return Err(ApiError::bad_data(format!(
+                "search[] term is too long: got {n} bytes, maximum is {TERM_BYTES_MAX}"
             )));
         }
         let threshold = match params.get("fuzz_threshold") {

@@ -4,6 +4,8 @@
 //!
 //! Compat: prometheus `web/api/v1/search_filters.go` and `util/strutil`.
 
+use super::effort::{Effort, Stop};
+
 /// A subsequence that is not the whole text scores below whatever begins with the term.
 const INEXACT: f64 = 0.999;
 
@@ -67,7 +69,7 @@ impl Filter {
     }
 
     /// The best score that a term gives `value`; `None` if none fits.
-    pub(super) fn score(&self, value: &str) -> Option<f64> {
+    pub(super) fn score(&self, value: &str, effort: &mut Effort) -> Result<Option<f64>, Stop> {
         let folded;
         let value = if self.folds_case {
             folded = lowercase(value);
@@ -76,7 +78,8 @@ impl Filter {
             value
         };
         let mut best = None;
-        for score in self.terms.iter().filter_map(|term| self.score_of(term, value)) {
+        for term in &self.terms {
+            let Some(score) = self.score_of(term, value, effort)? else { continue };
             if best.is_none_or(|best| score > best) {
                 best = Some(score);
             }
@@ -84,21 +87,24 @@ impl Filter {
                 break;
             }
         }
-        best
+        Ok(best)
     }
 
-    fn score_of(&self, term: &Term, value: &str) -> Option<f64> {
-        match self.algorithm {
+    fn score_of(&self, term: &Term, value: &str, effort: &mut Effort) -> Result<Option<f64>, Stop> {
+        effort.spend(term.text.len() + value.len())?;
+        let found = match self.algorithm {
             Algorithm::Subsequence if value.starts_with(&term.text) => Some(1.0),
             // None at all is no match, whatever the threshold.
-            Algorithm::Subsequence => {
-                Some(subsequence(term, value)).filter(|&score| score > 0.0 && score >= self.threshold)
-            }
-            Algorithm::JaroWinkler => substring(term, value).or_else(|| {
-                let is_fuzzy = self.threshold > 0.0;
-                is_fuzzy.then(|| jaro_winkler(term, value)).filter(|&score| score >= self.threshold)
-            }),
-        }
+            Algorithm::Subsequence => Some(subsequence(term, value, effort)?)
+                .filter(|&score| score > 0.0 && score >= self.threshold),
+            Algorithm::JaroWinkler => match substring(term, value) {
+                None if self.threshold > 0.0 => {
+                    Some(jaro_winkler(term, value, effort)?).filter(|&score| score >= self.threshold)
+                }
+                found => found,
+            },
+        };
+        Ok(found)
     }
 }
 
@@ -122,34 +128,35 @@ fn substring(term: &Term, value: &str) -> Option<f64> {
 }
 
 /// How tightly the letters of the term stand in the value, in order; 0 if they do not.
-fn subsequence(term: &Term, value: &str) -> f64 {
+fn subsequence(term: &Term, value: &str, effort: &mut Effort) -> Result<f64, Stop> {
     if term.text == value {
-        return 1.0;
+        return Ok(1.0);
     }
     if term.text.len() > value.len() {
-        return 0.0;
+        return Ok(0.0);
     }
     let best = if term.text.is_ascii() && value.is_ascii() {
-        tightest(term.text.as_bytes(), value.as_bytes())
+        tightest(term.text.as_bytes(), value.as_bytes(), effort)?
     } else {
-        tightest(&term.chars, &value.chars().collect::<Vec<_>>())
+        tightest(&term.chars, &value.chars().collect::<Vec<_>>(), effort)?
     };
     let n = term.chars.len();
-    best.map_or(0.0, |best| best / (n * n) as f64 * INEXACT)
+    Ok(best.map_or(0.0, |best| best / (n * n) as f64 * INEXACT))
 }
 
 /// The best over all places where the pattern may begin, if it is not negative.
-fn tightest<T: PartialEq>(pattern: &[T], text: &[T]) -> Option<f64> {
+fn tightest<T: PartialEq>(pattern: &[T], text: &[T], effort: &mut Effort) -> Result<Option<f64>, Stop> {
     let starts = (text.len() + 1).saturating_sub(pattern.len());
     let mut best = None;
     for start in (0..starts).filter(|&start| text[start] == pattern[0]) {
+        effort.spend(text.len() - start)?;
         // What cannot be completed from here cannot be from any later place.
         let Some(score) = tightness(pattern, text, start) else { break };
         if score >= 0.0 && best.is_none_or(|best| score > best) {
             best = Some(score);
         }
     }
-    best
+    Ok(best)
 }
 
 /// Squares of the lengths of runs, less the gaps before them as a share of the text, the one behind the last by half.
@@ -176,20 +183,20 @@ fn tightness<T: PartialEq>(pattern: &[T], text: &[T], start: usize) -> Option<f6
 }
 
 /// Letters in common, near the same place and in the same order, with a bonus for a common beginning.
-fn jaro_winkler(term: &Term, value: &str) -> f64 {
+fn jaro_winkler(term: &Term, value: &str, effort: &mut Effort) -> Result<f64, Stop> {
     if term.text == value {
-        return 1.0;
+        return Ok(1.0);
     }
     if value.is_empty() {
-        return 0.0;
+        return Ok(0.0);
     }
     if term.text.is_ascii() && value.is_ascii() {
-        return similarity(term.text.as_bytes(), value.as_bytes());
+        return similarity(term.text.as_bytes(), value.as_bytes(), effort);
     }
-    similarity(&term.chars, &value.chars().collect::<Vec<_>>())
+    similarity(&term.chars, &value.chars().collect::<Vec<_>>(), effort)
 }
 
-fn similarity<T: PartialEq>(a: &[T], b: &[T]) -> f64 {
+fn similarity<T: PartialEq>(a: &[T], b: &[T], effort: &mut Effort) -> Result<f64, Stop> {
     let (short, long) = if a.len() > b.len() { (b, a) } else { (a, b) };
     let reach = (long.len() / 2).saturating_sub(1);
     let mut is_taken = vec![false; long.len()];
@@ -197,13 +204,14 @@ fn similarity<T: PartialEq>(a: &[T], b: &[T]) -> f64 {
     let mut paired = Vec::with_capacity(short.len());
     for (i, c) in short.iter().enumerate() {
         let window = i.saturating_sub(reach)..(i + reach + 1).min(long.len());
+        effort.spend(window.len())?;
         if let Some(j) = window.into_iter().find(|&j| !is_taken[j] && long[j] == *c) {
             is_taken[j] = true;
             paired.push(i);
         }
     }
     if paired.is_empty() {
-        return 0.0;
+        return Ok(0.0);
     }
     let partners = (0..long.len()).filter(|&j| is_taken[j]);
     let displaced = paired.iter().zip(partners).filter(|&(&i, j)| short[i] != long[j]).count();
@@ -211,15 +219,20 @@ fn similarity<T: PartialEq>(a: &[T], b: &[T]) -> f64 {
     let (per_short, per_long) = (1.0 / short.len() as f64, 1.0 / long.len() as f64);
     let jaro = (n * per_short + n * per_long + (n - displaced as f64 * 0.5) / n) / 3.0;
     let prefix = short.iter().zip(long).take(PREFIX_MAX).take_while(|(a, b)| a == b).count();
-    jaro + prefix as f64 * PREFIX_GAIN * (1.0 - jaro)
+    Ok(jaro + prefix as f64 * PREFIX_GAIN * (1.0 - jaro))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::effort::Effort;
     use super::{Algorithm, Filter};
 
     fn score(terms: &[&str], algorithm: Algorithm, threshold: u8, value: &str) -> Option<f64> {
-        Filter::new(terms.iter().copied(), algorithm, threshold, true).unwrap().score(value)
+        scored(&Filter::new(terms.iter().copied(), algorithm, threshold, true).unwrap(), value)
+    }
+
+    fn scored(filter: &Filter, value: &str) -> Option<f64> {
+        filter.score(value, &mut Effort::new(&mut || Ok(()))).unwrap()
     }
 
     #[test]
@@ -265,8 +278,8 @@ mod tests {
         assert_eq!(score(&["zz", "cpu", "node"], Algorithm::Subsequence, 0, "node_cpu"), Some(1.0));
         assert!(Filter::new(["", ""], Algorithm::Subsequence, 0, true).is_none());
         let folding = Filter::new(["NODE", "ÜB"], Algorithm::Subsequence, 0, false).unwrap();
-        assert_eq!(folding.score("Node_cpu"), Some(1.0));
-        assert_eq!(folding.score("übung"), Some(1.0));
+        assert_eq!(scored(&folding, "Node_cpu"), Some(1.0));
+        assert_eq!(scored(&folding, "übung"), Some(1.0));
         assert_eq!(score(&["NODE"], Algorithm::Subsequence, 0, "node"), None);
     }
 }

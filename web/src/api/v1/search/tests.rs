@@ -1,11 +1,14 @@
 //! Searches against a store in memory.
 
+use std::time::{Duration, Instant};
+
 use model::Labels;
 use promql::testing::Storage;
 
+use super::effort::{Effort, wanted};
 use super::request::{Order, Request};
 use super::score::{Algorithm, Filter};
-use super::{Found, Lines, Next, Space};
+use super::{ErrorKind, Found, Lines, Next, Space};
 
 fn request(limit: usize, batch_size: usize) -> Request {
     Request {
@@ -50,7 +53,7 @@ fn found(names: &[String], request: &Request) -> Vec<(String, f64)> {
         storage.append(&Labels::from_pairs([("__name__", name.as_str())]), [(0, 1.0)]);
     }
     let space = Space::MetricNames { with_metadata: false };
-    let found = super::find_in(&storage, request, &space, &promql::CancelFlag::default()).unwrap();
+    let found = super::find_in(&storage, request, &space, &mut Effort::new(&mut || Ok(()))).unwrap();
     found.into_iter().map(|found| (found.text, found.score)).collect()
 }
 
@@ -68,12 +71,43 @@ fn the_best_of_many_are_those_of_all() {
 
 #[test]
 fn a_search_nobody_waits_for_ends() {
-    let cancel = promql::CancelFlag::default();
-    cancel.cancel();
+    // A single value that would be compared for hours: each of its letters begins a match that ends with its last.
+    let value = format!("{}b", "a".repeat(4 << 20));
     let mut storage = Storage::default();
-    storage.append(&Labels::from_pairs([("__name__", "up")]), [(0, 1.0)]);
-    let e = super::find_in(&storage, &request(1, 1), &Space::LabelNames, &cancel).unwrap_err();
-    assert_eq!(e.message, "search was canceled");
+    storage.append(&Labels::from_pairs([("__name__", "up"), ("long", value.as_str())]), [(0, 1.0)]);
+    let space = Space::LabelValues { label: "long".to_owned() };
+    let filter = Filter::new(["acb", "ab"], Algorithm::Subsequence, 0, true);
+    let request = Request { filter, ..request(1, 1) };
+    let cancel = promql::CancelFlag::default();
+    let ended_by = |timeout, leaves_at: u32| {
+        let (began, mut looks) = (Instant::now(), 0);
+        let mut look = || {
+            looks += 1;
+            if looks == leaves_at {
+                cancel.cancel();
+            }
+            wanted(&cancel, began, timeout)
+        };
+        let e = super::find_in(&storage, &request, &space, &mut Effort::new(&mut look)).unwrap_err();
+        (looks, e.kind, e.message)
+    };
+    let (looks, kind, message) = ended_by(Duration::from_millis(1), u32::MAX);
+    assert_eq!((kind, message.as_str()), (ErrorKind::Timeout, "search timed out"), "after {looks} looks");
+    // The first look is before any value.
+    let expected = (3, ErrorKind::Canceled, "search was canceled".to_owned());
+    assert_eq!(ended_by(Duration::MAX, 3), expected);
+}
+
+#[test]
+fn similarity_of_long_texts_can_be_ended() {
+    let value = "b".repeat(4 << 20);
+    let filter = Filter::new(["a".repeat(1024).as_str()], Algorithm::JaroWinkler, 50, true).unwrap();
+    let mut looks = 0;
+    let mut look = || {
+        looks += 1;
+        if looks < 3 { Ok(()) } else { Err(super::Stop::Abandoned) }
+    };
+    assert_eq!(filter.score(&value, &mut Effort::new(&mut look)), Err(super::Stop::Abandoned));
 }
 
 #[test]
