@@ -5,7 +5,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::Native;
-use super::protobuf::cursor::{Bad, fields, low_u32};
+use super::protobuf::cursor::{Bad, NUMBERS_MAX, fields, low_u32};
 use super::protobuf::put;
 use crate::histogram::{Buckets, CounterResetHint, Span};
 use crate::{Timestamp, Value};
@@ -53,10 +53,10 @@ pub(super) fn read(message: &[u8], has_start: bool, to: &mut Native) -> Result<T
                 float.zero_count = cursor.double("ZeroCountFloat", wire)?;
                 int.zero_count = 0;
             }
-            8 => int.negative_spans.push(read_span(cursor.bytes("NegativeSpans", wire)?)?),
+            8 => push_span(&mut int.negative_spans, cursor.bytes("NegativeSpans", wire)?)?,
             9 => cursor.sints("NegativeDeltas", wire, &mut int.negative_buckets)?,
             10 => cursor.doubles("NegativeCounts", wire, &mut float.negative_buckets)?,
-            11 => int.positive_spans.push(read_span(cursor.bytes("PositiveSpans", wire)?)?),
+            11 => push_span(&mut int.positive_spans, cursor.bytes("PositiveSpans", wire)?)?,
             12 => cursor.sints("PositiveDeltas", wire, &mut int.positive_buckets)?,
             13 => cursor.doubles("PositiveCounts", wire, &mut float.positive_buckets)?,
             14 => hint = low_u32(cursor.uint("ResetHint", wire)?),
@@ -84,6 +84,14 @@ pub(super) fn read(message: &[u8], has_start: bool, to: &mut Native) -> Result<T
         int.counter_reset_hint = hint;
     }
     Ok(times)
+}
+
+fn push_span(spans: &mut Vec<Span>, message: &[u8]) -> Result<(), Bad> {
+    if spans.len() >= NUMBERS_MAX {
+        return Err(Bad::TooMany { message: "BucketSpan", most: NUMBERS_MAX });
+    }
+    spans.push(read_span(message)?);
+    Ok(())
 }
 
 fn read_span(message: &[u8]) -> Result<Span, Bad> {

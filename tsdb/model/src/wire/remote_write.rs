@@ -67,29 +67,47 @@ pub struct Request<'a> {
 #[derive(Clone, Debug)]
 struct Symbols<'a> {
     body: &'a [u8],
-    /// Start and length of each.
-    places: Vec<(u32, u32)>,
+    places: Vec<Place>,
 }
 
+/// Where a symbol is, and whether it is UTF-8: judged once, however many series refer to it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: u32,
+    /// With [`NO_UTF8`].
+    len: u32,
+}
+
+const NO_UTF8: u32 = 1 << 31;
+
+/// What is longer leaves no room for the bit of a [`Place`]. Readers of bodies have far lower limits.
+const BODY_BYTES_MAX: usize = (NO_UTF8 - 1) as usize;
+
 impl<'a> Symbols<'a> {
-    fn get(&self, symbol: u32) -> Option<&'a [u8]> {
-        let &(start, len) = self.places.get(symbol as usize)?;
-        self.body.get(start as usize..)?.get(..len as usize)
+    /// A symbol, and whether it is UTF-8.
+    fn get(&self, symbol: u32) -> Option<(&'a [u8], bool)> {
+        let &Place { start, len } = self.places.get(symbol as usize)?;
+        let text = self.body.get(start as usize..)?.get(..(len & !NO_UTF8) as usize)?;
+        Some((text, len & NO_UTF8 == 0))
     }
 }
 
 impl<'a> Request<'a> {
-    /// Goes through a body, which is shorter than 4 GiB by the limits of its readers.
+    /// Goes through a body.
     ///
     /// # Errors
     /// It is malformed; the text is upstream's.
     pub fn read(message: Message, body: &'a [u8]) -> Result<Self, Bad> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(Bad::TooLarge);
+        }
         let mut places = Vec::new();
         match message {
             Message::V1 => check::v1(body)?,
             Message::V2 => check::v2(body, |left, symbol| {
                 let start = body.len().saturating_sub(left).saturating_sub(symbol.len());
-                places.push((low_u32(start as u64), low_u32(symbol.len() as u64)));
+                let utf8 = if std::str::from_utf8(symbol).is_ok() { 0 } else { NO_UTF8 };
+                places.push(Place { start: low_u32(start as u64), len: low_u32(symbol.len() as u64) | utf8 });
             })?,
         }
         Ok(Self { message, body, symbols: Symbols { body, places } })
@@ -107,11 +125,12 @@ impl<'a> Request<'a> {
         Elements::new(self.body, field).map(move |bytes| Series { message, bytes })
     }
 
-    /// Resolves references to pairs of symbols, in the order in which they are given.
+    /// Resolves references to pairs of symbols, in the order in which they are given, and says whether all of them are
+    /// UTF-8.
     ///
     /// # Errors
     /// They are no pairs, or refer to what is not there.
-    pub fn resolve(&self, refs: &[u32], out: &mut Vec<Pair<'a>>) -> Result<(), BadRefs> {
+    pub fn resolve(&self, refs: &[u32], out: &mut Vec<Pair<'a>>) -> Result<bool, BadRefs> {
         out.clear();
         let (pairs, rest) = refs.as_chunks::<2>();
         if !rest.is_empty() {
@@ -120,11 +139,20 @@ impl<'a> Request<'a> {
         if pairs.len() > LABELS_MAX {
             return Err(BadRefs::TooMany(pairs.len()));
         }
+        let mut is_utf8 = true;
         for &[name, value] in pairs {
             let outside = BadRefs::Outside { name, value, size: self.symbols.places.len() };
-            out.push((self.symbols.get(name).ok_or(outside)?, self.symbols.get(value).ok_or(outside)?));
+            let (name, is_name_utf8) = self.symbols.get(name).ok_or(outside)?;
+            let (value, is_value_utf8) = self.symbols.get(value).ok_or(outside)?;
+            is_utf8 &= is_name_utf8 && is_value_utf8;
+            out.push((name, value));
         }
-        Ok(())
+        Ok(is_utf8)
+    }
+
+    /// Whether a symbol is there and UTF-8.
+    pub fn is_utf8(&self, symbol: u32) -> bool {
+        self.symbols.get(symbol).is_some_and(|(_, is_utf8)| is_utf8)
     }
 
     /// The strings that metadata refers to: unit, then help.
@@ -133,7 +161,8 @@ impl<'a> Request<'a> {
     /// They are not there.
     pub fn metadata_texts(&self, metadata: MetadataRefs) -> Result<(&'a [u8], &'a [u8]), BadMetadata> {
         let size = self.symbols.places.len();
-        let get = |field, at| self.symbols.get(at).ok_or(BadMetadata { field, at, size });
+        let get =
+            |field, at| self.symbols.get(at).map(|(text, _)| text).ok_or(BadMetadata { field, at, size });
         Ok((get("unit_ref", metadata.unit)?, get("help_ref", metadata.help)?))
     }
 }

@@ -36,6 +36,9 @@ pub enum Bad {
     TooMany { message: &'static str, most: usize },
 }
 
+/// Lists of numbers that are kept are buckets of one histogram and their like: no longer ones are meant.
+pub const NUMBERS_MAX: usize = 64 << 10;
+
 pub const VARINT: u8 = 0;
 pub const FIXED64: u8 = 1;
 pub const BYTES: u8 = 2;
@@ -192,7 +195,13 @@ impl<'a> Cursor<'a> {
         read: impl Fn(&mut Self) -> Result<T, Bad>,
         out: &mut Vec<T>,
     ) -> Result<(), Bad> {
-        self.each_number(field, wire, own_wire, read, |number| out.push(number))
+        self.try_each_number(field, wire, own_wire, read, |number| {
+            if out.len() >= NUMBERS_MAX {
+                return Err(Bad::TooMany { message: field, most: NUMBERS_MAX });
+            }
+            out.push(number);
+            Ok(())
+        })
     }
 
     fn each_number<T>(
@@ -203,19 +212,31 @@ impl<'a> Cursor<'a> {
         read: impl Fn(&mut Self) -> Result<T, Bad>,
         mut on: impl FnMut(T),
     ) -> Result<(), Bad> {
+        self.try_each_number(field, wire, own_wire, read, |number| {
+            on(number);
+            Ok(())
+        })
+    }
+
+    fn try_each_number<T>(
+        &mut self,
+        field: &'static str,
+        wire: u8,
+        own_wire: u8,
+        read: impl Fn(&mut Self) -> Result<T, Bad>,
+        mut on: impl FnMut(T) -> Result<(), Bad>,
+    ) -> Result<(), Bad> {
         if wire == own_wire {
-            on(read(self)?);
-            return Ok(());
+            return on(read(self)?);
         }
         if wire != BYTES {
             return Err(Bad::Field { field, wire });
         }
-        let piece = self.varint()?;
-        let piece = i64::try_from(piece).map_err(|_| Bad::Length)?;
-        let behind = usize::try_from(piece).ok().and_then(|n| self.len().checked_sub(n)).ok_or(Bad::End)?;
-        // The last number may reach beyond the piece, as upstream reads it.
-        while self.len() > behind {
-            on(read(self)?);
+        // Beyond the piece no number may reach, though upstream lets the last one: whoever passes over the piece by its
+        // length has to find the same fields behind it.
+        let mut piece = Self::new(self.delimited()?);
+        while !piece.is_empty() {
+            on(read(&mut piece)?)?;
         }
         Ok(())
     }

@@ -571,3 +571,47 @@ fn labels_of_a_set_are_written_in_its_order() {
     assert_eq!(all[0].labels[0].0, b"a");
     assert_eq!(all[0].samples[0].v.to_bits(), (-0.0_f64).to_bits());
 }
+
+#[test]
+fn histograms_without_end_take_no_memory() {
+    let message = |field: u8, bytes: &[u8]| {
+        let mut out = vec![field << 3 | 2];
+        crate::wire::protobuf::put::varint(&mut out, bytes.len() as u64);
+        out.extend_from_slice(bytes);
+        out
+    };
+    for n in [65536, 65537] {
+        let deltas = message(12, &vec![0; n]);
+        let spans = message(11, &[]).repeat(n);
+        for (part, name) in [(deltas, "PositiveDeltas"), (spans, "BucketSpan")] {
+            for (version, field, series) in [(Message::V1, 4, 1), (Message::V2, 3, 5)] {
+                let body = message(series, &message(field, &part));
+                let outcome = Request::read(version, &body).map(|request| request.series().count());
+                let outcome = outcome.map_err(|bad| bad.to_string());
+                let text = format!("proto: {name} has more than 65536 elements");
+                assert_eq!(outcome, if n > 65536 { Err(text) } else { Ok(1) });
+            }
+        }
+    }
+}
+
+/// A walk that skips the piece would find other fields behind it than one that reads it.
+#[test]
+fn a_number_that_leaves_its_piece_is_refused() {
+    // The second reference begins in the piece and ends in the tag of what follows.
+    let series = [0x0a, 2, 0x00, 0x80, 0x0a, 0];
+    let body = [&[0x22, 0, 0x2a, 6][..], &series].concat();
+    assert_eq!(read(Message::V2, &body).unwrap_err(), "unexpected EOF");
+}
+
+#[test]
+fn symbols_know_whether_they_are_utf8() {
+    let symbols = vec![vec![], b"a".to_vec(), "\u{e4}".into(), vec![0xff]];
+    let body = oracle::RequestV2 { symbols, series: vec![] }.encode_to_vec();
+    let request = Request::read(Message::V2, &body).unwrap();
+    assert_eq!([0, 1, 2, 3, 4].map(|symbol| request.is_utf8(symbol)), [true, true, true, false, false]);
+    let mut pairs = Vec::new();
+    assert_eq!(request.resolve(&[1, 2], &mut pairs), Ok(true));
+    assert_eq!(request.resolve(&[1, 2, 1, 3], &mut pairs), Ok(false));
+    assert_eq!(pairs[1].1, [0xff]);
+}
