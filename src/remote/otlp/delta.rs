@@ -1,7 +1,8 @@
 //! Points that count since the one before, added up to points that count since a beginning.
 //!
-//! The sums live here only: after a restart, and after five minutes without a point, a series begins anew. Whether the
-//! store takes the points that are made has no part in it: what was counted was counted, and the next point tells it.
+//! The sums live here only: after a restart, and after five minutes without a point, a series begins anew. What was
+//! counted was counted, even if the store refuses the points that are made, and the next point tells it; but not if the
+//! request is going to be sent again: then its points are forgotten, or they would be late.
 //!
 //! Compat: opentelemetry-collector-contrib `processor/deltatocumulativeprocessor`, with the options that Prometheus gives
 //! it. Other than there, exemplars and flags of a point are its own and not those of the first of its series, and a sum
@@ -13,6 +14,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use foldhash::quality::RandomState;
 use model::Timestamp;
+use model::histogram::SCHEMA_MIN;
 use model::wire::otlp::{
     AnyValue, Data, ExponentialPoint, Head, HistogramPoint, KeyValue, Metric, Number, NumberPoint, Request,
     ResourceMetrics, ScopeMetrics, Side, Temporality,
@@ -25,6 +27,12 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// New series beyond so many are not taken.
 const STREAMS_MAX: usize = 1_000_000;
+
+/// The memory of all sums together; points that would need more are not taken.
+const STREAM_BYTES_MAX: usize = 512 << 20;
+
+/// Floats lie from 2 to the one power to 2 to the other.
+const EXPONENTS: (i64, i64) = (-1076, 1024);
 
 /// The buckets that a sum has at most on a side; it becomes coarser before it has more.
 const BUCKETS_MAX: i64 = 160;
@@ -40,10 +48,32 @@ pub(super) fn has_delta(request: &Request<'_>) -> bool {
 #[derive(Default)]
 pub(super) struct Streams {
     by_key: HashMap<u128, Stream>,
+    n_bytes: usize,
+    /// What becomes of those that the request at hand has points of.
+    pending: HashMap<u128, Stream>,
+    /// How many there are and what they take, once all of that is so.
+    pending_size: Size,
+    limits: Limits,
     swept_at: Timestamp,
     hashers: (RandomState, RandomState),
 }
 
+#[derive(Clone, Copy, Default)]
+struct Size {
+    n: usize,
+    n_bytes: usize,
+}
+
+/// What all series together may have.
+struct Limits(Size);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self(Size { n: STREAMS_MAX, n_bytes: STREAM_BYTES_MAX })
+    }
+}
+
+#[derive(Clone)]
 struct Stream {
     seen_at: Timestamp,
     start: u64,
@@ -52,12 +82,28 @@ struct Stream {
     sum: Sum,
 }
 
+impl Stream {
+    const fn n_bytes(&self) -> usize {
+        let apart = match &self.sum {
+            Sum::Number(_) => 0,
+            Sum::Classic { counts, bounds, .. } => (counts.capacity() + bounds.capacity()) * 8,
+            Sum::Exponential(it) => {
+                let n_buckets = it.positive.counts.capacity() + it.negative.counts.capacity();
+                size_of::<Exponential>() + n_buckets * 8
+            }
+        };
+        size_of::<(u128, Self)>() + apart
+    }
+}
+
+#[derive(Clone)]
 enum Sum {
     Number(Option<Number>),
     Classic { count: u64, sum: Option<f64>, counts: Vec<u64>, bounds: Vec<f64> },
     Exponential(Box<Exponential>),
 }
 
+#[derive(Clone)]
 struct Exponential {
     count: u64,
     sum: Option<f64>,
@@ -69,12 +115,14 @@ struct Exponential {
 }
 
 /// What did not go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dropped {
     /// Older than what their series already has.
     pub(super) late: u64,
-    /// Of new series that there is no room for.
+    /// Of series that there is no room for.
     pub(super) beyond_limit: u64,
+    /// Why the request is to be refused as a whole.
+    pub(super) refusal: Option<String>,
 }
 
 impl Streams {
@@ -83,8 +131,12 @@ impl Streams {
     }
 
     /// Makes all points count since a beginning. What is left without points is removed, with all that is empty.
+    ///
+    /// Nothing of it lasts until [`Streams::keep`].
     pub(super) fn accumulate(&mut self, request: &mut Request<'_>, now: Timestamp) -> Dropped {
         self.sweep(now);
+        self.pending.clear();
+        self.pending_size = Size { n: self.by_key.len(), n_bytes: self.n_bytes };
         let mut dropped = Dropped::default();
         let mut key = Vec::new();
         request.resources.retain_mut(|ResourceMetrics { attributes, scopes }| {
@@ -112,7 +164,15 @@ impl Streams {
         dropped
     }
 
-    fn sweep(&mut self, now: Timestamp) {
+    /// Makes the sums of the last request those of the series.
+    pub(super) fn keep(&mut self) {
+        self.by_key.extend(self.pending.drain());
+        self.pending.shrink_to(1024);
+        self.n_bytes = self.pending_size.n_bytes;
+    }
+
+    /// Forgets series that have had no points for long.
+    pub(super) fn sweep(&mut self, now: Timestamp) {
         // A clock that is set back makes nothing old.
         let has_passed = |since: Timestamp, span: Duration| {
             let ms = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
@@ -120,7 +180,14 @@ impl Streams {
         };
         if has_passed(self.swept_at, SWEEP_INTERVAL) {
             self.swept_at = now;
-            self.by_key.retain(|_, stream| !has_passed(stream.seen_at, STALE_AFTER));
+            self.by_key.retain(|_, stream| {
+                let is_stale = has_passed(stream.seen_at, STALE_AFTER);
+                self.n_bytes = self.n_bytes.saturating_sub(if is_stale { stream.n_bytes() } else { 0 });
+                !is_stale
+            });
+            if self.by_key.len() < self.by_key.capacity() / 4 {
+                self.by_key.shrink_to_fit();
+            }
         }
     }
 
@@ -168,33 +235,55 @@ impl Streams {
         // Two hashes that nobody outside can foresee stand for the series, which is ten times as long.
         let (low, high) = (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key));
         let key = u128::from(high) << 64 | u128::from(low);
-        let has_room = self.by_key.len() < STREAMS_MAX;
-        let stream = match self.by_key.get_mut(&key) {
-            Some(stream) => stream,
-            None if has_room => {
-                let sum = point.begin();
-                self.by_key.entry(key).or_insert(Stream { seen_at: now, start: 0, time: 0, sum })
-            }
-            None => {
-                dropped.beyond_limit += 1;
-                return false;
-            }
-        };
-        stream.seen_at = now;
-        let (start, time) = (point.head().start, point.head().time);
-        if stream.time == 0 {
-            (stream.start, stream.time, stream.sum) = (start, time, point.begin());
+        if point.is_too_coarse() {
+            // The translation refuses it, and the request with it.
             return true;
         }
-        if start < stream.start || time <= stream.time {
-            dropped.late += 1;
+        if point.is_beyond_floats() {
+            dropped.refusal.get_or_insert_with(|| {
+                "exponential histogram data point has buckets beyond all floats".to_owned()
+            });
             return false;
         }
-        if !point.add_to(&mut stream.sum) {
-            (stream.start, stream.sum) = (start, point.begin());
+        let known = self.pending.get(&key).or_else(|| self.by_key.get(&key));
+        let (n_new, n_bytes_before) = known.map_or((1, 0), |stream| (0, stream.n_bytes()));
+        let unknown = || Stream { seen_at: now, start: 0, time: 0, sum: Sum::Number(None) };
+        let mut stream = known.cloned().unwrap_or_else(unknown);
+        stream.seen_at = now;
+        let is_in_time = stream.take(point);
+        let size = Size {
+            n: self.pending_size.n + n_new,
+            n_bytes: (self.pending_size.n_bytes + stream.n_bytes()).saturating_sub(n_bytes_before),
+        };
+        let Limits(limits) = self.limits;
+        let grows = size.n_bytes > self.pending_size.n_bytes;
+        if size.n > limits.n || (grows && size.n_bytes > limits.n_bytes) {
+            dropped.beyond_limit += 1;
+            return false;
         }
-        stream.time = time;
-        point.head().start = stream.start;
+        self.pending.insert(key, stream);
+        self.pending_size = size;
+        dropped.late += u64::from(!is_in_time);
+        is_in_time
+    }
+}
+
+impl Stream {
+    /// Adds a point and makes it the sum; false if it is late.
+    fn take(&mut self, point: &mut dyn Point<'_>) -> bool {
+        let (start, time) = (point.head().start, point.head().time);
+        if self.time == 0 {
+            (self.start, self.time, self.sum) = (start, time, point.begin());
+            return true;
+        }
+        if start < self.start || time <= self.time {
+            return false;
+        }
+        if !point.add_to(&mut self.sum) {
+            (self.start, self.sum) = (start, point.begin());
+        }
+        self.time = time;
+        point.head().start = self.start;
         true
     }
 }
@@ -202,6 +291,14 @@ impl Streams {
 /// What a sum can be made of.
 trait Point<'a> {
     fn head(&mut self) -> &mut Head<'a>;
+    /// Whether its buckets are wider than any that are stored.
+    fn is_too_coarse(&self) -> bool {
+        false
+    }
+    /// Whether something was counted where no float is.
+    fn is_beyond_floats(&self) -> bool {
+        false
+    }
     /// The sum of this point alone.
     fn begin(&self) -> Sum;
     /// Adds itself and becomes the sum; false if the two do not go together.
@@ -262,22 +359,35 @@ impl<'a> Point<'a> for ExponentialPoint<'a> {
         &mut self.head
     }
 
+    fn is_too_coarse(&self) -> bool {
+        self.scale < SCHEMA_MIN
+    }
+
+    fn is_beyond_floats(&self) -> bool {
+        let index = |exponent: i64| match u32::try_from(self.scale) {
+            // From there on it is more than an offset can say.
+            Ok(scale) => exponent << scale.min(32),
+            Err(_) => exponent >> self.scale.unsigned_abs().min(63),
+        };
+        let (low, high) = (index(EXPONENTS.0), index(EXPONENTS.1));
+        [&self.positive, &self.negative].into_iter().any(|side| {
+            let (first, behind) = used(side, side);
+            first < behind && (first < low || behind > high)
+        })
+    }
+
     fn begin(&self) -> Sum {
-        Sum::Exponential(Box::new(Exponential {
-            count: self.count,
-            sum: self.sum,
-            scale: self.scale,
-            zero_count: self.zero_count,
-            zero_threshold: self.zero_threshold,
-            positive: self.positive.clone(),
-            negative: self.negative.clone(),
-        }))
+        let mut sum = Exponential::of(self);
+        let halvings = halvings(&sum.positive, &sum.positive).max(halvings(&sum.negative, &sum.negative));
+        sum.coarsen(halvings);
+        trim(&mut sum.positive);
+        trim(&mut sum.negative);
+        Sum::Exponential(Box::new(sum))
     }
 
     fn add_to(&mut self, sum: &mut Sum) -> bool {
         let Sum::Exponential(sum) = sum else { return false };
-        let Sum::Exponential(mut other) = self.begin() else { return false };
-        sum.add(&mut other);
+        sum.add(&mut Exponential::of(self));
         self.count = sum.count;
         self.sum = sum.sum;
         self.scale = sum.scale;
@@ -295,6 +405,18 @@ fn added(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 }
 
 impl Exponential {
+    fn of(point: &ExponentialPoint<'_>) -> Self {
+        Self {
+            count: point.count,
+            sum: point.sum,
+            scale: point.scale,
+            zero_count: point.zero_count,
+            zero_threshold: point.zero_threshold,
+            positive: point.positive.clone(),
+            negative: point.negative.clone(),
+        }
+    }
+
     fn add(&mut self, other: &mut Self) {
         let scale = self.scale.min(other.scale);
         for it in [&mut *self, &mut *other] {
@@ -404,17 +526,31 @@ fn halvings(a: &Side, b: &Side) -> u32 {
     halvings
 }
 
+/// Takes empty buckets away before the first and behind the last that is not, where there are many.
+fn trim(side: &mut Side) {
+    if i64::try_from(side.counts.len()).is_ok_and(|n| n > 2 * BUCKETS_MAX) {
+        let counts = std::mem::take(&mut side.counts);
+        let all = Side { offset: side.offset, counts };
+        merge_used(side, [&all, &Side::default()], used(&all, &all));
+    }
+}
+
 fn merge(sum: &mut Side, other: &Side) {
     if other.counts.is_empty() {
         return;
     }
     if sum.counts.is_empty() {
         sum.clone_from(other);
+        trim(sum);
         return;
     }
-    let (low, high) = used(sum, other);
+    let all = std::mem::take(sum);
+    merge_used(sum, [&all, other], used(&all, other));
+}
+
+fn merge_used(sum: &mut Side, sides: [&Side; 2], (low, high): (i64, i64)) {
     let mut counts = vec![0_u64; usize::try_from(high - low).unwrap_or_default()];
-    for side in [&*sum, other] {
+    for side in sides {
         for (at, &count) in (i64::from(side.offset)..).zip(&side.counts) {
             if let Some(place) = usize::try_from(at - low).ok().and_then(|i| counts.get_mut(i)) {
                 *place = place.wrapping_add(count);

@@ -1,4 +1,5 @@
-//! The receiver of the OpenTelemetry protocol: a request becomes samples, all of it or nothing.
+//! The receiver of the OpenTelemetry protocol: a request becomes samples, all of it or nothing but for series that are
+//! too many.
 //!
 //! Reading order: [`translate`] (the walk), its `labels`, [`names`], [`native`] histograms, [`value`]s of attributes,
 //! [`delta`] (points that count since the one before). The bytes are decoded by `model::wire::otlp`; HTTP is that of
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use config::prometheus::otlp::Otlp;
 use model::Timestamp;
-use model::storage::Appendable;
+use model::storage::{AppendError, Appendable};
 use model::wire::expose::{Counter, Expose, Exposition, Gauge, Kind};
 use model::wire::otlp::{self, Request};
 use parking_lot::Mutex;
@@ -87,7 +88,8 @@ impl Receiver {
     /// Stores what `body` brings.
     ///
     /// # Errors
-    /// The body cannot be decoded, or something in it cannot be translated or stored; then nothing of it is.
+    /// The body cannot be decoded, or something in it cannot be translated or stored; then nothing of it is. If series
+    /// are refused because there are too many, all others are stored.
     pub fn receive(
         &self,
         store: &dyn Appendable,
@@ -105,6 +107,14 @@ impl Receiver {
         }
         let mut streams = self.streams.lock();
         let dropped = streams.accumulate(&mut request, (self.now)());
+        let outcome = match dropped.refusal {
+            Some(text) => Err(Refusal::Invalid(text)),
+            None => self.store(store, config, &request),
+        };
+        if let Err(Refusal::Unavailable(_)) = outcome {
+            return outcome;
+        }
+        streams.keep();
         self.metrics.streams.set(streams.len() as f64);
         self.metrics.late_deltas.add(dropped.late);
         self.metrics.deltas_beyond_limit.add(dropped.beyond_limit);
@@ -115,7 +125,7 @@ impl Receiver {
                 "OTLP delta points dropped: too many series"
             );
         }
-        self.store(store, config, &request)
+        outcome
     }
 
     fn store(&self, store: &dyn Appendable, config: &Otlp, request: &Request<'_>) -> Result<(), Refusal> {
@@ -132,7 +142,16 @@ impl Receiver {
         let outcome = translate::translate(request, settings, &mut *batch);
         self.count(&outcome);
         if outcome.errors.is_empty() {
-            return batch.commit().map_err(|error| Refusal::Unavailable(error.to_string()));
+            batch.commit().map_err(|error| Refusal::Unavailable(error.to_string()))?;
+            return match outcome.over_limit.len() {
+                0 => Ok(()),
+                // All others are in the store, so nothing is to be sent again.
+                n => {
+                    let text = format!("{} for {n} series", AppendError::SeriesLimit);
+                    tracing::warn!(err = text, "OTLP series refused, all others are stored");
+                    Err(Refusal::Invalid(text))
+                }
+            };
         }
         drop(batch);
         let text = outcome.error_text();
@@ -200,6 +219,11 @@ impl Expose for Receiver {
         );
         if self.options.deltas != Deltas::Accumulated {
             return;
+        }
+        // Whoever holds them sweeps them.
+        if let Some(mut streams) = self.streams.try_lock() {
+            streams.sweep((self.now)());
+            metrics.streams.set(streams.len() as f64);
         }
         out.gauge(
             "ferula_otlp_delta_streams",

@@ -1,7 +1,7 @@
 //! Requests in JSON against a real store.
 
-use model::storage::{Queryable, SelectHints};
-use model::{AnyHistogram, MatchOp, Matcher, SampleBatch, TimeRange, is_stale};
+use model::storage::{Appender, Queryable, SelectHints, SeriesKey, SeriesRef};
+use model::{AnyHistogram, MatchOp, Matcher, SampleBatch, TimeRange, Value, is_stale};
 use tempfile::TempDir;
 use tsdb::db::{Db, Options as StoreOptions};
 use tsdb::head::ReplayProgress;
@@ -18,8 +18,12 @@ struct House {
 }
 
 fn house(deltas: Deltas, config: Otlp) -> House {
+    limited_house(deltas, config, 0)
+}
+
+fn limited_house(deltas: Deltas, config: Otlp, series_limit: u64) -> House {
     let dir = tempfile::tempdir().unwrap();
-    let mut store_options = StoreOptions::default();
+    let mut store_options = StoreOptions { head_series_limit: series_limit, ..StoreOptions::default() };
     store_options.features.zero_at_start = true;
     store_options.features.max_exemplars = 10;
     let db = Db::open(dir.path(), &store_options, &ReplayProgress::default()).unwrap();
@@ -162,7 +166,8 @@ fn a_request_is_stored_as_a_whole_or_not_at_all() {
     assert_eq!((text.lines().count(), text.lines().last()), (101, Some("100 more errors")));
     assert_eq!(house.stored(), before);
     let long = format!(r#"{{"key":"k","value":{{"stringValue":"{}"}}}}"#, "x".repeat(2 << 20));
-    assert!(matches!(house.send(&format!("{API},{long}"), &gauge("a", "4", 1)), Err(Refusal::Failed(_))));
+    assert!(matches!(house.send(&format!("{API},{long}"), &gauge("a", "4", 1)), Err(Refusal::Invalid(_))));
+    assert_eq!(house.stored(), before);
 }
 
 #[test]
@@ -280,4 +285,114 @@ fn histograms_that_contradict_themselves_are_told() {
     );
     assert_eq!(send(3, 1.0), Ok(()));
     assert_eq!(house.stored(), [r#"{__name__="h", job="api"} [3 -53]@5"#]);
+}
+
+/// A store whose disk is full.
+struct Full<'s>(&'s Db);
+
+struct FullBatch<'s>(Box<dyn Appender + 's>);
+
+impl Appendable for Full<'_> {
+    fn appender(&self, affinity: u64) -> Box<dyn Appender + '_> {
+        Box::new(FullBatch(self.0.appender(affinity)))
+    }
+}
+
+impl Appender for FullBatch<'_> {
+    fn append(&mut self, key: SeriesKey<'_>, t: Timestamp, v: f64) -> Result<SeriesRef, AppendError> {
+        self.0.append(key, t, v)
+    }
+
+    fn append_value(
+        &mut self,
+        key: SeriesKey<'_>,
+        st: Timestamp,
+        t: Timestamp,
+        value: Value<'_>,
+    ) -> Result<SeriesRef, AppendError> {
+        self.0.append_value(key, st, t, value)
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), model::storage::Error> {
+        Err(model::storage::Error::new("no space left"))
+    }
+}
+
+/// A delta of a counter, as [`request`] takes it.
+fn delta(name: &str, start: i64, at: i64, v: i64) -> String {
+    let point = format!(r#"{{"startTimeUnixNano":"@{start}","timeUnixNano":"@{at}","asInt":{v}}}"#);
+    let sum = format!(r#"{{"aggregationTemporality":1,"isMonotonic":true,"dataPoints":[{point}]}}"#);
+    format!(r#"{{"name":"{name}","sum":{sum}}}"#)
+}
+
+#[test]
+fn deltas_that_could_not_be_stored_count_when_they_come_again() {
+    let house = house(Deltas::Accumulated, Otlp::default());
+    house.send(API, &delta("d", 20, 15, 2)).unwrap();
+    let body = request(API, &delta("d", 15, 10, 3));
+    let send = |store: &dyn Appendable| {
+        house.receiver.receive(store, &house.config, body.as_bytes(), Encoding::Json)
+    };
+    for _ in 0..2 {
+        assert_eq!(send(&Full(&house.db)), Err(Refusal::Unavailable("no space left".to_owned())));
+    }
+    assert_eq!(send(&house.db), Ok(()));
+    assert_eq!(house.stored(), [r#"{__name__="d_total", job="api"} 0@20 2@15 5@10"#]);
+    assert_eq!(house.metric("ferula_otlp_delta_points_dropped_total{reason=\"late\"}"), 0.0);
+    // Nobody sends again what is wrong with another series, so it counts.
+    let wrong = r#"{"name":"c","gauge":{}}"#;
+    assert!(house.send(API, &format!("{},{wrong}", delta("d", 10, 8, 4))).is_err());
+    house.send(API, &delta("d", 8, 5, 1)).unwrap();
+    assert_eq!(house.stored(), [r#"{__name__="d_total", job="api"} 0@20 2@15 5@10 10@5"#]);
+}
+
+#[test]
+fn a_series_too_many_takes_no_other_with_it() {
+    let house = limited_house(Deltas::Accumulated, Otlp::default(), 2);
+    house.send(API, &[delta("a", 20, 15, 1), delta("b", 20, 15, 1)].join(",")).unwrap();
+    let more = [delta("a", 15, 10, 1), delta("c", 15, 10, 1), delta("d", 15, 10, 1), delta("b", 15, 10, 1)];
+    let refused = Err(Refusal::Invalid("series limit reached for 2 series".to_owned()));
+    assert_eq!(house.send(API, &more.join(",")), refused);
+    let stored = [
+        r#"{__name__="a_total", job="api"} 0@20 1@15 2@10"#,
+        r#"{__name__="b_total", job="api"} 0@20 1@15 2@10"#,
+    ];
+    assert_eq!(house.stored(), stored);
+    // A request that is wrong otherwise is refused for that, whole.
+    let wrong = [delta("a", 10, 5, 1), delta("e", 10, 5, 1), r#"{"name":"c","gauge":{}}"#.to_owned()];
+    assert!(
+        matches!(house.send(API, &wrong.join(",")), Err(Refusal::Failed(text)) if text.starts_with("empty"))
+    );
+    assert_eq!(house.stored(), stored);
+}
+
+#[test]
+fn sums_without_points_are_forgotten_though_no_others_come() {
+    let mut house = house(Deltas::Accumulated, Otlp::default());
+    house.send(API, &delta("d", 20, 15, 2)).unwrap();
+    assert_eq!(house.metric("ferula_otlp_delta_streams"), 1.0);
+    house.receiver.now = || NOW + 301_000;
+    assert_eq!(house.metric("ferula_otlp_delta_streams"), 0.0);
+    assert_eq!(house.receiver.streams.lock().len(), 0);
+}
+
+#[test]
+fn exponential_deltas_beyond_all_floats_are_refused() {
+    let house = house(Deltas::Accumulated, Otlp::default());
+    let send = |at: i64, scale: i32, offset: i32| {
+        let point = format!(
+            r#"{{"timeUnixNano":"@{at}","count":1,"scale":{scale},"positive":{{"offset":{offset},"bucketCounts":[1]}}}}"#
+        );
+        let data = format!(r#"{{"aggregationTemporality":1,"dataPoints":[{point}]}}"#);
+        house.send(API, &format!(r#"{{"name":"e","exponentialHistogram":{data}}}"#))
+    };
+    assert!(
+        matches!(send(9, i32::MIN, i32::MIN), Err(Refusal::Failed(text)) if text.contains("Scale must be >= -4"))
+    );
+    assert!(matches!(send(8, i32::MIN, i32::MAX), Err(Refusal::Failed(_))));
+    assert!(
+        matches!(send(7, 0, i32::MAX), Err(Refusal::Invalid(text)) if text.contains("beyond all floats"))
+    );
+    assert_eq!((send(6, 0, 1), send(5, 0, 1)), (Ok(()), Ok(())));
+    assert_eq!(house.stored(), [r#"{__name__="e", job="api"} [1 0]@6 [2 0]@5"#]);
 }

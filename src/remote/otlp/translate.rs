@@ -8,9 +8,11 @@
 mod labels;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use config::prometheus::otlp::Otlp;
+use foldhash::fast::FixedState;
 use foldhash::{HashSet, HashSetExt};
 use model::quote::go_quote;
 use model::storage::{AppendError, Appender, Metadata, SeriesKey};
@@ -89,6 +91,8 @@ pub(super) struct Outcome {
     /// Errors that are not in the list.
     pub(super) n_more_errors: usize,
     pub(super) warnings: BTreeSet<(Category, String)>,
+    /// Hashes of the series that the store has no room for.
+    pub(super) over_limit: HashSet<u64>,
     pub(super) n_without_metadata: u64,
     pub(super) n_exemplars_refused: u64,
 }
@@ -194,13 +198,13 @@ type Taken = Result<(), Failure>;
 
 impl<'r> Translation<'r, '_> {
     fn take_resource(&mut self, resource: &'r ResourceMetrics<'r>) {
-        if let Err(text) = self.series.enter_resource(&resource.attributes) {
-            return self.outcome.fail(text.into());
+        if let Err(failure) = self.series.enter_resource(&resource.attributes) {
+            return self.outcome.fail(failure);
         }
         let mut times: Option<(u64, u64)> = None;
         for scope in &resource.scopes {
-            if let Err(text) = self.series.enter_scope(scope) {
-                self.outcome.fail(text.into());
+            if let Err(failure) = self.series.enter_scope(scope) {
+                self.outcome.fail(failure);
                 continue;
             }
             for metric in &scope.metrics {
@@ -443,7 +447,14 @@ impl<'r> Translation<'r, '_> {
             return Err(Failure { text, blame: Blame::Sender });
         }
         let appended = self.batch.append_value(SeriesKey::Labels(labels), st, t, value);
-        let series = appended.map_err(|error| explain(error, value))?;
+        let series = match appended {
+            Ok(series) => series,
+            Err(AppendError::SeriesLimit) => {
+                self.outcome.over_limit.insert(FixedState::default().hash_one(labels));
+                return Ok(());
+            }
+            Err(error) => return Err(explain(error, value)),
+        };
         let metadata = &family.metadata;
         let says_nothing =
             metadata.kind == MetricType::Unknown && metadata.unit.is_empty() && metadata.help.is_empty();
@@ -476,10 +487,13 @@ impl<'r> Translation<'r, '_> {
 #[cold]
 fn explain(error: AppendError, value: Value<'_>) -> Failure {
     let blame = match error {
-        AppendError::OutOfOrder | AppendError::OutOfBounds | AppendError::Duplicate | AppendError::TooOld => {
-            Blame::Sender
-        }
-        AppendError::Poisoned | AppendError::SeriesLimit => Blame::Later,
+        AppendError::OutOfOrder
+        | AppendError::OutOfBounds
+        | AppendError::Duplicate
+        | AppendError::TooOld
+        | AppendError::InvalidLabels
+        | AppendError::SeriesLimit => Blame::Sender,
+        AppendError::Poisoned => Blame::Later,
         _ => Blame::Us,
     };
     let invalid = match value {

@@ -7,7 +7,7 @@ pub enum Encoding {
     Json,
 }
 
-/// Why nothing of a request was stored, with the text for who sent it.
+/// Why a request, or series of it that are too many, was not stored, with the text for who sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It is wrong, and sending it again would not help.
@@ -20,9 +20,9 @@ pub enum Refusal {
 
 /// Takes requests; called on threads that may block.
 pub trait Receiver: Send + Sync {
-    /// Stores what `body` brings, all of it or nothing.
+    /// Stores what `body` brings, all of it or nothing but for series that are too many.
     ///
     /// # Errors
-    /// Nothing was stored.
+    /// Nothing was stored, or not all.
     fn receive(&self, body: &[u8], encoding: Encoding) -> Result<(), Refusal>;
 }

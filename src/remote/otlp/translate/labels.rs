@@ -14,7 +14,7 @@ use model::{Labels, LabelsBuilder};
 
 use super::super::names::Names;
 use super::super::value;
-use super::{IDENTIFYING, Settings};
+use super::{Blame, Failure, IDENTIFYING, Settings};
 
 /// The most bytes of a label's name or value.
 const LABEL_BYTES_MAX: usize = 1 << 20;
@@ -65,7 +65,7 @@ struct ResourceLabels {
     promoted: Vec<(String, String)>,
 }
 
-type Built<T> = Result<T, String>;
+type Built<T> = Result<T, Failure>;
 
 impl<'r> Series<'r> {
     pub(super) fn new(settings: Settings<'r>) -> Self {
@@ -219,7 +219,8 @@ impl<'r> Series<'r> {
             let [pair, others @ ..] = same else { continue };
             let text = value::text(&pair.value);
             if pair.key.is_empty() {
-                return Err("label name is empty".to_owned());
+                let text = "label name is empty".to_owned();
+                return Err(Failure { text, blame: Blame::Sender });
             }
             if !others.is_empty() {
                 // An empty one takes the others with it.
@@ -229,7 +230,8 @@ impl<'r> Series<'r> {
                 return Err(format!(
                     "label name {} is not unique: invalid sample",
                     go_quote(pair.key.as_bytes())
-                ));
+                )
+                .into());
             }
             check_size(&pair.key)?;
             check_size(&text)?;
@@ -299,6 +301,7 @@ fn check_size(text: &str) -> Built<()> {
     if text.len() > LABEL_BYTES_MAX { Err(too_long(text.len())) } else { Ok(()) }
 }
 
-fn too_long(n_bytes: usize) -> String {
-    format!("label name or value has {n_bytes} bytes, at most {LABEL_BYTES_MAX} are taken")
+fn too_long(n_bytes: usize) -> Failure {
+    let text = format!("label name or value has {n_bytes} bytes, at most {LABEL_BYTES_MAX} are taken");
+    Failure { text, blame: Blame::Sender }
 }
