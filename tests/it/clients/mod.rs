@@ -291,7 +291,9 @@ fn start_protected(name: &str, command: &mut Command) -> Server {
 fn start_alertmanager() -> Option<(Home, Server)> {
     let home = Home::new("");
     home.write("alertmanager.yml", ALERTMANAGER);
-    let mut command = alertmanager_command(&newest("alertmanager")?)
+    let program = newest("alertmanager").ok_or_else(|| "no alertmanager among the peers".to_owned());
+    let mut command = program
+        .and_then(|program| alertmanager_command(&program))
         .map_err(|why| skipped("other people's clients, the checks of an Alertmanager", &why))
         .ok()?;
     command
@@ -333,7 +335,7 @@ fn run(name: &str, command: &mut Command) -> Vec<Finding> {
 
 /// Says what was found, a line for each check and server, and stops at what should not be.
 #[expect(clippy::print_stdout, reason = "each check is to be seen")]
-fn judge(findings: &[Finding]) {
+fn judge(test: &str, findings: &[Finding]) {
     let mut wrong = Vec::new();
     let mut counts = BTreeMap::<(&str, &str), usize>::new();
     for finding in findings {
@@ -345,7 +347,12 @@ fn judge(findings: &[Finding]) {
         *counts.entry((&finding.server, outcome)).or_default() += 1;
         let line =
             format!("{}, {} at {}: {outcome} {}", finding.check, finding.server, finding.at, finding.why);
-        println!("{}", line.trim_end());
+        if finding.outcome == Outcome::Skip {
+            let Finding { check, server, at, why, .. } = finding;
+            skipped(&format!("{test}, {check} of {server} at {at}"), why);
+        } else {
+            println!("{}", line.trim_end());
+        }
         if finding.outcome == Outcome::Fail {
             wrong.push(line);
         }
@@ -408,7 +415,7 @@ fn other_peoples_clients_are_served_as_by_prometheus() {
         ];
         runners.into_iter().flat_map(|runner| runner.join().unwrap()).collect()
     });
-    judge(&findings);
+    judge(test, &findings);
 }
 
 fn grafana(test: &str, settings: &Path) -> Vec<Finding> {

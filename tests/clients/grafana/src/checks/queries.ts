@@ -128,7 +128,12 @@ check(
     const ask = (parameters: Parameters) => room.get("/api/v1/query", parameters, { headers });
     // One at a time runs, the others wait.
     const busy = [1, 2, 3, 4, 5, 6].map(() => ask({ query: BUSY, time: room.time }));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; ; i++) {
+      const { text } = await room.get("/metrics", {}, { headers });
+      if (Number(/^prometheus_engine_queries (\S+)$/m.exec(text)?.[1]) >= 1) break;
+      assert.ok(i < 200, "no query is being executed");
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
     const late = await ask({ query: "vector(1)", timeout: "5ms" });
     for (const answer of await Promise.all(busy)) status(answer, 200);
     // Prometheus waits for a place in the list of running queries before it has a queue, and calls that a bad query.

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import http from "node:http";
 
 import { type Room, check, failure, status } from "../check";
-import { type Answer, type Parameters, withParameters } from "../http";
+import { type Answer, type Parameters, form, withParameters } from "../http";
 
 interface Line {
   results?: Record<string, unknown>[];
@@ -78,7 +78,7 @@ check("G44", "C", "searches that are refused", async (room) => {
   }
 });
 
-check("G45", "C", "a client that goes away after the first line", async (room) => {
+check("G45", "C", "a client that goes away after the first line, and before it", async (room) => {
   room.since("3.14", "search API");
   const url = withParameters(`${room.base}/api/v1/search/metric_names`, { limit: 10000, batch_size: 1 });
   const before = await served(room);
@@ -100,11 +100,43 @@ check("G45", "C", "a client that goes away after the first line", async (room) =
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   lines(await search(room, "metric_names"));
+  // Prometheus does not tell whether a search went on to its end; nor whether it was given up.
+  if (!room.isOurs) return;
+  const abandonedBefore = await abandoned(room);
+  for (let attempt = 1; (await abandoned(room)) === abandonedBefore; attempt++) {
+    assert.ok(attempt <= 40, "no search is given up whose client goes away before the first line");
+    // Who leaves too soon has not asked yet, and who leaves too late has its answer.
+    await leave(room, (attempt % 10) * 10);
+  }
 });
 
-/** How many searches of names have ended. */
-async function served(room: Room): Promise<number> {
+/** Asks for a search that takes long, and goes away after some time unless there is an answer before. */
+async function leave(room: Room, ms: number): Promise<void> {
+  const terms = Array.from({ length: 32 }, (_, i): [string, string] => ["search[]", "~".repeat(1000) + i]);
+  const body = form([...terms, ["fuzz_alg", "jarowinkler"], ["fuzz_threshold", "90"], ["sort_by", "score"]]);
+  const headers = { "Content-Type": "application/x-www-form-urlencoded" };
+  await new Promise<void>((resolve) => {
+    const request = http.request(`${room.base}/api/v1/search/metric_names`, { method: "POST", agent: false, headers });
+    request.on("close", resolve);
+    request.on("error", () => undefined);
+    request.on("response", () => request.destroy());
+    request.end(body, () => setTimeout(() => request.destroy(), ms));
+  });
+  // What the server does about it is not there at once.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+}
+
+async function metric(room: Room, line: RegExp): Promise<number> {
   const { text } = await room.get("/metrics");
-  const line = /^prometheus_http_request_duration_seconds_count\{handler="[^"]*search\/metric_names"\} (\S+)$/m.exec(text);
-  return Number(line?.[1] ?? 0);
+  return Number(line.exec(text)?.[1] ?? 0);
+}
+
+/** How many searches of names have ended. */
+function served(room: Room): Promise<number> {
+  return metric(room, /^prometheus_http_request_duration_seconds_count\{handler="[^"]*search\/metric_names"\} (\S+)$/m);
+}
+
+/** How many searches ended because their clients went away. */
+function abandoned(room: Room): Promise<number> {
+  return metric(room, /^ferula_api_searches_abandoned_total (\S+)$/m);
 }
