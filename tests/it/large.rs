@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::process::{CLIENT, Home, RUNTIME, Server, peer, until, until_true, with_parameters};
+use crate::process::{
+    CLIENT, Home, RUNTIME, Server, peer, peer_if_there, until, until_true, with_parameters,
+};
 
 const FIRST: u64 = 1_700_000_000;
 
@@ -100,8 +102,8 @@ fn a_large_answer_is_that_of_prometheus_and_never_whole_in_memory() {
     let whole = body(&server, &target, "identity");
     assert!(whole.len() > 10_000_000, "{} bytes", whole.len());
     assert!(body(&server, &target, "gzip") == whole && body(&server, &target, "deflate") == whole);
-    let names = ["prometheus-next", "prometheus"];
-    if let Some(program) = names.iter().find_map(|name| peer(name, "large::a_large_answer")) {
+    let newest = peer_if_there("prometheus-next").or_else(|| peer("prometheus", "large::a_large_answer"));
+    if let Some(program) = newest {
         let theirs = Home::new("scrape_configs: []\n");
         fill(&theirs);
         let prometheus = theirs.start_peer(&program, &["--storage.tsdb.retention.time=100y"]);
