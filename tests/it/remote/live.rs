@@ -4,10 +4,9 @@
 //! `FERULA_REMOTE_WRITE_SECONDS` says how long it goes on; `make remote-write` lets it go on for a minute.
 
 use std::io::{BufRead, BufReader, Write as _};
-use std::net::TcpListener;
-use std::process::Command;
-use std::sync::Arc;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -55,27 +54,42 @@ fn exporter() -> Exporter {
     Exporter { address, is_short }
 }
 
-/// One of ours at an address that it keeps.
+/// One of ours at an address that it keeps, whichever port it gets: what comes there is handed on to it.
 struct Fixed {
     home: Home,
     address: String,
+    /// Where it is now.
+    now_at: Arc<Mutex<String>>,
 }
 
 impl Fixed {
     fn new() -> Self {
-        // Free a moment ago, and asked for again at once.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        Self { home: Home::new(EMPTY), address }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let now_at = Arc::new(Mutex::new(String::new()));
+        let target = Arc::clone(&now_at);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let target = target.lock().unwrap().clone();
+                // While it is away, whoever comes is turned away.
+                let Ok(server) = TcpStream::connect(target) else { continue };
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        // Half a connection is of no use to either.
+                        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+                    });
+                }
+            }
+        });
+        Self { home: Home::new(EMPTY), address, now_at }
     }
 
     fn start(&self) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ferula"));
-        command
-            .arg(format!("--config.file={}", self.home.path("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", self.home.path("data").display()))
-            .arg(format!("--web.listen-address={}", self.address))
-            .args(RECEIVES);
-        Server::start("ferula", &mut command, "/-/ready")
+        let server = Server::start("ferula", &mut self.home.command(&RECEIVES), "/-/ready");
+        *self.now_at.lock().unwrap() = server.address().to_owned();
+        server
     }
 }
 
@@ -90,18 +104,18 @@ fn what_a_prometheus_sends_in_either_version_arrives_whole() {
     let (first, second) = (Fixed::new(), Fixed::new());
     let (v1, v2) = (first.start(), second.start());
     let queue = "queue_config: {batch_send_deadline: 200ms, min_backoff: 30ms, max_backoff: 300ms}";
-    let section = |server: &Server, message: &str| {
+    let section = |server: &Fixed, message: &str| {
         format!(
-            "- url: {}/api/v1/write\n  protobuf_message: {message}\n  send_exemplars: true\n  \
+            "- url: http://{}/api/v1/write\n  protobuf_message: {message}\n  send_exemplars: true\n  \
              send_native_histograms: true\n  {queue}\n",
-            server.url
+            server.address
         )
     };
     let natives = if is_newest { ", scrape_native_histograms: true" } else { "" };
     let write = format!(
         "global: {{scrape_interval: 1s{natives}}}\nremote_write:\n{}{}",
-        section(&v1, "prometheus.WriteRequest"),
-        section(&v2, "io.prometheus.write.v2.Request")
+        section(&first, "prometheus.WriteRequest"),
+        section(&second, "io.prometheus.write.v2.Request")
     );
     let home = Home::new(&write);
     let features = "--enable-feature=exemplar-storage,native-histograms,metadata-wal-records";
