@@ -11,20 +11,32 @@ fn root() -> PathBuf {
 
 /// Every Rust file below `folder`, folders of build output left out.
 fn sources(folder: &Path) -> Vec<PathBuf> {
+    files(folder, &["rs"])
+}
+
+/// Every file below `folder` whose name ends in one of these ways.
+fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.is_dir() {
             if !["target", "node_modules", "dist", ".git"].contains(&name.as_str()) {
-                found.extend(sources(&path));
+                found.extend(files(&path, endings));
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending))
+        {
             found.push(path);
         }
     }
     found.sort();
     found
+}
+
+#[test]
+fn nothing_is_left_of_a_merge() {
+    let left = files(&root(), &["orig", "rej"]);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// The table of ARCHITECTURE.md whose header begins with `title`: first cell -> names in the second.
