@@ -8,7 +8,7 @@
 //! Compat: none; prometheus builds the answer whole (`web/api/v1`, `respond`).
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::compression::{Encoder, Encoding};
 
@@ -184,22 +185,42 @@ struct Streamed {
 
 enum State {
     Idle(Box<Writer>),
-    Writing(Pin<Box<dyn Future<Output = Result<Made, tokio::task::JoinError>> + Send>>),
+    Writing(Writing),
     Ended,
 }
 
-async fn write(writer: Box<Writer>, turns: Arc<Semaphore>) -> Result<Made, tokio::task::JoinError> {
-    let turn = turns.acquire_owned().await.expect("the semaphore is never closed");
-    let work = move || {
-        let _turn = turn;
-        writer.pieces()
-    };
-    tokio::task::spawn_blocking(work).await
+/// The next pieces on their way, given up when this is dropped.
+///
+/// A task of its own waits for the turn: a connection does not poll an answer whose pieces nobody takes, and a turn that came
+/// to it then would be lost to all others.
+struct Writing(JoinHandle<Result<Made, JoinError>>);
+
+impl Writing {
+    fn begin(writer: Box<Writer>, turns: Arc<Semaphore>) -> Self {
+        Self(tokio::spawn(async move {
+            let turn = turns.acquire_owned().await.expect("the semaphore is never closed");
+            let work = move || {
+                let _turn = turn;
+                writer.pieces()
+            };
+            tokio::task::spawn_blocking(work).await
+        }))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Made, JoinError>> {
+        Pin::new(&mut self.0).poll(cx).map(Result::flatten)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl hyper::body::Body for Streamed {
     type Data = Bytes;
-    type Error = tokio::task::JoinError;
+    type Error = JoinError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -208,12 +229,12 @@ impl hyper::body::Body for Streamed {
         // The next pieces are begun while the last one of those before is on its way.
         if self.ready.len() <= 1 {
             self.state = match std::mem::replace(&mut self.state, State::Ended) {
-                State::Idle(writer) => State::Writing(Box::pin(write(writer, Arc::clone(&self.turns)))),
+                State::Idle(writer) => State::Writing(Writing::begin(writer, Arc::clone(&self.turns))),
                 other => other,
             };
         }
         if let State::Writing(writing) = &mut self.state {
-            match writing.as_mut().poll(cx) {
+            match writing.poll(cx) {
                 Poll::Ready(Ok((pieces, writer))) => {
                     self.ready.extend(pieces);
                     self.state = writer.map_or(State::Ended, State::Idle);

@@ -120,6 +120,21 @@ async fn a_reader_that_stops_costs_a_few_pieces_and_no_turn() {
 }
 
 #[tokio::test]
+async fn a_turn_never_goes_to_an_answer_that_nobody_polls() {
+    let turns = turns(1);
+    let mut stopped = json(Lines::new(1_000_000).0, Encoding::Identity, &turns).into_body();
+    let turn = Arc::clone(&turns).acquire_owned().await.unwrap();
+    // Its first piece is there already; that asks for the next, and is never polled again.
+    next(&mut stopped).await.unwrap();
+    tokio::task::yield_now().await;
+    drop(turn);
+    let other = json(Lines::new(60_000).0, Encoding::Identity, &turns);
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(60), decoded(other)).await;
+    assert!(waited.expect("the turn comes back") == Lines::all(60_000));
+    drop(stopped);
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_does_not_look_complete() {
     struct Broken(usize);
     impl Source for Broken {
