@@ -32,6 +32,9 @@ use crate::plan::{self, Node, Plan, Scope};
 /// Memory that a query may reserve per sample it may hold: values, times, state of an aggregation.
 const BYTES_PER_SAMPLE: usize = 32;
 
+/// Memory that figures of a step take: two counters, the pair of them, and what is told.
+const BYTES_PER_TOLD_STEP: usize = 4 * size_of::<usize>() + size_of::<StepStats>();
+
 /// A small limit on samples still leaves this much for tables.
 const BYTES_MIN: usize = 64 << 20;
 
@@ -567,7 +570,7 @@ impl Engine {
         let samples_max = self.options.max_samples;
         let bytes_max = samples_max.saturating_mul(BYTES_PER_SAMPLE).max(BYTES_MIN);
         let total = Arc::clone(&self.total);
-        let budget = Budget::new(deadline, opts.cancel.clone(), samples_max, bytes_max, total);
+        let budget = Budget::new(deadline, opts.cancel.clone(), samples_max, bytes_max, total, opts.lane);
         budget.check()?;
         let (querier, selected) = select(storage, &plan, range.step_ms)?;
         let grid = if range.step_ms == 0 {
@@ -579,6 +582,8 @@ impl Engine {
         };
         let wants_all = opts.detail == Detail::All;
         let wants_steps = wants_all && self.options.features.per_step_stats && grid.len > 0;
+        let told_bytes = if wants_steps { grid.len.saturating_mul(BYTES_PER_TOLD_STEP) } else { 0 };
+        let told = budget.charge(told_bytes)?;
         let way = self.way(opts.lane);
         let mut ctx = Ctx {
             selected,
@@ -610,7 +615,8 @@ impl Engine {
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         let Ctx { costs, budget, profile, annotations, .. } = ctx;
-        let held = Held(Arc::new(budget.charge(weight(&value))?));
+        let mut held = budget.charge(weight(&value))?;
+        held.absorb(told);
         let step_of = |(step, (queryable_samples, samples_read))| StepStats {
             t: grid.time(step),
             queryable_samples,
@@ -627,7 +633,7 @@ impl Engine {
             steps: costs.steps().into_iter().enumerate().map(step_of).collect(),
             operators: profile.map_or_else(Vec::new, |profile| profile.report(&mut plan)),
         };
-        Ok(QueryResult { value, annotations: annotations.into_inner(), stats, held })
+        Ok(QueryResult { value, annotations: annotations.into_inner(), stats, held: Held(Arc::new(held)) })
     }
 }
 
@@ -713,7 +719,10 @@ fn assemble(ctx: &Ctx<'_>, root: &Node, grid: Grid) -> Result<Value, Error> {
         Output::Scalars(scalars) if ctx.instant => {
             return Ok(Value::Scalar(Sample { t: grid.start, v: scalars.at(0) }));
         }
-        Output::Scalars(scalars) => return Ok(Value::Matrix(scalar_matrix(&scalars, grid))),
+        Output::Scalars(scalars) => {
+            let _result = ctx.budget.charge(grid.len.saturating_mul(size_of::<Sample>()))?;
+            return Ok(Value::Matrix(scalar_matrix(&scalars, grid)));
+        }
         Output::Stream(stream) => stream.collect(ctx)?,
     };
     let mut block = with_final_labels(ctx, block)?;

@@ -313,7 +313,9 @@ fn bytes_needed(text: &str, n: usize) -> usize {
     let is_enough = |bytes: usize| {
         let engine =
             Engine::new(EngineOptions { threads: 1, max_total_bytes: bytes, ..EngineOptions::default() });
-        engine.range_query(&storage, text, HOUR, &QueryOptions::default()).is_ok()
+        engine
+            .range_query(&storage, text, HOUR, &QueryOptions { lane: Lane::Rules, ..QueryOptions::default() })
+            .is_ok()
     };
     let (mut less, mut enough) = (0, 16 << 20);
     assert!(is_enough(enough), "{text} over {n} series needs more than {enough} bytes");

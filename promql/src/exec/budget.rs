@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::engine::Error;
+use crate::engine::{Error, Lane};
 
 /// Raised by the client of a query when it no longer wants the answer.
 #[derive(Clone, Debug, Default)]
@@ -28,15 +28,47 @@ impl CancelFlag {
 }
 
 /// What all queries of an engine may hold together.
+///
+/// A quarter is for rules alone: results that are read slowly are held for long, and no alert may be missed for them.
 #[derive(Debug)]
 pub(crate) struct Total {
     bytes: AtomicUsize,
+    /// The part of `bytes` that is not of rules.
+    ad_hoc_bytes: AtomicUsize,
     bytes_max: usize,
+    ad_hoc_bytes_max: usize,
 }
 
 impl Total {
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), bytes_max })
+        Arc::new(Self {
+            bytes: AtomicUsize::new(0),
+            ad_hoc_bytes: AtomicUsize::new(0),
+            bytes_max,
+            ad_hoc_bytes_max: bytes_max - bytes_max / 4,
+        })
+    }
+
+    /// Adds to the account of `lane`, unless that is more than the number of bytes that is returned.
+    fn reserve(&self, bytes: usize, lane: Lane) -> Result<(), usize> {
+        let is_ad_hoc = lane == Lane::AdHoc;
+        if is_ad_hoc && !reserve(&self.ad_hoc_bytes, bytes, self.ad_hoc_bytes_max) {
+            return Err(self.ad_hoc_bytes_max);
+        }
+        if reserve(&self.bytes, bytes, self.bytes_max) {
+            return Ok(());
+        }
+        if is_ad_hoc {
+            self.ad_hoc_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        Err(self.bytes_max)
+    }
+
+    fn release(&self, bytes: usize, lane: Lane) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if lane == Lane::AdHoc {
+            self.ad_hoc_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// What the running queries hold now.
@@ -55,6 +87,7 @@ pub(crate) struct Budget {
     samples_peak: AtomicUsize,
     bytes: AtomicUsize,
     total: Arc<Total>,
+    lane: Lane,
 }
 
 impl Budget {
@@ -64,6 +97,7 @@ impl Budget {
         samples_max: usize,
         bytes_max: usize,
         total: Arc<Total>,
+        lane: Lane,
     ) -> Arc<Self> {
         Arc::new(Self {
             deadline,
@@ -74,6 +108,7 @@ impl Budget {
             samples_peak: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             total,
+            lane,
         })
     }
 
@@ -96,11 +131,10 @@ impl Budget {
                 self.bytes_max
             )));
         }
-        if !reserve(&self.total.bytes, bytes, self.total.bytes_max) {
+        if let Err(max) = self.total.reserve(bytes, self.lane) {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Error::TooManyBytes(format!(
-                "all queries together would need more than {} bytes of memory",
-                self.total.bytes_max
+                "all queries together would need more than {max} bytes of memory"
             )));
         }
         Ok(Charge { budget: Arc::clone(self), samples: 0, bytes })
@@ -172,7 +206,7 @@ impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.samples.fetch_sub(self.samples, Ordering::Relaxed);
         self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.budget.total.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.total.release(self.bytes, self.budget.lane);
     }
 }
 

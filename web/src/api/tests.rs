@@ -852,6 +852,7 @@ async fn paths_and_forms_are_read_as_go_reads_them() {
         ("/api/v1/query_range?query=1&start=0&end=11000&step=1", 200, "matrix"),
         ("/api/v1/query_range?query=1&start=0&end=11000.999&step=1", 200, "matrix"),
         ("/api/v1/query_range?query=1&start=0&end=11001&step=1", 400, "11,000 points"),
+        ("/api/v1/query_range?query=1&start=-9e15&end=9e15&step=10d", 400, "11,000 points"),
     ] {
         let (answered, body) = get(&router, path).await;
         assert!(answered.as_u16() == status && body.contains(part), "{path}: {answered} {body}");

@@ -295,7 +295,7 @@ fn a_single_row_is_given_up_when_time_is_over() {
 fn a_refused_reservation_takes_nothing_from_others() {
     let total = Total::new(1000);
     let far = || Instant::now() + Duration::from_hours(1);
-    let budget = |max| Budget::new(far(), CancelFlag::new(), 10, max, Arc::clone(&total));
+    let budget = |max| Budget::new(far(), CancelFlag::new(), 10, max, Arc::clone(&total), Lane::AdHoc);
     let (greedy, modest) = (budget(usize::MAX), budget(900));
     std::thread::scope(|scope| {
         let greedy = scope.spawn(|| (0..100_000).all(|_| greedy.charge(1 << 60).is_err()));
@@ -306,11 +306,47 @@ fn a_refused_reservation_takes_nothing_from_others() {
     assert_eq!(total.bytes(), 0);
 }
 
+/// Results that are read slowly are held for long; the rules have a part of their own.
+#[test]
+fn what_others_hold_leaves_room_for_rules() {
+    let engine = engine(|o| (o.threads, o.max_total_bytes) = (1, 1 << 20));
+    let range = RangeParams { start: 0, end: 20_000, step_ms: 1 };
+    let query = |lane| {
+        let options = QueryOptions { lane, ..QueryOptions::default() };
+        engine.range_query(&storage(1), "vector(1)", range, &options)
+    };
+    let mut held = Vec::new();
+    while let Ok(result) = query(Lane::AdHoc) {
+        held.push(result.held);
+        assert!(held.len() < 10, "so much is not there");
+    }
+    assert!(!held.is_empty());
+    query(Lane::Rules).map(drop).expect("the rules have a quarter");
+    drop(held);
+    query(Lane::AdHoc).map(drop).expect("given back");
+    assert_eq!(engine.total.bytes(), 0);
+}
+
+/// What is told of every step is on the account before it is there.
+#[test]
+fn tables_of_steps_are_on_the_account() {
+    let engine = engine(|o| {
+        (o.threads, o.max_total_bytes, o.features.per_step_stats) = (1, 8 << 20, true);
+    });
+    let range = RangeParams { start: 0, end: i64::MAX / 2, step_ms: 1 };
+    for detail in [Detail::Totals, Detail::All] {
+        let options = QueryOptions { detail, ..QueryOptions::default() };
+        let failed = engine.range_query(&storage(1), "1", range, &options).expect_err("too many steps");
+        assert!(failed.to_string().contains("bytes of memory"), "{failed}");
+    }
+    assert_eq!(engine.total.bytes(), 0);
+}
+
 /// Scalars hold a value per step, too.
 #[test]
 fn scalars_are_on_the_account() {
     let engine = engine(|o| {
-        (o.threads, o.max_total_bytes, o.features.parser) = (1, 6 << 20, parse::Options::ALL);
+        (o.threads, o.max_total_bytes, o.features.parser) = (1, 8 << 20, parse::Options::ALL);
     });
     let range = RangeParams { start: 0, end: 200_000, step_ms: 1 };
     let query = |text: &str| {

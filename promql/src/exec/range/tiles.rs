@@ -78,7 +78,7 @@ fn steps_of_tile(call: Call<'_>, samples: &Samples, grid: Grid) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Budget, Call, Grid, Histograms, Row, Samples, Scalars, Scratch, apply};
-    use crate::engine::CancelFlag;
+    use crate::engine::{CancelFlag, Lane};
     use crate::exec::budget::{Total, now};
     use crate::exec::column::bits;
     use crate::exec::range::Span;
@@ -86,7 +86,7 @@ mod tests {
 
     fn budget(cancel: CancelFlag) -> std::sync::Arc<Budget> {
         let deadline = now() + std::time::Duration::from_mins(5);
-        Budget::new(deadline, cancel, usize::MAX, usize::MAX, Total::new(usize::MAX))
+        Budget::new(deadline, cancel, usize::MAX, usize::MAX, Total::new(usize::MAX), Lane::AdHoc)
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::params::{Caller, NANOS_PER_MS, Params};
 use crate::{json, stream};
 
 /// The most points of one series that a range query may ask for.
-const POINTS_MAX: i64 = 11_000;
+const POINTS_MAX: i128 = 11_000;
 
 /// The most warnings, and the most infos, of one answer.
 const ANNOTATIONS_MAX: usize = 10;
@@ -69,7 +69,9 @@ fn range_params(params: &Params) -> Result<RangeParams, ApiError> {
     if step <= 0 {
         return Err(too_short());
     }
-    if end.saturating_sub(start).saturating_mul(NANOS_PER_MS) / step > POINTS_MAX {
+    // The widest ranges there are have more nanoseconds than 64 bits.
+    let span = (i128::from(end) - i128::from(start)) * i128::from(NANOS_PER_MS);
+    if span / i128::from(step) > POINTS_MAX {
         return Err(ApiError::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
