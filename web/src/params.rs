@@ -50,7 +50,11 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         } else {
             Bytes::new()
         };
-        Ok(Self::parse(&query, &body))
+        let params = Self::parse(&query, &body);
+        match &params.problem {
+            Some(problem) if form::is_too_many(problem) => Err(malformed(problem)),
+            _ => Ok(params),
+        }
     }
 }
 

@@ -2,8 +2,21 @@
 //!
 //! Compat: Go `net/url`, `ParseQuery` and `QueryUnescape`.
 
+/// The most values of one form, as Go has it.
+const VALUES_MAX: usize = 10_000;
+
+const TOO_MANY: &str = "number of URL query parameters exceeded limit";
+
+/// Whether the trouble is that a form has more values than are read: none of them is then.
+pub(super) fn is_too_many(problem: &str) -> bool {
+    problem == TOO_MANY
+}
+
 /// Adds the values of `form` to `values` and says what was wrong with the others.
 pub(super) fn parse(form: &[u8], values: &mut Vec<(String, String)>) -> Option<String> {
+    if form.iter().filter(|&&b| b == b'&').count() >= VALUES_MAX {
+        return Some(TOO_MANY.to_owned());
+    }
     let mut problem = None;
     for pair in form.split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
         // Once as good as an ampersand, and the way round many a filter.
@@ -74,5 +87,16 @@ mod tests {
             let shown: Vec<_> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
             assert_eq!(shown.join(" "), want, "{form}");
         }
+    }
+
+    #[test]
+    fn a_form_has_so_many_values() {
+        let parsed = |n: usize| {
+            let mut values = Vec::new();
+            (parse("a&".repeat(n).strip_suffix('&').unwrap().as_bytes(), &mut values), values.len())
+        };
+        assert_eq!(parsed(VALUES_MAX), (None, VALUES_MAX));
+        let problem = "number of URL query parameters exceeded limit".to_owned();
+        assert_eq!(parsed(VALUES_MAX + 1), (Some(problem), 0));
     }
 }
