@@ -311,12 +311,12 @@ impl Connection {
         let connection = server.http2.serve_connection(io, service);
         tokio::pin!(connection);
         let mut looks = tokio::time::interval(LOOK_INTERVAL.min(server.read_timeout));
-        let mut is_ending = false;
+        let mut ending_since = None;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
-                _ = stopping.changed(), if !is_ending => {
-                    is_ending = true;
+                _ = stopping.changed(), if ending_since.is_none() => {
+                    ending_since = Some(Instant::now());
                     connection.as_mut().graceful_shutdown();
                 }
                 now = looks.tick() => {
@@ -324,8 +324,13 @@ impl Connection {
                         tracing::debug!("an answer was not taken in time");
                         return Ok(());
                     }
-                    if phase.idle_for(now) >= server.read_timeout && !is_ending {
-                        is_ending = true;
+                    // What was handed over may wait for ever for a client that grants a byte at a time.
+                    if ending_since.is_some_and(|since| now.saturating_duration_since(since) >= server.stall_max) {
+                        tracing::debug!("a connection did not end in time");
+                        return Ok(());
+                    }
+                    if phase.idle_for(now) >= server.read_timeout && ending_since.is_none() {
+                        ending_since = Some(now);
                         connection.as_mut().graceful_shutdown();
                     }
                 }
@@ -396,10 +401,10 @@ async fn tell_of_tls(stream: &mut TcpStream) {
 
 /// Once a second: strangers must not fill the log.
 #[derive(Default)]
-struct Sparingly(Mutex<Option<Instant>>);
+pub(crate) struct Sparingly(Mutex<Option<Instant>>);
 
 impl Sparingly {
-    fn may_speak(&self) -> bool {
+    pub(crate) fn may_speak(&self) -> bool {
         let mut last = self.0.lock();
         let may = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
         if may {

@@ -21,6 +21,7 @@ use config::web::{Settings, Source};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::routes::text_error;
+use crate::server::Sparingly;
 use rate::Bucket;
 pub(crate) use tls::{Tls, explain};
 use users::Users;
@@ -33,6 +34,7 @@ pub struct Security {
     http2: bool,
     limit: Option<Bucket>,
     users: Users,
+    complaints: Sparingly,
     /// What the operator should know.
     warnings: Vec<String>,
 }
@@ -64,7 +66,15 @@ impl Security {
             tls.current().map_err(refuse)?;
         }
         let limit = settings.rate_limit.map(Bucket::new);
-        Ok(Self { source, http2: tls.is_some() && settings.http2, tls, limit, users: Users::new(), warnings })
+        Ok(Self {
+            source,
+            http2: tls.is_some() && settings.http2,
+            tls,
+            limit,
+            users: Users::new(),
+            complaints: Sparingly::default(),
+            warnings,
+        })
     }
 
     /// Judges a file as [`Security::open`] does, for a command that starts nothing.
@@ -105,7 +115,9 @@ impl Security {
             Box::new(text_error(status, format!("{}\n", status.canonical_reason().unwrap_or_default())))
         };
         let settings = self.source.current().map_err(|e| {
-            tracing::error!(error = %e, "Unable to parse configuration");
+            if self.complaints.may_speak() {
+                tracing::error!(error = %e, "Unable to parse configuration");
+            }
             refuse(StatusCode::INTERNAL_SERVER_ERROR)
         })?;
         if self.limit.as_ref().is_some_and(|limit| !limit.allows()) {
