@@ -60,6 +60,11 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// Whether `path` was old enough when it was read that it is not about to be written on.
+    fn is_settled(&self, path: &Path) -> bool {
+        self.known.get(path).is_some_and(|known| known.is_settled)
+    }
+
     /// What `path` holds: the same allocation as long as it is the same.
     ///
     /// # Errors
@@ -125,6 +130,15 @@ impl Source {
             return known.outcome.clone();
         }
         let outcome = Settings::parse(&self.path, &bytes).map(Arc::new);
+        // A file that is emptied and then written is open to everybody in between.
+        if let Some(Parsed { outcome: Ok(before), .. }) = parsed
+            && let Ok(now) = &outcome
+            && !before.users.is_empty()
+            && now.users.is_empty()
+            && !contents.is_settled(&self.path)
+        {
+            return Ok(Arc::clone(before));
+        }
         *parsed = Some(Parsed { bytes, outcome: outcome.clone() });
         outcome
     }
@@ -150,6 +164,28 @@ mod tests {
         assert!(source.current().unwrap().http2);
         std::fs::remove_file(&path).unwrap();
         source.current().unwrap_err();
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_keeps_its_users() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.yml");
+        let source = Source::new(path.clone());
+        std::fs::write(&path, "basic_auth_users: {alice: $2y$04$x}").unwrap();
+        let first = source.current().unwrap();
+        assert_eq!(first.users.len(), 1);
+        for half in ["", "http_server_config: {http2: false}"] {
+            std::fs::write(&path, half).unwrap();
+            assert!(Arc::ptr_eq(&first, &source.current().unwrap()));
+        }
+        // Once it is known to stay like that, it counts.
+        let long_ago = SystemTime::now() - 10 * TIME_STEP;
+        let mut state = source.state.lock().unwrap();
+        let known = state.contents.known.get_mut(&path).unwrap();
+        known.is_settled = true;
+        assert!(!Stamp::of(&path).unwrap().is_settled(long_ago));
+        drop(state);
+        assert!(source.current().unwrap().users.is_empty());
     }
 
     #[test]
