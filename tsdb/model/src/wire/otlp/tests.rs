@@ -177,18 +177,18 @@ fn a_histogram_has_so_many_buckets_at_most() {
     };
     let many = "proto: Buckets has more than 65536 elements".to_owned();
     for list in [6, 7] {
-        assert_eq!(of(&classic(list, &[0; BUCKETS_MAX * 8])), Ok(()));
-        assert_eq!(of(&classic(list, &[0; BUCKETS_MAX * 8 + 8])), Err(many.clone()));
+        assert_eq!(of(&classic(list, &vec![0; BUCKETS_MAX * 8])), Ok(()));
+        assert_eq!(of(&classic(list, &vec![0; BUCKETS_MAX * 8 + 8])), Err(many.clone()));
     }
-    assert_eq!(of(&side(&[0; BUCKETS_MAX])), Ok(()));
-    assert_eq!(of(&side(&[[0xff, 1]; BUCKETS_MAX].concat())), Ok(()));
-    assert_eq!(of(&side(&[0; BUCKETS_MAX + 1])), Err(many.clone()));
+    assert_eq!(of(&side(&vec![0; BUCKETS_MAX])), Ok(()));
+    assert_eq!(of(&side(&[0xff, 1].repeat(BUCKETS_MAX))), Ok(()));
+    assert_eq!(of(&side(&vec![0; BUCKETS_MAX + 1])), Err(many.clone()));
     // One by one, and in several pieces.
     assert_eq!(of(&field(10, &field(1, &field(8, &[0x10, 0].repeat(BUCKETS_MAX + 1))))), Err(many.clone()));
-    let two = [field(2, &[0; BUCKETS_MAX]), field(2, &[0])].concat();
+    let two = [field(2, &vec![0; BUCKETS_MAX]), field(2, &[0])].concat();
     assert_eq!(of(&field(10, &field(1, &field(8, &two)))), Err(many));
     // The memory for many of them is taken before they are read.
-    let point = field(1, &field(8, &field(2, &[0; BUCKETS_MAX])));
+    let point = field(1, &field(8, &field(2, &vec![0; BUCKETS_MAX])));
     let points = field(10, &point.repeat(DECODED_BYTES_MAX / BUCKETS_MAX / 8));
     assert_eq!(of(&points).unwrap_err(), "proto: the message takes too much memory");
 
