@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::histogram::CounterResetHint;
 use model::labels::METRIC_NAME;
 use model::storage::{Queryable, SelectHints};
@@ -18,14 +18,15 @@ use model::wire::encode::{
 use model::wire::expose::{Counter, Expose, Exposition};
 use model::{AnyHistogram, FloatHistogram, Labels, Matcher, SampleBatch, TimeRange, Timestamp, is_stale};
 
-use crate::api::Shared;
+use crate::api::{Api, Shared};
+use crate::compression::Encoding;
 use crate::params::Params;
-use crate::remote::pieces::{self, Sender};
 use crate::remote::read::refusal;
+use crate::routes::text_error;
+use crate::stream::{self, Source};
 use crate::view::remote::ReadError;
 
-/// Families are gathered up to so many bytes before they are sent.
-const PIECE_BYTES: usize = 64 << 10;
+const TOO_MANY: &str = "too many federation requests are being answered at the moment\n";
 
 /// What is counted of all federations.
 #[derive(Debug, Default)]
@@ -63,30 +64,44 @@ pub(crate) async fn federate(State(api): Shared, headers: HeaderMap, params: Par
     let range = TimeRange::new(now.saturating_sub(lookback), now);
     let external = with_instance(&api.remote.external_labels.external_labels());
 
-    let turn =
-        Arc::clone(&api.remote.federations).acquire_owned().await.expect("the semaphore is never closed");
-    let storage = Arc::clone(&api.storage);
-    let mut pieces = pieces::spawn(move |sender| {
+    let acquired = Arc::clone(&api.remote.federations).acquire_owned();
+    let Ok(turn) = tokio::time::timeout(api.engine.options().timeout, acquired).await else {
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
+    };
+    let turn = turn.expect("the semaphore is never closed");
+    let made = tokio::task::spawn_blocking(move || {
         // Given back when the thread is free, even if nobody waits for the answer any more.
         let _turn = turn;
+        let unfinished = Unfinished(Some(Arc::clone(&api)));
         let found =
-            newest(storage.as_ref(), range, &selectors).map_err(|e| ReadError::Storage(e.to_string()))?;
-        sender.head(())?;
-        write(&found, &external, format, escaping, sender)
-    });
-    let body = match pieces.head().await {
-        Ok(()) => pieces.into_body().await,
-        Err(e) => Err(e),
-    };
-    match body {
+            newest(api.storage.as_ref(), range, &selectors).map_err(|e| ReadError::Storage(e.to_string()))?;
+        let families = Families::new(found, external, format, escaping, unfinished);
+        Ok(stream::body(families, Encoding::Identity, &api.remote.federations))
+    })
+    .await;
+    match made.unwrap_or_else(|_| Err(ReadError::Storage("the answer ended early".to_owned()))) {
         Ok(body) => {
             let content_type = HeaderValue::try_from(content_type(format, escaping))
                 .unwrap_or_else(|_| HeaderValue::from_static("text/plain"));
             ([(header::CONTENT_TYPE, content_type)], body).into_response()
         }
-        Err(e) => {
+        Err(e) => refusal(e),
+    }
+}
+
+/// Counts an answer that does not come to its end, for whatever reason.
+struct Unfinished(Option<Arc<Api>>);
+
+impl Unfinished {
+    fn finish(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(api) = &self.0 {
             api.remote.federation.errors.inc();
-            refusal(e)
         }
     }
 }
@@ -174,45 +189,65 @@ fn last_of(samples: &mut SampleBatch) -> Option<(Timestamp, Sampled)> {
     }
 }
 
-fn write(
-    found: &[Newest],
-    external: &[(Vec<u8>, Vec<u8>)],
+/// What was found, a family at a time; each is given up as soon as it is written.
+struct Families {
+    rest: std::vec::IntoIter<Newest>,
+    external: Vec<(Vec<u8>, Vec<u8>)>,
     format: Format,
     escaping: Escaping,
-    sender: &Sender<()>,
-) -> Result<(), ReadError> {
-    let is_writable = |sample: &&Newest| match &sample.value {
-        Sampled::Float(_) => true,
-        Sampled::Histogram(it) => it.uses_custom_buckets() || format.is_protobuf(),
-    };
-    let mut out = Vec::new();
-    let n_nameless = found.iter().filter(|sample| sample.labels.metric_name().is_empty()).count();
-    if n_nameless > 0 {
-        tracing::warn!(series = n_nameless, "Ignoring nameless metrics during federation");
-    }
-    let named: Vec<_> =
-        found.iter().filter(|sample| !sample.labels.metric_name().is_empty()).filter(is_writable).collect();
-    let is_one = |a: &&Newest, b: &&Newest| {
-        a.labels.metric_name() == b.labels.metric_name() && a.value.shape() == b.value.shape()
-    };
-    for family in named.chunk_by(is_one) {
-        let kind = match family[0].value.shape() {
-            Shape::Float => Kind::Untyped,
-            Shape::Histogram { is_gauge: false } => Kind::Histogram,
-            Shape::Histogram { is_gauge: true } => Kind::GaugeHistogram,
-        };
-        let family = Family {
-            name: Cow::Borrowed(family[0].labels.metric_name()),
-            help: None,
-            kind,
-            metrics: family.iter().map(|sample| metric(sample, external)).collect(),
-        };
-        write_family(&mut out, &family, format, escaping);
-        if out.len() >= PIECE_BYTES {
-            sender.piece(std::mem::take(&mut out))?;
+    unfinished: Unfinished,
+}
+
+impl Families {
+    fn new(
+        mut found: Vec<Newest>,
+        external: Vec<(Vec<u8>, Vec<u8>)>,
+        format: Format,
+        escaping: Escaping,
+        unfinished: Unfinished,
+    ) -> Self {
+        let n_nameless = found.iter().filter(|sample| sample.labels.metric_name().is_empty()).count();
+        if n_nameless > 0 {
+            tracing::warn!(series = n_nameless, "Ignoring nameless metrics during federation");
         }
+        found.retain(|sample| {
+            let is_writable = match &sample.value {
+                Sampled::Float(_) => true,
+                Sampled::Histogram(it) => it.uses_custom_buckets() || format.is_protobuf(),
+            };
+            is_writable && !sample.labels.metric_name().is_empty()
+        });
+        Self { rest: found.into_iter(), external, format, escaping, unfinished }
     }
-    if out.is_empty() { Ok(()) } else { sender.piece(out) }
+}
+
+impl Source for Families {
+    fn write_some(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
+        let is_one = |a: &Newest, b: &Newest| {
+            a.labels.metric_name() == b.labels.metric_name() && a.value.shape() == b.value.shape()
+        };
+        while out.len() < until {
+            let Some(family) = self.rest.as_slice().chunk_by(is_one).next() else {
+                self.unfinished.finish();
+                return false;
+            };
+            let kind = match family[0].value.shape() {
+                Shape::Float => Kind::Untyped,
+                Shape::Histogram { is_gauge: false } => Kind::Histogram,
+                Shape::Histogram { is_gauge: true } => Kind::GaugeHistogram,
+            };
+            let n = family.len();
+            let family = Family {
+                name: Cow::Borrowed(family[0].labels.metric_name()),
+                help: None,
+                kind,
+                metrics: family.iter().map(|sample| metric(sample, &self.external)).collect(),
+            };
+            write_family(out, &family, self.format, self.escaping);
+            self.rest.by_ref().take(n).for_each(drop);
+        }
+        true
+    }
 }
 
 fn metric<'a>(sample: &'a Newest, external: &'a [(Vec<u8>, Vec<u8>)]) -> Metric<'a> {

@@ -130,11 +130,11 @@ impl Writer {
     }
 }
 
-/// A successful answer of JSON. Writes its first piece right here, so this is for threads that may block.
-pub(crate) fn json(source: impl Source, encoding: Encoding, turns: &Arc<Semaphore>) -> Response {
+/// An answer without its head. Writes its first piece right here, so this is for threads that may block.
+pub(crate) fn body(source: impl Source, encoding: Encoding, turns: &Arc<Semaphore>) -> Body {
     let mut writer = Writer::new(source, encoding);
     let (first, more) = writer.piece();
-    let body = if more {
+    if more {
         Body::new(Streamed {
             ready: VecDeque::from([first]),
             state: State::Idle(writer),
@@ -142,7 +142,12 @@ pub(crate) fn json(source: impl Source, encoding: Encoding, turns: &Arc<Semaphor
         })
     } else {
         Body::from(first)
-    };
+    }
+}
+
+/// A successful answer of JSON. Writes its first piece right here, so this is for threads that may block.
+pub(crate) fn json(source: impl Source, encoding: Encoding, turns: &Arc<Semaphore>) -> Response {
+    let body = body(source, encoding, turns);
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     let mut response = (StatusCode::OK, json, body).into_response();
     if let Some(name) = encoding.name() {

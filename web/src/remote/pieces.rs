@@ -4,14 +4,20 @@
 //! in memory. A failure in the middle, a panic among them, breaks the connection: the client must not take what it has
 //! for everything.
 
+use std::time::{Duration, Instant};
+
 use axum::body::{Body, Bytes};
 use futures_util::{StreamExt, stream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::view::remote::ReadError;
 
 /// As many pieces wait for the connection to take them.
 const PIECES_MAX: usize = 2;
+
+/// So long an answer may take: who reads more slowly does not keep the thread, and gets an answer that breaks off.
+pub(crate) const TIME_MAX: Duration = Duration::from_mins(5);
 
 enum Piece<H> {
     Head(H),
@@ -22,11 +28,16 @@ enum Piece<H> {
 }
 
 /// Where the pieces are made.
-pub(crate) struct Sender<H>(mpsc::Sender<Piece<H>>);
+pub(crate) struct Sender<H> {
+    pieces: mpsc::Sender<Piece<H>>,
+    until: Instant,
+    runtime: Handle,
+}
 
 impl<H> Sender<H> {
     fn send(&self, piece: Piece<H>) -> Result<(), ReadError> {
-        self.0.blocking_send(piece).map_err(|_| ReadError::Gone)
+        let left = self.until.saturating_duration_since(Instant::now());
+        self.runtime.block_on(self.pieces.send_timeout(piece, left)).map_err(|_| ReadError::Gone)
     }
 
     /// Says what the pieces will be, once and before the first of them.
@@ -42,13 +53,14 @@ impl<H> Sender<H> {
 /// Where they are sent.
 pub(crate) struct Pieces<H>(mpsc::Receiver<Piece<H>>);
 
-/// Runs `make` on a thread that may block.
+/// Runs `make` on a thread that may block; after `most`, pieces that nobody takes are not waited for.
 pub(crate) fn spawn<H: Send + 'static>(
+    most: Duration,
     make: impl FnOnce(&mut Sender<H>) -> Result<(), ReadError> + Send + 'static,
 ) -> Pieces<H> {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
+    let mut sender = Sender { pieces: sender, until: Instant::now() + most, runtime: Handle::current() };
     tokio::task::spawn_blocking(move || {
-        let mut sender = Sender(sender);
         let done = make(&mut sender);
         // Whoever is gone need not be told.
         let _ = sender.send(done.map_or_else(Piece::Failed, |()| Piece::Whole));
@@ -107,5 +119,25 @@ impl<H: Send + 'static> Pieces<H> {
         });
         // Compression asks once more after the end.
         Ok(Body::from_stream(stream::iter([Ok(first)]).chain(rest.fuse())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_read_keeps_no_thread() {
+        let (told, outcome) = tokio::sync::oneshot::channel();
+        let pieces = spawn::<()>(Duration::ZERO, move |sender| {
+            let sent = (0..PIECES_MAX).try_for_each(|_| sender.piece(vec![0]));
+            assert_eq!(sent, Ok(()));
+            told.send(sender.piece(vec![0])).expect("the test waits for it");
+            Err(ReadError::Gone)
+        });
+        // Nothing was read until here.
+        assert_eq!(outcome.await, Ok(Err(ReadError::Gone)));
+        let body = pieces.into_body().await.unwrap();
+        assert!(axum::body::to_bytes(body, usize::MAX).await.is_err());
     }
 }

@@ -40,10 +40,16 @@ pub(crate) async fn read(State(api): Shared, request: Request) -> Response {
         Err(BodyError::Broken(text)) => return refusal(ReadError::Request(text)),
     };
     // Only now, so that a client that sends slowly holds up nobody.
-    let turn = Arc::clone(&api.remote.reads).acquire_owned().await.expect("the semaphore is never closed");
-    let (body, counted) = (body.into_bytes(), Counted::new(&api.remote.n_reads));
+    let counted = Counted::new(&api.remote.n_reads);
+    let acquired = Arc::clone(&api.remote.reads).acquire_owned();
+    let Ok(turn) = tokio::time::timeout(api.engine.options().timeout, acquired).await else {
+        let text = "too many remote reads are being answered at the moment\n";
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, text);
+    };
+    let turn = turn.expect("the semaphore is never closed");
+    let body = body.into_bytes();
     let reader = Arc::clone(&api.remote.reader);
-    let mut pieces = pieces::spawn(move |sender| {
+    let mut pieces = pieces::spawn(pieces::TIME_MAX, move |sender| {
         // Given back when the thread is free, even if nobody waits for the answer any more.
         let _turn = (turn, counted);
         reader.read(&decode(&body)?, sender)

@@ -369,3 +369,28 @@ async fn federation_of_a_store_that_fails_is_counted() {
     assert!(metrics.contains("prometheus_web_federation_errors_total 1\n"), "{metrics}");
     assert!(metrics.contains("prometheus_web_federation_warnings_total 0\n"), "{metrics}");
 }
+
+/// A client that goes away in the middle has no turn, and its answer counts as one that failed.
+#[tokio::test]
+async fn federation_that_is_not_read_holds_no_turn() {
+    let mut storage = Storage::default();
+    let long = "x".repeat(20_000);
+    for i in 0..100 {
+        let name = format!("m{i:02}");
+        storage.append(&Labels::from_pairs([("__name__", name.as_str()), ("a", &long)]), [(-1, 1.0)]);
+    }
+    let (router, _) = serving(Arc::new(storage));
+    let all = "/federate?match[]=%7B__name__%21%3D%22%22%7D";
+    let mut unread = Vec::new();
+    for _ in 0..20 {
+        let request = Request::get(all).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        unread.push(response);
+    }
+    let (_, body) = get(&router, all).await;
+    assert_eq!(body.matches("# TYPE").count(), 100);
+    drop(unread);
+    let metrics = get(&router, "/metrics").await.1;
+    assert!(metrics.contains("prometheus_web_federation_errors_total 20\n"), "{metrics}");
+}
