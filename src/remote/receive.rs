@@ -13,6 +13,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use model::exemplar::LABEL_CHARS_MAX;
 use model::histogram::{self, Buckets, InvalidHistogram, Span};
 use model::labels::{METRIC_NAME, METRIC_TYPE, METRIC_UNIT, is_legacy_label_name};
 use model::number::format_g;
@@ -36,6 +37,12 @@ const SERIES_BYTES_MAX: usize = 1 << 20;
 
 /// The most text of errors that a sender gets to see.
 const ERROR_BYTES_MAX: usize = 64 << 10;
+
+/// Help and unit of a series may be so long together; longer ones are not kept.
+const METADATA_BYTES_MAX: usize = 64 << 10;
+
+/// The most text of help and units that is handed to the store for one request: many series may refer to one text.
+const METADATA_BYTES_TOGETHER_MAX: usize = 64 << 20;
 
 /// For so many samples of a request that repeat a time the value that is there is looked up.
 const LOOKUPS_MAX: usize = 10;
@@ -326,34 +333,48 @@ enum BadLabels {
     Duplicate(String),
 }
 
-/// Puts labels in order and judges them; empty values are still there.
+/// Puts labels in order and judges them; empty values are still there. `is_utf8` says whether all are, where that is known.
+///
+/// Their size comes first: the labels of version 2 may all refer to one text, however long that is.
 ///
 /// Compat: prometheus `model/labels`, `Labels.IsValid` and `HasDuplicateLabelNames`.
-fn judge(pairs: &mut [Pair<'_>]) -> Result<(), BadLabels> {
+fn judge(pairs: &mut [Pair<'_>], is_utf8: Option<bool>) -> Result<(), BadLabels> {
+    let n_bytes = pairs.iter().map(|(name, value)| name.len() + value.len()).fold(0, usize::saturating_add);
+    if n_bytes > SERIES_BYTES_MAX {
+        return Err(BadLabels::Invalid);
+    }
     if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
         pairs.sort_by_key(|&(name, _)| name);
     }
     let mut has_name = false;
-    let mut n_bytes = 0;
     for &(name, value) in &*pairs {
         let is_name = name == METRIC_NAME;
         has_name |= is_name;
-        n_bytes += name.len() + value.len();
-        if name.is_empty() || (is_name && value.is_empty()) || !is_utf8(name) || !is_utf8(value) {
+        if name.is_empty() || (is_name && value.is_empty()) {
             return Err(BadLabels::Invalid);
         }
     }
-    if !has_name || n_bytes > SERIES_BYTES_MAX {
+    let is_utf8 = || {
+        is_utf8
+            .unwrap_or_else(|| pairs.iter().all(|&(name, value)| is_utf8_text(name) && is_utf8_text(value)))
+    };
+    if !has_name || !is_utf8() {
         return Err(BadLabels::Invalid);
     }
     match pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some(pair) => Err(BadLabels::Duplicate(String::from_utf8_lossy(pair[0].0).into_owned())),
+        Some(pair) => {
+            Err(BadLabels::Duplicate(String::from_utf8_lossy(front(pair[0].0, 1 << 10)).into_owned()))
+        }
         None => Ok(()),
     }
 }
 
-fn is_utf8(text: &[u8]) -> bool {
+fn is_utf8_text(text: &[u8]) -> bool {
     text.is_ascii() || std::str::from_utf8(text).is_ok()
+}
+
+fn front(text: &[u8], most: usize) -> &[u8] {
+    &text[..text.len().min(most)]
 }
 
 /// The labels that are left of judged ones.
@@ -361,7 +382,8 @@ fn pack(pairs: &[Pair<'_>]) -> Labels {
     Labels::from_sorted(pairs.iter().copied().filter(|(_, value)| !value.is_empty()))
 }
 
-/// Labels of whatever kind, as upstream prints them.
+/// Labels of whatever kind, as upstream prints them. Of a text that is longer than any complaint no more is looked at
+/// than a complaint has.
 ///
 /// Compat: prometheus `model/labels`, `Labels.String`.
 struct Shown<'p, 'a>(&'p [Pair<'a>]);
@@ -373,6 +395,7 @@ impl fmt::Display for Shown<'_, '_> {
             if i > 0 {
                 f.write_str(", ")?;
             }
+            let (name, value) = (front(name, SHOWN_BYTES_MAX), front(value, SHOWN_BYTES_MAX));
             if is_legacy_label_name(name) {
                 f.write_str(&String::from_utf8_lossy(name))?;
             } else {
@@ -384,8 +407,46 @@ impl fmt::Display for Shown<'_, '_> {
     }
 }
 
-fn exemplar_of(pairs: &[Pair<'_>], v: f64, t: Timestamp) -> Exemplar {
-    Exemplar { labels: Labels::from_pairs(pairs.iter().copied()), v, t, has_own_t: t != 0 }
+/// Beyond what is shown of labels, so that what is cut off shows nowhere.
+const SHOWN_BYTES_MAX: usize = ERROR_BYTES_MAX + 8;
+
+/// The front of what a text would be: it is written no further.
+fn shown(it: impl fmt::Display, most: usize) -> String {
+    struct Bounded {
+        text: String,
+        most: usize,
+    }
+    impl fmt::Write for Bounded {
+        fn write_str(&mut self, more: &str) -> fmt::Result {
+            let left = self.most - self.text.len();
+            if more.len() <= left {
+                self.text.push_str(more);
+                return Ok(());
+            }
+            self.text.push_str(&more[..more.floor_char_boundary(left)]);
+            Err(fmt::Error)
+        }
+    }
+    let mut bounded = Bounded { text: String::new(), most };
+    let is_whole = write!(bounded, "{it}").is_ok();
+    if !is_whole {
+        bounded.text.push_str("...");
+    }
+    bounded.text
+}
+
+/// # Errors
+/// The labels are longer than any store takes, and many times so perhaps: they are not even copied.
+fn exemplar_of(pairs: &[Pair<'_>], v: f64, t: Timestamp) -> Result<Exemplar, AppendError> {
+    let mut n_left = LABEL_CHARS_MAX;
+    for text in pairs.iter().flat_map(|&(name, value)| [name, value]) {
+        // A character has four bytes at most.
+        let is_short = text.len() <= 4 * LABEL_CHARS_MAX;
+        let n_chars = || text.utf8_chunks().map(|it| it.valid().chars().count() + it.invalid().len()).sum();
+        let left = is_short.then(n_chars).and_then(|n| n_left.checked_sub(n));
+        n_left = left.ok_or(AppendError::ExemplarTooLong)?;
+    }
+    Ok(Exemplar { labels: Labels::from_pairs(pairs.iter().copied()), v, t, has_own_t: t != 0 })
 }
 
 // === version 1 ===
@@ -393,24 +454,24 @@ fn exemplar_of(pairs: &[Pair<'_>], v: f64, t: Timestamp) -> Exemplar {
 impl<S: Appendable + Queryable> Receiver<S> {
     fn write_v1(&self, request: &Request<'_>) -> Result<Written, WriteError> {
         let mut batch = Batch::new(self);
-        let (mut n_invalid, mut n_late_exemplars, mut n_over_limit) = (0_u64, 0_u64, 0_u64);
+        let (mut has_warned, mut n_late_exemplars, mut n_over_limit) = (false, 0_u64, 0_u64);
         for series in request.series() {
             let outline = series.outline(&mut batch.pairs, &mut batch.refs);
-            let judged = judge(&mut batch.pairs);
+            let judged = judge(&mut batch.pairs, None);
             if judged.is_err() || outline.n_labels > batch.pairs.len() {
-                if n_invalid == 0 {
-                    let labels = cut(Shown(&batch.pairs).to_string(), 1 << 10);
+                if !std::mem::replace(&mut has_warned, true) {
+                    let labels = shown(Shown(&batch.pairs), 1 << 10);
                     tracing::warn!(series = %labels, reason = ?judged, "Invalid labels in a remote write request");
                 }
-                n_invalid += 1;
+                self.metrics.invalid_labels.inc();
                 continue;
             }
             match batch.append_series_v1(&series, &outline, &mut n_late_exemplars) {
                 Ok(()) => {}
                 Err(Refused::SeriesLimit) => n_over_limit += 1,
-                Err(Refused::Labels) => n_invalid += 1,
+                Err(Refused::Labels) => self.metrics.invalid_labels.inc(),
                 Err(Refused::Sample(text)) => {
-                    let series = cut(Shown(&batch.pairs).to_string(), 1 << 10);
+                    let series = shown(Shown(&batch.pairs), 1 << 10);
                     tracing::warn!(
                         error = text,
                         series,
@@ -424,7 +485,6 @@ impl<S: Appendable + Queryable> Receiver<S> {
         if n_late_exemplars > 0 {
             tracing::warn!(num_dropped = n_late_exemplars, "Error on ingesting out-of-order exemplars");
         }
-        self.metrics.invalid_labels.add(n_invalid);
         let written = batch.commit()?;
         if n_over_limit > 0 {
             // All others are in the store, so nothing is to be sent again.
@@ -459,8 +519,9 @@ impl<'r> Batch<'r> {
         if outline.n_exemplars > 0 {
             for bytes in series.exemplars() {
                 let (v, t) = bytes.read_into(&mut self.pairs, &mut self.refs);
-                let exemplar = exemplar_of(&self.pairs, v, t);
-                match self.append_exemplar(&target, &exemplar) {
+                let appended = exemplar_of(&self.pairs, v, t)
+                    .and_then(|exemplar| self.append_exemplar(&target, &exemplar));
+                match appended {
                     Ok(()) => self.written.exemplars += 1,
                     Err(AppendError::ExemplarOutOfOrder) => *n_late_exemplars += 1,
                     Err(error) => {
@@ -486,19 +547,19 @@ struct Complaints {
 impl Complaints {
     fn add(&mut self, complaint: impl fmt::Display) {
         self.n += 1;
-        if self.text.len() >= ERROR_BYTES_MAX {
+        if self.is_full() {
             self.n_left_out += 1;
             return;
         }
         if self.n > 1 {
             self.text.push('\n');
         }
-        let before = self.text.len();
-        let _ = write!(self.text, "{complaint}");
-        if self.text.len() - before > ERROR_BYTES_MAX {
-            let last = cut(self.text.split_off(before), ERROR_BYTES_MAX);
-            self.text.push_str(&last);
-        }
+        self.text.push_str(&shown(complaint, ERROR_BYTES_MAX));
+    }
+
+    /// Whether texts of further complaints are not told.
+    fn is_full(&self) -> bool {
+        self.text.len() >= ERROR_BYTES_MAX
     }
 
     fn into_text(mut self) -> Option<String> {
@@ -507,15 +568,6 @@ impl Complaints {
         }
         (self.n > 0).then_some(self.text)
     }
-}
-
-/// The front of a text that is too long.
-fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
-        text.push_str("...");
-    }
-    text
 }
 
 /// The metadata of the series before, which that of the next mostly is.
@@ -530,15 +582,15 @@ impl<S: Appendable + Queryable> Receiver<S> {
         let mut batch = Batch::new(self);
         let mut complaints = Complaints::default();
         let mut metadata = KnownMetadata::default();
-        let (mut n_invalid, mut n_without_metadata) = (0_u64, 0_u64);
+        let (mut n_without_metadata, mut n_metadata_bytes) = (0_u64, 0_usize);
         for series in request.series() {
             let outline = series.outline(&mut batch.pairs, &mut batch.refs);
             let n = (outline.n_samples + outline.n_histograms) as u64;
-            let (unit, help) = match self.labels_v2(request, &outline, &mut batch) {
+            let (unit, help) = match self.labels_v2(request, &outline, &mut batch, complaints.is_full()) {
                 Ok(texts) => texts,
                 Err(Unusable { complaint, is_counted }) => {
                     complaints.add(complaint);
-                    n_invalid += if is_counted { n } else { 0 };
+                    self.metrics.invalid_labels.add(if is_counted { n } else { 0 });
                     continue;
                 }
             };
@@ -554,7 +606,11 @@ impl<S: Appendable + Queryable> Receiver<S> {
             batch.append_samples_v2(&series, &outline, &mut target, &mut complaints).map_err(temporary)?;
             batch.append_exemplars_v2(request, &series, &outline, &target, &mut complaints);
             if self.options.keeps_metadata {
-                if metadata.of != Some(outline.metadata) {
+                let n_bytes = unit.len() + help.len();
+                n_metadata_bytes = n_metadata_bytes.saturating_add(n_bytes);
+                let is_kept =
+                    n_bytes <= METADATA_BYTES_MAX && n_metadata_bytes <= METADATA_BYTES_TOGETHER_MAX;
+                if is_kept && metadata.of != Some(outline.metadata) {
                     let text = |bytes| String::from_utf8_lossy(bytes).into();
                     metadata = KnownMetadata {
                         of: Some(outline.metadata),
@@ -565,8 +621,10 @@ impl<S: Appendable + Queryable> Receiver<S> {
                         },
                     };
                 }
-                let kept =
-                    target.series.map(|series| batch.appender.update_metadata(series, &metadata.metadata));
+                let kept = target
+                    .series
+                    .filter(|_| is_kept)
+                    .map(|series| batch.appender.update_metadata(series, &metadata.metadata));
                 if !matches!(kept, Some(Ok(()))) {
                     let written = batch.written;
                     n_without_metadata +=
@@ -574,28 +632,29 @@ impl<S: Appendable + Queryable> Receiver<S> {
                 }
             }
         }
-        self.metrics.invalid_labels.add(n_invalid);
         let written = batch.commit()?;
         self.metrics.without_metadata.add(n_without_metadata);
         let n = complaints.n;
         let Some(text) = complaints.into_text() else { return Ok(written) };
-        let first = cut(text.lines().next().unwrap_or_default().to_owned(), 1 << 10);
+        let first = shown(text.lines().next().unwrap_or_default(), 1 << 10);
         tracing::warn!(refused = n, first, "Some of a remote write request was refused");
         Err(WriteError { is_temporary: false, text, written })
     }
 
-    /// Puts the labels of a series into the batch and judges them; returns unit and help.
+    /// Puts the labels of a series into the batch and judges them; returns unit and help. A complaint without a text will
+    /// do where `is_full`.
     fn labels_v2<'r>(
         &self,
         request: &Request<'r>,
         outline: &Outline,
         batch: &mut Batch<'r>,
+        is_full: bool,
     ) -> Result<(&'r [u8], &'r [u8]), Unusable> {
         let shown_refs = |refs: &[u32]| {
             let list: Vec<_> = refs.iter().take(64).map(ToString::to_string).collect();
             format!("[{}{}]", list.join(" "), if refs.len() > 64 { " ..." } else { "" })
         };
-        request.resolve(&batch.refs, &mut batch.pairs).map_err(|e| Unusable {
+        let mut is_utf8 = request.resolve(&batch.refs, &mut batch.pairs).map_err(|e| Unusable {
             complaint: format!("parsing labels for series {}: {e}", shown_refs(&batch.refs)),
             is_counted: true,
         })?;
@@ -611,10 +670,14 @@ impl<S: Appendable + Queryable> Receiver<S> {
             }
             if !unit.is_empty() {
                 batch.pairs.push((METRIC_UNIT, unit));
+                is_utf8 &= request.is_utf8(outline.metadata.unit);
             }
         }
-        judge(&mut batch.pairs).map_err(|bad| {
-            let shown = cut(Shown(&batch.pairs).to_string(), ERROR_BYTES_MAX);
+        judge(&mut batch.pairs, Some(is_utf8)).map_err(|bad| {
+            if is_full {
+                return Unusable { complaint: String::new(), is_counted: true };
+            }
+            let shown = shown(Shown(&batch.pairs), ERROR_BYTES_MAX);
             let complaint = match bad {
                 BadLabels::Invalid => format!("invalid metric name or labels, got {shown}"),
                 BadLabels::Duplicate(name) => {
@@ -696,8 +759,9 @@ impl<'r> Batch<'r> {
                 complaints.add(format_args!("parsing exemplar for series {}: {e}", target.labels));
                 continue;
             }
-            let exemplar = exemplar_of(&self.pairs, v, t);
-            match self.append_exemplar(target, &exemplar) {
+            let appended =
+                exemplar_of(&self.pairs, v, t).and_then(|exemplar| self.append_exemplar(target, &exemplar));
+            match appended {
                 Ok(()) => self.written.exemplars += 1,
                 Err(error @ AppendError::ExemplarOutOfOrder) => {
                     complaints.add(format_args!("{error} for series {}", target.labels));

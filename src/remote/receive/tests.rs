@@ -393,3 +393,100 @@ fn several_writers_at_once_lose_nothing() {
         assert!(series.ends_with(&expected.join(" ")), "{series}");
     }
 }
+
+/// A request of version 2 by hand: symbols, and per series its references, those of an exemplar, and help.
+fn by_hand(symbols: &[&[u8]], all: &[(&[u32], &[u32], u32)]) -> Vec<u8> {
+    fn message(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+        out.push(field << 3 | 2);
+        varint(out, bytes.len() as u64);
+        out.extend_from_slice(bytes);
+    }
+    fn varint(out: &mut Vec<u8>, mut v: u64) {
+        while v >= 0x80 {
+            out.push(u8::try_from(v & 0x7f).unwrap() | 0x80);
+            v >>= 7;
+        }
+        out.push(u8::try_from(v).unwrap());
+    }
+    fn numbers(all: &[u32]) -> Vec<u8> {
+        let mut out = Vec::new();
+        all.iter().for_each(|&it| varint(&mut out, u64::from(it)));
+        out
+    }
+    let mut body = Vec::new();
+    symbols.iter().for_each(|symbol| message(&mut body, 4, symbol));
+    for &(refs, exemplar, help) in all {
+        let mut series = Vec::new();
+        message(&mut series, 1, &numbers(refs));
+        let mut sample = vec![0x10];
+        varint(&mut sample, NOW.cast_unsigned());
+        message(&mut series, 2, &sample);
+        if !exemplar.is_empty() {
+            let mut bytes = Vec::new();
+            message(&mut bytes, 1, &numbers(exemplar));
+            message(&mut series, 4, &bytes);
+        }
+        let mut metadata = vec![0x18];
+        varint(&mut metadata, u64::from(help));
+        message(&mut series, 5, &metadata);
+        message(&mut body, 5, &series);
+    }
+    body
+}
+
+/// All labels refer to one symbol: together they would be 64 GiB.
+#[test]
+fn what_refers_to_long_texts_is_refused_unwritten() {
+    let long = vec![b'a'; 16 << 20];
+    let labels: &[u32] = &[1; 8192];
+    let one: (&[u32], &[u32], u32) = (labels, &[], 0);
+    let place = usual();
+    let body = by_hand(&[b"", &long], &[one; 20]);
+    let error = place.receiver.write(Message::V2, &body).unwrap_err();
+    assert!(error.text.starts_with("invalid metric name or labels, got {aaa"), "{}", &error.text[..100]);
+    assert!(error.text.ends_with("...\nand 19 more"));
+    assert!(error.text.len() < 2 * ERROR_BYTES_MAX);
+    assert_eq!(place.metric("prometheus_api_remote_write_invalid_labels_samples_total"), 20.0);
+}
+
+/// Labels of more than 16 MiB cannot even be packed.
+#[test]
+fn exemplars_with_long_labels_are_left_out() {
+    let long = vec![b'a'; 17 << 20];
+    let place = usual();
+    let labels: &[u32] = &[1, 2];
+    let many = [3; 4096];
+    let (exact, over) = ([4, 5], [4, 6]);
+    let (front, most, more) = ([b'x'; 28], "\u{e4}".repeat(100), "\u{e4}".repeat(101));
+    let symbols = [b"".as_slice(), b"__name__", b"up", &long, &front, most.as_bytes(), more.as_bytes()];
+    for (exemplar, n) in [(&many[..], 0), (&[3, 3], 0), (&over, 0), (&exact, 1)] {
+        let body = by_hand(&symbols, &[(labels, exemplar, 0)]);
+        let written = place.receiver.write(Message::V2, &body).unwrap();
+        assert_eq!(written, Written { samples: 1, histograms: 0, exemplars: n });
+    }
+    let long = String::from_utf8(long).unwrap();
+    let pairs: &[(&[u8], &[u8])] = &[(b"trace_id", long.as_bytes())];
+    let part = Part::Exemplar { labels: pairs, v: 0.5, t: NOW };
+    let outcome = place.write(Message::V1, &[(&[("__name__", "v1")], vec![float(NOW, 1.0), part])]);
+    assert_eq!(outcome, Ok(samples(1)));
+}
+
+#[test]
+fn long_metadata_is_not_kept() {
+    let options = Options { keeps_metadata: true, ..options() };
+    let place = place(options, Features { logs_metadata: true, ..Features::default() }, 0);
+    let (most, more) = (vec![b'a'; METADATA_BYTES_MAX], vec![b'a'; METADATA_BYTES_MAX + 1]);
+    let symbols = [b"".as_slice(), b"__name__", b"a", b"b", &most, &more];
+    let body = by_hand(&symbols, &[(&[1, 2], &[], 4), (&[1, 3], &[], 5)]);
+    assert_eq!(place.receiver.write(Message::V2, &body), Ok(samples(2)));
+    assert_eq!(place.metric("prometheus_api_remote_write_without_metadata_appended_samples_total"), 1.0);
+}
+
+#[test]
+fn invalid_labels_of_a_refused_request_are_counted() {
+    let place = usual();
+    let nameless: Series<'_> = (&[("a", "nameless")], vec![float(NOW, 1.0)]);
+    let late: Series<'_> = (&[("__name__", "up")], vec![float(NOW + AHEAD_MS_MAX + 1, 1.0)]);
+    place.write(Message::V1, &[nameless, late]).unwrap_err();
+    assert_eq!(place.metric("prometheus_api_remote_write_invalid_labels_samples_total"), 1.0);
+}
