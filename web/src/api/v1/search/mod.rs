@@ -154,7 +154,7 @@ fn find_in(
     storage: &dyn Queryable,
     request: &Request,
     space: &Space,
-    effort: &mut Effort,
+    effort: &mut Effort<'_>,
 ) -> Result<Vec<Found>, ApiError> {
     let execution = |e: model::storage::Error| ApiError::new(ErrorKind::Execution, e.to_string());
     let querier = storage.querier(request.range).map_err(execution)?;

@@ -69,7 +69,7 @@ impl Filter {
     }
 
     /// The best score that a term gives `value`; `None` if none fits.
-    pub(super) fn score(&self, value: &str, effort: &mut Effort) -> Result<Option<f64>, Stop> {
+    pub(super) fn score(&self, value: &str, effort: &mut Effort<'_>) -> Result<Option<f64>, Stop> {
         let folded;
         let value = if self.folds_case {
             folded = lowercase(value);
@@ -90,7 +90,7 @@ impl Filter {
         Ok(best)
     }
 
-    fn score_of(&self, term: &Term, value: &str, effort: &mut Effort) -> Result<Option<f64>, Stop> {
+    fn score_of(&self, term: &Term, value: &str, effort: &mut Effort<'_>) -> Result<Option<f64>, Stop> {
         effort.spend(term.text.len() + value.len())?;
         let found = match self.algorithm {
             Algorithm::Subsequence if value.starts_with(&term.text) => Some(1.0),
@@ -128,7 +128,7 @@ fn substring(term: &Term, value: &str) -> Option<f64> {
 }
 
 /// How tightly the letters of the term stand in the value, in order; 0 if they do not.
-fn subsequence(term: &Term, value: &str, effort: &mut Effort) -> Result<f64, Stop> {
+fn subsequence(term: &Term, value: &str, effort: &mut Effort<'_>) -> Result<f64, Stop> {
     if term.text == value {
         return Ok(1.0);
     }
@@ -145,7 +145,7 @@ fn subsequence(term: &Term, value: &str, effort: &mut Effort) -> Result<f64, Sto
 }
 
 /// The best over all places where the pattern may begin, if it is not negative.
-fn tightest<T: PartialEq>(pattern: &[T], text: &[T], effort: &mut Effort) -> Result<Option<f64>, Stop> {
+fn tightest<T: PartialEq>(pattern: &[T], text: &[T], effort: &mut Effort<'_>) -> Result<Option<f64>, Stop> {
     let starts = (text.len() + 1).saturating_sub(pattern.len());
     let mut best = None;
     for start in (0..starts).filter(|&start| text[start] == pattern[0]) {
@@ -183,7 +183,7 @@ fn tightness<T: PartialEq>(pattern: &[T], text: &[T], start: usize) -> Option<f6
 }
 
 /// Letters in common, near the same place and in the same order, with a bonus for a common beginning.
-fn jaro_winkler(term: &Term, value: &str, effort: &mut Effort) -> Result<f64, Stop> {
+fn jaro_winkler(term: &Term, value: &str, effort: &mut Effort<'_>) -> Result<f64, Stop> {
     if term.text == value {
         return Ok(1.0);
     }
@@ -196,7 +196,7 @@ fn jaro_winkler(term: &Term, value: &str, effort: &mut Effort) -> Result<f64, St
     similarity(&term.chars, &value.chars().collect::<Vec<_>>(), effort)
 }
 
-fn similarity<T: PartialEq>(a: &[T], b: &[T], effort: &mut Effort) -> Result<f64, Stop> {
+fn similarity<T: PartialEq>(a: &[T], b: &[T], effort: &mut Effort<'_>) -> Result<f64, Stop> {
     let (short, long) = if a.len() > b.len() { (b, a) } else { (a, b) };
     let reach = (long.len() / 2).saturating_sub(1);
     let mut is_taken = vec![false; long.len()];
