@@ -104,6 +104,8 @@ pub struct Source {
 struct State {
     contents: Contents,
     parsed: Option<Parsed>,
+    /// What the file last said if it named users, whatever broken states came since.
+    guarded: Option<Arc<Settings>>,
 }
 
 struct Parsed {
@@ -122,7 +124,7 @@ impl Source {
     /// It cannot be read or is refused.
     pub fn current(&self) -> Result<Arc<Settings>, Error> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { contents, parsed } = &mut *state;
+        let State { contents, parsed, guarded } = &mut *state;
         let bytes = contents.read(&self.path).map_err(|e| Error::io(&self.path, &e))?;
         if let Some(known) = parsed
             && Arc::ptr_eq(&known.bytes, &bytes)
@@ -131,13 +133,14 @@ impl Source {
         }
         let outcome = Settings::parse(&self.path, &bytes).map(Arc::new);
         // A file that is emptied and then written is open to everybody in between.
-        if let Some(Parsed { outcome: Ok(before), .. }) = parsed
-            && let Ok(now) = &outcome
-            && !before.users.is_empty()
-            && now.users.is_empty()
-            && !contents.is_settled(&self.path)
-        {
-            return Ok(Arc::clone(before));
+        if let Ok(now) = &outcome {
+            if now.users.is_empty()
+                && !contents.is_settled(&self.path)
+                && let Some(guarded) = guarded
+            {
+                return Ok(Arc::clone(guarded));
+            }
+            *guarded = (!now.users.is_empty()).then(|| Arc::clone(now));
         }
         *parsed = Some(Parsed { bytes, outcome: outcome.clone() });
         outcome
@@ -177,13 +180,15 @@ mod tests {
         for half in ["", "http_server_config: {http2: false}"] {
             std::fs::write(&path, half).unwrap();
             assert!(Arc::ptr_eq(&first, &source.current().unwrap()));
+            std::fs::write(&path, "http_server_config: {").unwrap();
+            source.current().unwrap_err();
+            std::fs::write(&path, half).unwrap();
+            assert!(Arc::ptr_eq(&first, &source.current().unwrap()));
         }
         // Once it is known to stay like that, it counts.
-        let long_ago = SystemTime::now() - 10 * TIME_STEP;
         let mut state = source.state.lock().unwrap();
         let known = state.contents.known.get_mut(&path).unwrap();
         known.is_settled = true;
-        assert!(!Stamp::of(&path).unwrap().is_settled(long_ago));
         drop(state);
         assert!(source.current().unwrap().users.is_empty());
     }
