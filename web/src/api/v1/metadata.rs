@@ -6,6 +6,7 @@ use axum::extract::State;
 use model::Labels;
 use serde::Serialize;
 
+use super::series::blocking;
 use super::{Answer, ok};
 use crate::api::Shared;
 use crate::error::ApiError;
@@ -25,25 +26,28 @@ pub(super) async fn metadata(State(api): Shared, params: Params) -> Answer {
     let limit = count(&params, "limit")?.unwrap_or(usize::MAX);
     // Unlike that of families, none of entries is no limit.
     let per_metric = count(&params, "limit_per_metric")?.filter(|&n| n > 0).unwrap_or(usize::MAX);
-    let wanted = params.get("metric");
-    let mut families: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
-    for target in api.targets.metadata() {
-        for (family, entry) in target.families {
-            if wanted.is_empty() || wanted == family {
-                let entries = families.entry(family).or_default();
-                if entries.len() < per_metric {
-                    entries.insert(entry);
+    blocking(api, move |api| {
+        let wanted = params.get("metric");
+        let mut families: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
+        for target in api.targets.metadata() {
+            for (family, entry) in target.families {
+                if wanted.is_empty() || wanted == family {
+                    let entries = families.entry(family).or_default();
+                    if entries.len() < per_metric {
+                        entries.insert(entry);
+                    }
                 }
             }
         }
-    }
-    let entry = |Metadata { kind, help, unit }| Entry { kind, unit, help };
-    let listed: BTreeMap<String, Vec<Entry>> = families
-        .into_iter()
-        .take(limit)
-        .map(|(family, entries)| (family, entries.into_iter().map(entry).collect()))
-        .collect();
-    ok(&listed)
+        let entry = |Metadata { kind, help, unit }| Entry { kind, unit, help };
+        let listed: BTreeMap<String, Vec<Entry>> = families
+            .into_iter()
+            .take(limit)
+            .map(|(family, entries)| (family, entries.into_iter().map(entry).collect()))
+            .collect();
+        ok(&listed)
+    })
+    .await
 }
 
 #[derive(Serialize)]
@@ -61,26 +65,30 @@ pub(super) async fn target_metadata(State(api): Shared, params: Params) -> Answe
         "" => Vec::new(),
         text => promql::parse::parse_selector(text).map_err(|e| ApiError::parameter("match_target", e))?,
     };
-    let wanted = params.get("metric");
-    let mut listed = Vec::new();
-    for target in api.targets.metadata() {
-        // Nothing of a target is left out: upstream looks at the limit between targets.
-        if listed.len() >= limit {
-            break;
-        }
-        let labels = Labels::from_pairs(&target.target);
-        if !matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).unwrap_or_default())) {
-            continue;
-        }
-        for (family, entry) in target.families {
-            if wanted.is_empty() {
-                listed.push(OfTarget { target: target.target.clone(), metric: Some(family), entry });
-            } else if wanted == family {
-                listed.push(OfTarget { target: target.target.clone(), metric: None, entry });
+    blocking(api, move |api| {
+        let wanted = params.get("metric");
+        let mut listed = Vec::new();
+        for target in api.targets.metadata() {
+            // Nothing of a target is left out: upstream looks at the limit between targets.
+            if listed.len() >= limit {
+                break;
+            }
+            let labels = Labels::from_pairs(&target.target);
+            if !matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).unwrap_or_default()))
+            {
+                continue;
+            }
+            for (family, entry) in target.families {
+                if wanted.is_empty() {
+                    listed.push(OfTarget { target: target.target.clone(), metric: Some(family), entry });
+                } else if wanted == family {
+                    listed.push(OfTarget { target: target.target.clone(), metric: None, entry });
+                }
             }
         }
-    }
-    ok(&listed)
+        ok(&listed)
+    })
+    .await
 }
 
 /// A count of which negative values, as upstream has it, mean no limit.

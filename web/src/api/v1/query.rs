@@ -10,6 +10,7 @@ use model::Matcher;
 use promql::parse::ast::Expr;
 use promql::{CancelFlag, Detail, QueryOptions, QueryResult, RangeParams, Value};
 
+use super::series::blocking;
 use super::{Answer, truncation_warning};
 use crate::api::{Api, Shared};
 use crate::compression::Encoding;
@@ -228,8 +229,7 @@ pub(super) async fn explain_query(State(api): Shared, params: Params) -> Answer 
         range_params(&params)?
     };
     let options = query_options(&params)?;
-    let told = tokio::task::spawn_blocking(move || api.engine.explain(params.get("query"), range, &options));
-    super::ok(&told.await.map_err(|e| ApiError::new(ErrorKind::Internal, e.to_string()))??)
+    blocking(api, move |api| super::ok(&api.engine.explain(params.get("query"), range, &options)?)).await
 }
 
 pub(super) async fn parse_query(State(api): Shared, params: Params) -> Answer {

@@ -7,7 +7,7 @@ use model::{Labels, Matcher};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::series::unnamed;
+use super::series::{blocking, unnamed};
 use super::{Answer, ok};
 use crate::api::Shared;
 use crate::error::ApiError;
@@ -26,7 +26,7 @@ pub(super) async fn rules(State(api): Shared, params: Params) -> Answer {
     let params = params.strict()?;
     let filter = Filter::from_params(&params)?;
     let page = Page::from_params(&params)?;
-    ok(&page.cut(api.rules.groups(), |group| filter.apply(group))?)
+    blocking(api, move |api| ok(&page.cut(api.rules.groups(), |group| filter.apply(group))?)).await
 }
 
 pub(super) async fn alerts(State(api): Shared) -> Answer {
@@ -34,15 +34,18 @@ pub(super) async fn alerts(State(api): Shared) -> Answer {
     struct Listed {
         alerts: Vec<Alert>,
     }
-    let rules = api.rules.groups().into_iter().flat_map(|group| group.rules);
-    let alerts = rules
-        .filter_map(|rule| match rule {
-            Rule::Alerting(rule) => rule.alerts,
-            Rule::Recording(_) => None,
-        })
-        .flatten()
-        .collect();
-    ok(&Listed { alerts })
+    blocking(api, |api| {
+        let rules = api.rules.groups().into_iter().flat_map(|group| group.rules);
+        let alerts = rules
+            .filter_map(|rule| match rule {
+                Rule::Alerting(rule) => rule.alerts,
+                Rule::Recording(_) => None,
+            })
+            .flatten()
+            .collect();
+        ok(&Listed { alerts })
+    })
+    .await
 }
 
 /// What a request wants to see of the rules.

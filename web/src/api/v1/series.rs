@@ -19,7 +19,7 @@ use crate::routes::not_found;
 use crate::stream::{self, List};
 
 /// Runs `ask` on a thread that may block.
-async fn blocking(
+pub(in crate::api) async fn blocking(
     api: Arc<crate::Api>,
     ask: impl FnOnce(&crate::Api) -> Result<Response, ApiError> + Send + 'static,
 ) -> Answer {

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 
+use super::series::blocking;
 use super::{Answer, ok};
 use crate::api::Shared;
 use crate::error::ApiError;
@@ -38,7 +39,7 @@ pub(super) async fn tsdb(State(api): Shared, params: Params) -> Answer {
             Ok(_) => return Err(ApiError::bad_data("limit must not exceed 10000")),
         },
     };
-    ok(&api.status.tsdb_status(limit))
+    blocking(api, move |api| ok(&api.status.tsdb_status(limit))).await
 }
 
 /// Answers before the server is ready.
