@@ -410,11 +410,15 @@ fn by_hand(symbols: &[&[u8]], all: &[(&[u32], &[u32], u32)]) -> Vec<u8> {
     }
     fn numbers(all: &[u32]) -> Vec<u8> {
         let mut out = Vec::new();
-        all.iter().for_each(|&it| varint(&mut out, u64::from(it)));
+        for &it in all {
+            varint(&mut out, u64::from(it));
+        }
         out
     }
     let mut body = Vec::new();
-    symbols.iter().for_each(|symbol| message(&mut body, 4, symbol));
+    for symbol in symbols {
+        message(&mut body, 4, symbol);
+    }
     for &(refs, exemplar, help) in all {
         let mut series = Vec::new();
         message(&mut series, 1, &numbers(refs));
@@ -438,7 +442,7 @@ fn by_hand(symbols: &[&[u8]], all: &[(&[u32], &[u32], u32)]) -> Vec<u8> {
 #[test]
 fn what_refers_to_long_texts_is_refused_unwritten() {
     let long = vec![b'a'; 16 << 20];
-    let labels: &[u32] = &[1; 8192];
+    let labels: &[u32] = &vec![1; 8192];
     let one: (&[u32], &[u32], u32) = (labels, &[], 0);
     let place = usual();
     let body = by_hand(&[b"", &long], &[one; 20]);

@@ -88,7 +88,7 @@ impl Fixed {
 
     fn start(&self) -> Server {
         let server = Server::start("ferula", &mut self.home.command(&RECEIVES), "/-/ready");
-        *self.now_at.lock().unwrap() = server.address().to_owned();
+        server.address().clone_into(&mut self.now_at.lock().unwrap());
         server
     }
 }

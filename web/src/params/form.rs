@@ -14,7 +14,7 @@ pub(super) fn is_too_many(problem: &str) -> bool {
 
 /// Adds the values of `form` to `values` and says what was wrong with the others.
 pub(super) fn parse(form: &[u8], values: &mut Vec<(String, String)>) -> Option<String> {
-    if form.iter().filter(|&&b| b == b'&').count() >= VALUES_MAX {
+    if form.split(|&b| b == b'&').count() > VALUES_MAX {
         return Some(TOO_MANY.to_owned());
     }
     let mut problem = None;
