@@ -43,6 +43,7 @@ pub(super) fn send(
     target: &str,
     headers: &[(String, String)],
     body: &[u8],
+    events: Option<usize>,
 ) -> std::io::Result<Reply> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -61,7 +62,10 @@ pub(super) fn send(
     // A server may answer, and hang up, before it has read all of a body.
     let _ = stream.write_all(&request);
     let mut raw = Vec::new();
-    let read = stream.read_to_end(&mut raw);
+    let read = match events {
+        Some(wanted) => read_events(&mut stream, &mut raw, wanted),
+        None => stream.read_to_end(&mut raw).map(|_| ()),
+    };
     let Some(split) = raw.windows(4).position(|w| w == b"\r\n\r\n") else {
         read?;
         return Err(std::io::Error::other("no head"));
@@ -116,10 +120,32 @@ pub(super) fn send(
     Ok(Reply { status, headers, body })
 }
 
+/// Reads a head and `wanted` events behind it, of a stream that does not end by itself.
+fn read_events(stream: &mut TcpStream, raw: &mut Vec<u8>, wanted: usize) -> std::io::Result<()> {
+    let mut part = [0; 4096];
+    loop {
+        let is_enough = raw.windows(4).position(|w| w == b"\r\n\r\n").is_some_and(|split| {
+            unchunk(&raw[split + 4..]).windows(2).filter(|w| w == b"\n\n").count() >= wanted
+        });
+        if is_enough {
+            return Ok(());
+        }
+        let n = stream.read(&mut part)?;
+        if n == 0 {
+            return Ok(());
+        }
+        raw.extend_from_slice(&part[..n]);
+    }
+}
+
+/// What is in the chunks that are there as a whole.
 fn unchunk(mut rest: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
         let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if rest.len() < end + 2 + size + 2 {
+            break;
+        }
         out.extend_from_slice(&rest[end + 2..end + 2 + size]);
         rest = &rest[end + 2 + size + 2..];
         if size == 0 {

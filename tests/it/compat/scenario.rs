@@ -47,6 +47,12 @@ struct Group {
     /// The body is long, and not ours to keep: only its digest is compared.
     #[serde(default)]
     digest: bool,
+    /// The answer is a stream of events without end, of which this many are awaited.
+    #[serde(default)]
+    events: Option<usize>,
+    /// What the configuration file of the server says from before the request on.
+    #[serde(default)]
+    config: Option<String>,
     /// The answer depends on more than the fixed data: only comparable with a peer at hand.
     #[serde(default)]
     live: bool,
@@ -97,6 +103,8 @@ pub(super) struct Case {
     pub(super) unordered: Vec<String>,
     pub(super) stamps: bool,
     pub(super) digest: bool,
+    pub(super) events: Option<usize>,
+    pub(super) config: Option<String>,
     pub(super) live: bool,
     pub(super) status: u16,
     pub(super) says: Option<String>,
@@ -207,6 +215,8 @@ fn case(file: &str, group: &Group, status: u16, ask: &BTreeMap<String, Values>, 
         unordered: group.unordered.clone(),
         stamps: group.stamps,
         digest: group.digest,
+        events: group.events,
+        config: group.config.clone(),
         live,
         status,
         says: group.says.clone(),

@@ -95,7 +95,7 @@ impl Process {
     }
 
     pub(super) fn get(&self, path: &str) -> std::io::Result<Reply> {
-        send(&self.address, "GET", path, &[], b"")
+        send(&self.address, "GET", path, &[], b"", None)
     }
 
     /// Waits until the answer to `path` pleases.
@@ -190,7 +190,7 @@ pub(super) fn take_itself_in(program: &Program, home: &Path) {
     let server = Process::start(program, home, &["--config.file=take-in.yml", "--web.enable-lifecycle"]);
     std::fs::write(home.join("take-in.yml"), jobs(&[("itself", &server.address, "")])).unwrap();
     server.until("/-/ready", |reply| reply.status == 200);
-    let reload = send(&server.address, "POST", "/-/reload", &[], b"").unwrap();
+    let reload = send(&server.address, "POST", "/-/reload", &[], b"", None).unwrap();
     assert_eq!(reload.status, 200, "{}", reload.body);
     // Some different status codes for its own counters.
     for _ in 0..10 {
@@ -263,6 +263,7 @@ fn digest(text: &str) -> String {
 
 /// One side.
 pub(super) struct Side {
+    home: PathBuf,
     plain: Process,
     prefixed: Process,
     open: Process,
@@ -347,7 +348,7 @@ impl Side {
             let token = token(&format!("rules/{file};{group}"));
             names.push((token, format!("TOKEN-{file}-{}", group.replace(' ', "-"))));
         }
-        let side = Self { plain, prefixed, open, names };
+        let side = Self { home: home.to_owned(), plain, prefixed, open, names };
         side.settle();
         side
     }
@@ -372,18 +373,21 @@ impl Side {
     }
 
     pub(super) fn ask(&self, case: &Case) -> Reply {
-        let address = match case.server {
-            Server::Plain => &self.plain.address,
-            Server::Prefixed => &self.prefixed.address,
-            Server::Open => &self.open.address,
+        let (folder, Process { address, .. }) = match case.server {
+            Server::Plain => ("plain", &self.plain),
+            Server::Prefixed => ("prefixed", &self.prefixed),
+            Server::Open => ("open", &self.open),
         };
+        if let Some(text) = &case.config {
+            std::fs::write(self.home.join(folder).join("prometheus.yml"), text).unwrap();
+        }
         let mut target = case.target.clone();
         for (real, name) in &self.names {
             if name.starts_with("TOKEN") || name == "HOME" {
                 target = target.replace(name, real);
             }
         }
-        let mut reply = send(address, &case.method, &target, &case.headers, &case.body)
+        let mut reply = send(address, &case.method, &target, &case.headers, &case.body, case.events)
             .unwrap_or_else(|e| Reply::none(&e));
         reply.rename(&self.names);
         for key in &case.mask {
