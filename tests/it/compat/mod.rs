@@ -144,7 +144,6 @@ fn answers_are_those_of_prometheus() {
     let meant = Differences::read("differences.yaml");
     let old =
         if reference.is_old { Differences::read("differences-3.5.yaml") } else { Differences::default() };
-    let not_yet = Differences::read("not-yet.yaml");
     let records = std::env::var_os("FERULA_COMPAT_RECORD").is_some();
     assert!(!records || !reference.is_old, "answers of 3.14 are recorded, not of {reference:?}");
 
@@ -161,10 +160,6 @@ fn answers_are_those_of_prometheus() {
         }
         let reason = meant.asks.get(&case.name);
         match (their_reply == our_reply, reason, old.asks.get(&case.name)) {
-            (false, ..) if not_yet.covers_path(case) => n_meant += 1,
-            (true, ..) if not_yet.covers_path(case) => {
-                failures.push(format!("{} is equal, in spite of not-yet.yaml", case.name));
-            }
             _ if old.covers_path(case) => n_meant += 1,
             (true, None, None) => n_equal += 1,
             (false, Some(_), _) | (false, _, Some(_)) => n_meant += 1,
@@ -200,7 +195,7 @@ fn answers_are_those_recorded() {
     }
     let ours = Side::start(&Program::ferula(), &folder.path().join("ours"), &Targets::serve());
 
-    let (meant, not_yet) = (Differences::read("differences.yaml"), Differences::read("not-yet.yaml"));
+    let meant = Differences::read("differences.yaml");
     let (mut failures, mut outcomes, mut n_asked) = (Vec::new(), Vec::new(), 0);
     let cases = cases("0");
     for case in cases.iter().filter(|case| !case.live) {
@@ -213,10 +208,6 @@ fn answers_are_those_recorded() {
         let reply = ours.ask(case);
         let is_equal = reply == *theirs;
         match (is_equal, meant.asks.get(&case.name)) {
-            (true, _) if not_yet.covers_path(case) => {
-                failures.push(format!("{} is equal, in spite of not-yet.yaml", case.name));
-            }
-            (false, _) if not_yet.covers_path(case) => {}
             (true, None) | (false, Some(_)) => {}
             (true, Some(reason)) => failures.push(format!("{} is equal, in spite of: {reason}", case.name)),
             (false, None) => failures.push(format!("{}{}", case.name, describe(theirs, &reply))),

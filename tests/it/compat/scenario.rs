@@ -8,7 +8,7 @@ use base64::Engine as _;
 use serde::Deserialize;
 
 /// Files of the folder that hold no scenarios.
-const OTHERS: [&str; 4] = ["differences", "differences-3.5", "endpoints", "not-yet"];
+const OTHERS: [&str; 3] = ["differences", "differences-3.5", "endpoints"];
 
 /// A group of requests.
 #[derive(Deserialize)]
