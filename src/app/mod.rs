@@ -43,8 +43,10 @@ use crate::{container, discovery, notifier, queries, rules, scrape, story};
 use reload::Reloads;
 use store::Store;
 
-/// The most threads that may block at once: scrapes being ingested, queries, evaluations, name lookups.
-const BLOCKING_THREADS_MAX: usize = 64;
+/// The most threads that may block at once: scrapes being ingested, queries, evaluations, name lookups. What HTTP may take is
+/// 88 of them (queries 32, lookups 8, large answers 8, remote reads 16, federation 8, remote write 8, OTLP 8), so that
+/// clients, however many, leave scrapes and rules theirs. Threads are made when they are needed.
+const BLOCKING_THREADS_MAX: usize = 128;
 
 /// More threads that scrape would not find more work: one takes in a million samples a second.
 const SCRAPE_LANES_MAX: usize = 8;
@@ -416,8 +418,8 @@ impl App {
     /// How many queries may run at once, those of rules included.
     fn query_places(&self) -> usize {
         match self.flags.query.concurrency_max {
-            0 => 2 * BLOCKING_THREADS_MAX,
-            n => 2 * n.min(BLOCKING_THREADS_MAX),
+            0 => BLOCKING_THREADS_MAX,
+            n => (2 * n).min(BLOCKING_THREADS_MAX),
         }
     }
 

@@ -21,13 +21,13 @@ use crate::rules::group::{Group, Report, Rule};
 use crate::{discovery, telemetry};
 
 /// Threads that may block for queries of users; scrapes and rules need some, too.
-const QUERY_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 2;
+const QUERY_THREADS_MAX: usize = 32;
 
 /// Threads that may block for questions about series and labels.
-const LOOKUP_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 8;
+const LOOKUP_THREADS_MAX: usize = 8;
 
 /// Threads that write large answers; each has a few pieces to write, then it is another's turn.
-const ANSWER_THREADS_MAX: usize = super::BLOCKING_THREADS_MAX / 8;
+const ANSWER_THREADS_MAX: usize = 8;
 
 /// The time before all times, as Go prints it.
 const NEVER: &str = "0001-01-01T00:00:00Z";
