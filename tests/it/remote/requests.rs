@@ -346,7 +346,8 @@ fn partial(t: i64, all: &mut Vec<Write>) {
     request("references without symbols", vec![0x2a, 4, 0x0a, 2, 0, 0]);
 
     let floats = int(2).to_float();
-    let gauge = FloatHistogram { counter_reset_hint: CounterResetHint::Gauge, ..floats.clone() };
+    // One of floats alone: of several, 3.14 shows the last one's everywhere (its buffer is used again for each series).
+    let gauge = Histogram { counter_reset_hint: CounterResetHint::Gauge, ..int(2) };
     let custom = custom();
     let times = Times { t: t + 3000, st: 0 };
     let series: Vec<Series<'_>> = vec![
@@ -360,7 +361,7 @@ fn partial(t: i64, all: &mut Vec<Write>) {
         ),
         (
             &[("__name__", "fed_histogram"), ("a", "2")],
-            vec![Part::Histogram(times, Value::FloatHistogram(&gauge))],
+            vec![Part::Histogram(times, Value::Histogram(&gauge))],
         ),
         (&[("__name__", "fed_histogram"), ("a", "3")], vec![float(t, 4.0)]),
         (&[("__name__", "fed_custom")], vec![Part::Histogram(times, Value::Histogram(&custom))]),
